@@ -1,0 +1,112 @@
+package identity
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Keys keeps private keys. A key is used through its crypto.Signer and never handed out.
+type Keys interface {
+	// Create makes and stores a key under a name that is free, durably, before it returns.
+	Create(name string) (crypto.Signer, error)
+	// Open returns the key stored under name; an error that is fs.ErrNotExist says there is none.
+	Open(name string) (crypto.Signer, error)
+}
+
+const pemKey = "PRIVATE KEY" // PKCS #8, RFC 5958
+
+// KeyDir returns the Ed25519 keys kept as files (PEM, PKCS #8, mode 0600) in dir, which is made with mode 0700.
+func KeyDir(dir string) Keys { return keyDir(dir) }
+
+type keyDir string
+
+func (d keyDir) file(name string) string { return filepath.Join(string(d), name+".pem") }
+
+func (d keyDir) Create(name string) (crypto.Signer, error) {
+	fail := func(err error) (crypto.Signer, error) {
+		return nil, fmt.Errorf("identity: making key %q: %w", name, err)
+	}
+	if !validName(name) {
+		return fail(errors.New("not a name"))
+	}
+	if _, err := os.Stat(d.file(name)); !errors.Is(err, fs.ErrNotExist) {
+		return fail(errors.Join(err, fs.ErrExist))
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fail(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fail(err)
+	}
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return fail(err)
+	}
+	if err := writeNew(d.file(name), pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der})); err != nil {
+		return fail(err)
+	}
+	return key, nil
+}
+
+func (d keyDir) Open(name string) (crypto.Signer, error) {
+	fail := func(err error) (crypto.Signer, error) {
+		return nil, fmt.Errorf("identity: opening key %q: %w", name, err)
+	}
+	if !validName(name) {
+		return fail(errors.New("not a name"))
+	}
+	data, err := os.ReadFile(d.file(name))
+	if err != nil {
+		return fail(err)
+	}
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != pemKey || len(rest) > 0 {
+		return fail(fmt.Errorf("%s holds no single PEM block %q", d.file(name), pemKey))
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return fail(errors.New("not a PKCS #8 key")) // the library's error could quote the key
+	}
+	signer, ok := key.(ed25519.PrivateKey)
+	if !ok {
+		return fail(fmt.Errorf("a key of type %T, want Ed25519", key))
+	}
+	return signer, nil
+}
+
+// writeNew writes a file that did not exist, whole or not at all, and on the disk when it returns: written under
+// another name, synced, linked, and the directory synced. A link, unlike a rename, never replaces.
+func writeNew(name string, data []byte) error {
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), name); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
