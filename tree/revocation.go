@@ -1,0 +1,138 @@
+package tree
+
+import (
+	"crypto"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/signed"
+)
+
+// How far back a revocation list reaches.
+const (
+	ListedFor = 7 * 24 * time.Hour
+	MaxListed = 1024
+)
+
+// A RevocationList goes with a head. It names what was taken away in the heads after From, up to that head; a
+// verifier that holds it can tell of any proof as of From or later whether it still stands.
+type RevocationList struct {
+	From    uint64    `cbor:"1,keyasint"` // complete for proofs as of this sequence and later
+	Revoked []Revoked `cbor:"2,keyasint,omitempty"`
+}
+
+// Revoked is one roster entry, key and value, that is no longer live.
+type Revoked struct {
+	Leaf     merkle.Hash `cbor:"1,keyasint"` // merkle.LeafHash of key and value
+	Sequence uint64      `cbor:"2,keyasint"` // of the head that took it away
+	Time     int64       `cbor:"3,keyasint"` // of that head, Unix time, seconds
+}
+
+// OpenRevocationList reads the list that goes with head.
+func OpenRevocationList(raw []byte, head Head) (RevocationList, error) {
+	var l RevocationList
+	if got := signed.Sum(raw); got != head.Revoked {
+		return l, fmt.Errorf("tree: reading the revocation list of head %d: its digest is %s, the head names %s", head.Sequence, got, head.Revoked)
+	}
+	if err := signed.Unmarshal(raw, &l); err != nil {
+		return RevocationList{}, fmt.Errorf("tree: reading the revocation list of head %d: %w", head.Sequence, err)
+	}
+	if len(l.Revoked) > MaxListed || l.From > head.Sequence {
+		return RevocationList{}, fmt.Errorf("tree: reading the revocation list of head %d: %d entries from sequence %d", head.Sequence, len(l.Revoked), l.From)
+	}
+	return l, nil
+}
+
+// Names reports whether the list takes away the entry with this leaf hash.
+func (l RevocationList) Names(leaf merkle.Hash) bool {
+	return slices.ContainsFunc(l.Revoked, func(r Revoked) bool { return r.Leaf == leaf })
+}
+
+// Next returns the list for the head with the given sequence, made now, which takes away leaves. What is older than
+// ListedFor falls off, and the oldest beyond MaxListed; From moves past whatever fell.
+func (l RevocationList) Next(sequence uint64, now time.Time, leaves []merkle.Hash) RevocationList {
+	next := RevocationList{From: l.From}
+	all := slices.Clone(l.Revoked)
+	for _, leaf := range leaves {
+		all = append(all, Revoked{leaf, sequence, now.Unix()})
+	}
+	horizon := now.Add(-ListedFor).Unix()
+	drop := 0
+	for drop < len(all) && (all[drop].Time < horizon || len(all)-drop > MaxListed) {
+		next.From = all[drop].Sequence // a proof as of this head saw what fell off taken away
+		drop++
+	}
+	// Heads share a sequence among their entries: what is left of the last dropped one may stay listed.
+	next.Revoked = all[drop:]
+	return next
+}
+
+// RevocationType is the type of a signed Revocation.
+const RevocationType signed.Type = "kindred/revocation"
+
+// A Revocation takes one roster entry away on its own, before any head does. Its signer's certificates are in the
+// statement.
+type Revocation struct {
+	Tree   identity.TreeID   `cbor:"1,keyasint"`
+	Leaf   merkle.Hash       `cbor:"2,keyasint"`          // the entry: key and value
+	Grant  GrantID           `cbor:"3,keyasint,omitzero"` // what the entry is: a grant,
+	Member identity.MemberID `cbor:"4,keyasint,omitzero"` // or a member
+	Time   int64             `cbor:"5,keyasint"`          // Unix time, seconds
+}
+
+// Key returns the key of the entry that r takes away.
+func (r Revocation) Key() merkle.Hash {
+	if !r.Grant.IsZero() {
+		return GrantKey(r.Grant)
+	}
+	return MemberKey(r.Member)
+}
+
+// AddressType is the type of a signed Address.
+const AddressType signed.Type = "kindred/address"
+
+// An Address says where a member can be reached. It is signed by the member's own key.
+type Address struct {
+	Tree      identity.TreeID   `cbor:"1,keyasint"`
+	Member    identity.MemberID `cbor:"2,keyasint"`
+	Key       []byte            `cbor:"3,keyasint"` // SubjectPublicKeyInfo, DER
+	Addresses []string          `cbor:"4,keyasint"` // multiaddrs, best first, at most MaxAddresses
+	Time      int64             `cbor:"5,keyasint"` // Unix time, seconds
+}
+
+// MaxAddresses is the number of addresses in a record, at most.
+const MaxAddresses = 16
+
+// OpenAddress reads the address record of the member of a tree whose key is pub.
+func OpenAddress(raw []byte, tree identity.TreeID, member identity.MemberID, pub crypto.PublicKey) (Address, error) {
+	var a Address
+	s, err := signed.Parse(raw)
+	if err == nil {
+		err = s.Open(pub, AddressType, &a)
+	}
+	switch {
+	case err != nil:
+	case a.Tree != tree || a.Member != member:
+		err = fmt.Errorf("it is of member %s of tree %s", a.Member, a.Tree)
+	case len(a.Addresses) > MaxAddresses:
+		err = fmt.Errorf("%d addresses, of at most %d", len(a.Addresses), MaxAddresses)
+	}
+	if err != nil {
+		return Address{}, fmt.Errorf("tree: reading an address record: %w", err)
+	}
+	return a, nil
+}
+
+// RecognitionType is the type of a signed Recognition.
+const RecognitionType signed.Type = "kindred/recognition"
+
+// A Recognition is one tree's statement that it knows another. It confers a common ancestor and no right.
+type Recognition struct {
+	Tree  identity.TreeID `cbor:"1,keyasint"`
+	Other identity.TreeID `cbor:"2,keyasint"`
+	Epoch uint64          `cbor:"3,keyasint"` // the least epoch of the other tree's charter that counts
+	Time  int64           `cbor:"4,keyasint"` // Unix time, seconds
+}

@@ -1,0 +1,172 @@
+// Package tree holds a tree of trust: the roster of what is live in it, and the signed statements about it.
+//
+// The roster is an authenticated map (package merkle) of entries, each keyed by its type and ID. Only what is live
+// is in it, so that a proof of inclusion says "not taken away":
+//
+//	"member"      MemberID   Member: the certificate it has now, who asked for it, since when, its label and limits
+//	"grant"       GrantID    Grant: the signed grant that it admits, its giver, who asked for it, since when
+//	"checkpoint"  MemberID   Checkpoint: where that member's journal stood
+//
+// Values are deterministic CBOR (package signed). Every value names random bytes, so none can be guessed from the
+// hashes in a proof. A State is the roster; an Update is what somebody wants changed; Plan checks it and returns the
+// Change, which Commit makes. In between the keeper signs a Head and writes both to disk.
+//
+// The statements, each a signed.Statement that names its tree:
+//
+//	kindred/charter     who rules the tree: root certificate, keeper key, guardians, ledger anchors, by epoch
+//	kindred/head        the state of the roster: sequence, Merkle root, time, digest of the revocation list
+//	kindred/revocation  one thing taken away, on its own, by somebody entitled to it
+//	kindred/address     where a member can be reached
+//	kindred/recognition that one tree knows another
+//
+// The package is pure: no I/O, no clock. Who may ask for what is decided by its callers.
+package tree
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/signed"
+)
+
+// The types of entry, which go into their keys.
+const (
+	memberEntry     = "member"
+	grantEntry      = "grant"
+	checkpointEntry = "checkpoint"
+)
+
+// MemberKey returns the key of a member's entry.
+func MemberKey(id identity.MemberID) merkle.Hash { return merkle.KeyOf(memberEntry, id[:]) }
+
+// GrantKey returns the key of a grant's entry.
+func GrantKey(id GrantID) merkle.Hash { return merkle.KeyOf(grantEntry, id[:]) }
+
+// CheckpointKey returns the key of the entry for a member's journal.
+func CheckpointKey(id identity.MemberID) merkle.Hash { return merkle.KeyOf(checkpointEntry, id[:]) }
+
+// A GrantID names a grant: 16 random bytes.
+type GrantID [16]byte
+
+const grantPrefix = "g-"
+
+// NewGrantID draws a grant ID from random.
+func NewGrantID(random io.Reader) (GrantID, error) {
+	id, err := identity.NewMemberID(random)
+	return GrantID(id), err
+}
+
+// ParseGrantID reads the 28 characters that String returns.
+func ParseGrantID(s string) (GrantID, error) {
+	rest, ok := strings.CutPrefix(s, grantPrefix)
+	id, err := identity.ParseMemberID(rest)
+	if !ok || err != nil {
+		return GrantID{}, fmt.Errorf("tree: %.40q is no grant ID: want %s and 26 characters", s, grantPrefix)
+	}
+	return GrantID(id), nil
+}
+
+// String returns "g-" and the ID in lower-case base32. People use the first few characters of it.
+func (id GrantID) String() string { return grantPrefix + identity.MemberID(id).String() }
+
+// IsZero reports whether id names nothing.
+func (id GrantID) IsZero() bool { return id == GrantID{} }
+
+// A Member is the roster's entry for a member.
+type Member struct {
+	Certificate signed.Digest     `cbor:"1,keyasint"`           // identity.Link.Digest of the certificate it has now
+	By          identity.MemberID `cbor:"2,keyasint"`           // the leaf that asked for it
+	Since       int64             `cbor:"3,keyasint"`           // Unix time, seconds
+	Label       string            `cbor:"4,keyasint,omitempty"` // what people call it, at most MaxLabel bytes
+	Limits      []Limit           `cbor:"5,keyasint,omitempty"` // of a thing
+}
+
+// MaxLabel is the length of a label in bytes, at most.
+const MaxLabel = 128
+
+// A Limit says how fresh a proof a thing asks for.
+type Limit struct {
+	Affordance string `cbor:"1,keyasint,omitempty"` // empty: every affordance that has no limit of its own
+	Fresh      int64  `cbor:"2,keyasint,omitempty"` // the age of a proof up to which it serves, seconds; 0: DefaultFresh
+	Offline    int64  `cbor:"3,keyasint,omitempty"` // the longest offline term that is honoured, seconds; 0: DefaultOffline
+}
+
+// The limits of a thing that has none in the roster.
+const (
+	DefaultFresh   = time.Hour
+	DefaultOffline = 7 * 24 * time.Hour
+)
+
+// LimitFor returns the limit for an affordance: how fresh a proof must be, and the longest offline term.
+func (m Member) LimitFor(affordance string) (fresh, offline time.Duration) {
+	fresh, offline = DefaultFresh, DefaultOffline
+	for _, l := range m.Limits {
+		if l.Affordance != "" && l.Affordance != affordance {
+			continue
+		}
+		if l.Fresh > 0 {
+			fresh = time.Duration(l.Fresh) * time.Second
+		}
+		if l.Offline > 0 {
+			offline = time.Duration(l.Offline) * time.Second
+		}
+		if l.Affordance == affordance {
+			break
+		}
+	}
+	return fresh, offline
+}
+
+// A Grant is the roster's entry for a grant. What it allows stands in the signed grant, which travels with whoever
+// rests on it.
+type Grant struct {
+	Statement signed.Digest     `cbor:"1,keyasint"` // the signed grant
+	Giver     identity.MemberID `cbor:"2,keyasint"` // the owner or person who gave it
+	By        identity.MemberID `cbor:"3,keyasint"` // the leaf that signed it for the giver
+	Since     int64             `cbor:"4,keyasint"` // Unix time, seconds
+}
+
+// A Checkpoint is the roster's entry for a journal.
+type Checkpoint struct {
+	Size uint64        `cbor:"1,keyasint"` // entries
+	Root signed.Digest `cbor:"2,keyasint"` // RFC 6962 root hash over them
+	Time int64         `cbor:"3,keyasint"` // Unix time, seconds
+}
+
+// HeadType is the type of a signed Head.
+const HeadType signed.Type = "kindred/head"
+
+// A Head commits to a roster. Heads of a tree are numbered from 1 and each names the one before it.
+type Head struct {
+	Tree     identity.TreeID `cbor:"1,keyasint"`
+	Sequence uint64          `cbor:"2,keyasint"`
+	Previous signed.Digest   `cbor:"3,keyasint"` // zero in the first
+	Root     merkle.Hash     `cbor:"4,keyasint"`
+	Time     int64           `cbor:"5,keyasint"` // when it was signed, Unix time, seconds
+	Revoked  signed.Digest   `cbor:"6,keyasint"` // of the encoded RevocationList
+}
+
+// OpenHead reads a head signed by the tree's keeper.
+func OpenHead(raw []byte, tree identity.TreeID, keeper crypto.PublicKey) (Head, signed.Digest, error) {
+	var h Head
+	s, err := signed.Parse(raw)
+	if err == nil {
+		err = s.Open(keeper, HeadType, &h)
+	}
+	if err == nil && h.Tree != tree {
+		err = fmt.Errorf("it is of tree %s, want %s", h.Tree, tree)
+	}
+	if err == nil && h.Sequence == 0 {
+		err = errors.New("its sequence is 0, heads are numbered from 1")
+	}
+	if err != nil {
+		return Head{}, signed.Digest{}, fmt.Errorf("tree: reading a head: %w", err)
+	}
+	return h, s.Digest, nil
+}
