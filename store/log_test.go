@@ -1,0 +1,169 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// stored is a row with where it is.
+type stored struct {
+	Name  string
+	Index int64
+	Row   Row
+}
+
+func collect(into *[]stored) func([]byte, int64, Row) error {
+	return func(name []byte, index int64, row Row) error {
+		*into = append(*into, stored{string(name), index, row})
+		return nil
+	}
+}
+
+func TestLogsAgainstSlices(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	db := openNew(t)
+	names := []string{"porch", "gate", "meter"}
+	model := make(map[string][]stored)
+	for range 40 {
+		name := names[random.IntN(len(names))]
+		var rows []Row
+		first := int64(len(model[name]))
+		for i := range random.Int64N(5) {
+			row := Row{
+				Time: random.Int64N(50), Caller: random.Int64N(3) - 1, Thing: random.Int64N(3),
+				Data: fmt.Appendf(nil, "%s %d", name, first+i), Hashes: make([]byte, random.IntN(2)*32),
+			}
+			rows = append(rows, row)
+			model[name] = append(model[name], stored{name, first + i, row})
+		}
+		if err := db.LogAppend(t.Context(), []byte(name), first, rows, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range names {
+		var got []stored
+		err := db.LogRows(t.Context(), []byte(name), 1, 7, func(index int64, row Row) error { return collect(&got)([]byte(name), index, row) })
+		if want := model[name][1:7]; err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("LogRows(%s, 1, 7) = %v, %v, want %v", name, got, err, want)
+		}
+		if size, _, err := db.LogSize(t.Context(), []byte(name)); err != nil || size != int64(len(model[name])) {
+			t.Errorf("LogSize(%s) = %d, %v, want %d", name, size, err, len(model[name]))
+		}
+	}
+	logs, err := db.LogNames(t.Context())
+	if err != nil || len(logs) != 3 || string(logs[0]) != "gate" || string(logs[2]) != "porch" {
+		t.Errorf("LogNames = %q, %v", logs, err)
+	}
+	for range 200 {
+		since, until := random.Int64N(50), random.Int64N(60)
+		caller, thing, newest := random.Int64N(3)-1, random.Int64N(3), random.IntN(2) == 1
+		checkQuery(t, db, model, since, until, caller, thing, newest)
+	}
+}
+
+// checkQuery compares a query with the same over the model.
+func checkQuery(t *testing.T, db *DB, model map[string][]stored, since, until, caller, thing int64, newest bool) {
+	t.Helper()
+	var want []stored
+	for _, rows := range model {
+		for _, s := range rows {
+			if s.Row.Time >= since && (s.Row.Time < until || until == 0) &&
+				(caller == 0 || s.Row.Caller == caller) && (thing == 0 || s.Row.Thing == thing) {
+				want = append(want, s)
+			}
+		}
+	}
+	var got []stored
+	if err := db.LogQuery(t.Context(), since, until, caller, thing, newest, collect(&got)); err != nil {
+		t.Fatal(err)
+	}
+	inOrder := func(a, b stored) int {
+		if newest {
+			return cmp.Compare(b.Row.Time, a.Row.Time)
+		}
+		return cmp.Compare(a.Row.Time, b.Row.Time)
+	}
+	if !slices.IsSortedFunc(got, inOrder) {
+		t.Fatalf("LogQuery(newest %v) is not in order of time: %v", newest, got)
+	}
+	byPlace := func(a, b stored) int { return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.Index, b.Index)) }
+	slices.SortFunc(got, byPlace)
+	slices.SortFunc(want, byPlace)
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("LogQuery(%d, %d, %d, %d) = %v\nwant %v", since, until, caller, thing, got, want)
+	}
+}
+
+func TestLogAppendOnlyAtTheEnd(t *testing.T) {
+	db := openNew(t)
+	name := []byte("log")
+	if err := db.LogAppend(t.Context(), name, 0, []Row{{}, {}}, []byte("checkpoint 2")); err != nil {
+		t.Fatal(err)
+	}
+	for _, first := range []int64{-1, 0, 1, 3} {
+		err := db.LogAppend(t.Context(), name, first, []Row{{}}, []byte("wrong"))
+		if err == nil || !strings.Contains(err.Error(), "it has 2 rows") {
+			t.Errorf("LogAppend at %d of 2 = %v, want an error naming the size", first, err)
+		}
+	}
+	if size, checkpoint, err := db.LogSize(t.Context(), name); size != 2 || string(checkpoint) != "checkpoint 2" || err != nil {
+		t.Errorf("LogSize = %d, %q, %v after refused appends", size, checkpoint, err)
+	}
+	if err := db.LogAppend(t.Context(), name, 2, []Row{{}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.LogAppend(t.Context(), name, 3, nil, []byte("checkpoint 3")); err != nil {
+		t.Fatal(err)
+	}
+	if size, checkpoint, err := db.LogSize(t.Context(), name); size != 3 || string(checkpoint) != "checkpoint 3" || err != nil {
+		t.Errorf("LogSize = %d, %q, %v", size, checkpoint, err)
+	}
+	if size, checkpoint, err := db.LogSize(t.Context(), []byte("none")); size != 0 || checkpoint != nil || err != nil {
+		t.Errorf("LogSize of no log = %d, %q, %v", size, checkpoint, err)
+	}
+}
+
+func TestLogQueryEndsAtFirstError(t *testing.T) {
+	db := openNew(t)
+	if err := db.LogAppend(t.Context(), []byte("log"), 0, []Row{{}, {}, {}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	stop, seen := errors.New("stop"), 0
+	if err := db.LogQuery(t.Context(), 0, 0, 0, 0, true, func([]byte, int64, Row) error { seen++; return stop }); err != stop || seen != 1 {
+		t.Errorf("LogQuery = %v after %d rows, want %v after 1", err, seen, stop)
+	}
+}
+
+func TestQueriesUseIndexes(t *testing.T) {
+	db := openNew(t)
+	for _, test := range []struct{ where, index string }{
+		{`time >= 1 and time < 2`, "entry_time"},
+		{`time >= 1 and time < 2 and caller = 3`, "entry_caller"},
+		{`time >= 1 and time < 2 and thing = 3`, "entry_thing"},
+	} {
+		rows, err := db.reader.Query(`explain query plan select name, data from entry join log on log.id = entry.log where ` +
+			test.where + ` order by time desc, log desc, idx desc`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		var plan strings.Builder
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintln(&plan, detail)
+		}
+		if !strings.Contains(plan.String(), test.index) || strings.Contains(plan.String(), "TEMP B-TREE") {
+			t.Errorf("%s is searched by\n%s, want %s and no sorting", test.where, plan.String(), test.index)
+		}
+	}
+}
