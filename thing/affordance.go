@@ -1,0 +1,169 @@
+package thing
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// property, action and event are the declared affordances, with the device
+// maker's types erased to bytes.
+type property struct {
+	description string
+	schema      Schema
+	contentType string
+	read        func(context.Context) ([]byte, error)
+	write       func(context.Context, []byte) error // nil: read-only
+	hub         *hub                                // nil: not observable
+}
+
+type action struct {
+	description   string
+	input, output *Schema
+	do            func(context.Context, []byte) ([]byte, error) // no output: nil
+}
+
+type event struct {
+	description string
+	schema      Schema
+	hub         *hub
+}
+
+// None is the input or output of an action that has none.
+type None = struct{}
+
+// Prop is a declared property whose values are of type T.
+type Prop[T any] struct{ p *property }
+
+// Property declares a property that read gives the value of, as JSON. Its
+// schema follows from T, see [SchemaOf]. It panics where name is not a name or
+// is taken.
+func Property[T any](t *Thing, name, description string, read func(context.Context) (T, error)) Prop[T] {
+	p := &property{
+		description: description,
+		schema:      SchemaOf[T](),
+		contentType: jsonType,
+		read: func(ctx context.Context) ([]byte, error) {
+			v, err := read(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return json.Marshal(v)
+		},
+	}
+	declare(t.properties, "property", name, p)
+	return Prop[T]{p}
+}
+
+// Unit names the unit of the value, for people and in the description.
+func (p Prop[T]) Unit(unit string) Prop[T] {
+	p.p.schema.Unit = unit
+	return p
+}
+
+// Writable lets the property be written with set, which may refuse a value with
+// a [Problem] of status 400.
+func (p Prop[T]) Writable(set func(context.Context, T) error) Prop[T] {
+	p.p.write = func(ctx context.Context, body []byte) error {
+		var v T
+		if err := decode(body, &v); err != nil {
+			return &Problem{Status: http.StatusBadRequest, Detail: err.Error()}
+		}
+		return set(ctx, v)
+	}
+	return p
+}
+
+// Observable lets the property be observed. The device then tells each new
+// value with [Prop.Changed].
+func (p Prop[T]) Observable() Prop[T] {
+	p.p.hub = newHub()
+	return p
+}
+
+// Changed tells those who observe the property its new value. It never waits
+// for them. It fails where the value has no JSON form or one above [MaxInput],
+// and where the property is not observable.
+func (p Prop[T]) Changed(v T) error {
+	if p.p.hub == nil {
+		return fmt.Errorf("thing: telling a new value: property is not observable")
+	}
+	return emit(p.p.hub, v)
+}
+
+// Media declares a property whose values are of a media type other than JSON,
+// such as "image/jpeg". It panics where name is not a name or is taken.
+func Media(t *Thing, name, description, contentType string, read func(context.Context) ([]byte, error)) {
+	declare(t.properties, "property", name, &property{
+		description: description,
+		contentType: contentType,
+		read:        read,
+	})
+}
+
+// Action declares an action. Input and output are JSON, their schemas follow
+// from In and Out; [None] stands for none. Do runs once for each request with a
+// key not seen before, possibly several at a time. It panics where name is not
+// a name or is taken.
+func Action[In, Out any](t *Thing, name, description string, do func(context.Context, In) (Out, error)) {
+	a := &action{description: description, input: schemaUnlessNone[In](), output: schemaUnlessNone[Out]()}
+	a.do = func(ctx context.Context, body []byte) ([]byte, error) {
+		var in In
+		if a.input != nil || len(bytes.TrimSpace(body)) > 0 {
+			if err := decode(body, &in); err != nil {
+				return nil, &Problem{Status: http.StatusBadRequest, Detail: err.Error()}
+			}
+		}
+		out, err := do(ctx, in)
+		if err != nil || a.output == nil {
+			return nil, err
+		}
+		return json.Marshal(out)
+	}
+	declare(t.actions, "action", name, a)
+}
+
+// Source is a declared event whose payloads are of type T.
+type Source[T any] struct{ hub *hub }
+
+// Event declares an event. It panics where name is not a name or is taken.
+func Event[T any](t *Thing, name, description string) Source[T] {
+	e := &event{description: description, schema: SchemaOf[T](), hub: newHub()}
+	declare(t.events, "event", name, e)
+	return Source[T]{e.hub}
+}
+
+// Emit sends an event to its subscribers. It never waits for them. It fails
+// where the payload has no JSON form or one above [MaxInput].
+func (s Source[T]) Emit(v T) error { return emit(s.hub, v) }
+
+func emit(h *hub, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("thing: emitting: %w", err)
+	}
+	if len(data) > MaxInput {
+		return fmt.Errorf("thing: emitting: %d bytes, at most %d", len(data), MaxInput)
+	}
+	h.emit(data)
+	return nil
+}
+
+// decode reads exactly one JSON value and no unknown members.
+func decode(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		if err == io.EOF {
+			return fmt.Errorf("a JSON value is missing")
+		}
+		return fmt.Errorf("not the JSON wanted: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("more than one JSON value")
+	}
+	return nil
+}

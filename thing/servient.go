@@ -1,0 +1,264 @@
+package thing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync/atomic"
+)
+
+// maxStreams bounds the streams that a thing serves at a time.
+const maxStreams = 256
+
+// servient serves a thing. Its maps are not written after it is made.
+type servient struct {
+	authorize   func(*http.Request, Op, string) error
+	description []byte
+	properties  map[string]*property
+	actions     map[string]*action
+	events      map[string]*event
+	once        *once
+	streams     atomic.Int64
+}
+
+// Handler serves the thing as the package's documentation says.
+//
+// Authorize decides on every request before anything else happens; a nil error
+// permits. Any other refuses with its text as the detail, and with status 403
+// unless it is a [Problem] that says otherwise. The affordance may be one that
+// does not exist. A nil authorize refuses everything.
+//
+// Cancelling the request's context ends a stream at once. If the cause of the
+// cancellation is a [Problem], the reader is told.
+func (t *Thing) Handler(authorize func(r *http.Request, op Op, affordance string) error) http.Handler {
+	if authorize == nil {
+		authorize = func(*http.Request, Op, string) error { return errors.New("nothing is permitted here") }
+	}
+	description, err := json.Marshal(t.Describe())
+	if err != nil {
+		panic(fmt.Sprintf("thing: describing %q: %v", t.Title, err)) // strings and lists always have a JSON form
+	}
+	s := &servient{
+		authorize:   authorize,
+		description: description,
+		properties:  map[string]*property{},
+		actions:     map[string]*action{},
+		events:      map[string]*event{},
+		once:        newOnce(),
+	}
+	for name, p := range t.properties {
+		s.properties[name] = new(*p)
+	}
+	for name, a := range t.actions {
+		s.actions[name] = a
+	}
+	for name, e := range t.events {
+		s.events[name] = e
+	}
+	return s
+}
+
+// route is what a path leads to: what each method does with which affordance.
+type route struct {
+	name    string
+	methods map[string]method
+}
+
+type method struct {
+	op    Op
+	serve func(s *servient, w http.ResponseWriter, r *http.Request, name string)
+}
+
+var (
+	describeMethods = map[string]method{"GET": {OpDescribe, (*servient).describe}, "HEAD": {OpDescribe, (*servient).describe}}
+	propertyMethods = map[string]method{"GET": {OpReadProperty, (*servient).read}, "HEAD": {OpReadProperty, (*servient).read}, "PUT": {OpWriteProperty, (*servient).write}}
+	observeMethods  = map[string]method{"GET": {OpObserveProperty, (*servient).observe}}
+	actionMethods   = map[string]method{"POST": {OpInvokeAction, (*servient).invoke}}
+	eventMethods    = map[string]method{"GET": {OpSubscribeEvent, (*servient).subscribe}}
+)
+
+func routeOf(path string) (route, bool) {
+	if path == "" || path == "/" || path == "/.well-known/wot" {
+		return route{"", describeMethods}, true
+	}
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	switch {
+	case len(parts) == 2 && parts[0] == "properties":
+		return route{parts[1], propertyMethods}, true
+	case len(parts) == 3 && parts[0] == "properties" && parts[2] == "observe":
+		return route{parts[1], observeMethods}, true
+	case len(parts) == 2 && parts[0] == "actions":
+		return route{parts[1], actionMethods}, true
+	case len(parts) == 2 && parts[0] == "events":
+		return route{parts[1], eventMethods}, true
+	}
+	return route{}, false
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *servient) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	to, ok := routeOf(r.URL.Path)
+	if !ok {
+		refuse(w, fmt.Errorf("nothing is served at %.100q", r.URL.Path), http.StatusNotFound)
+		return
+	}
+	m, ok := to.methods[r.Method]
+	if !ok {
+		var allow []string
+		for _, name := range []string{"GET", "HEAD", "PUT", "POST"} {
+			if _, ok := to.methods[name]; ok {
+				allow = append(allow, name)
+			}
+		}
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		refuse(w, fmt.Errorf("%.20s is not served here", r.Method), http.StatusMethodNotAllowed)
+		return
+	}
+	if err := s.authorize(r, m.op, to.name); err != nil {
+		refuse(w, err, http.StatusForbidden)
+		return
+	}
+	m.serve(s, w, r, to.name)
+}
+
+func (s *servient) describe(w http.ResponseWriter, _ *http.Request, _ string) {
+	respond(w, http.StatusOK, "application/td+json", s.description)
+}
+
+func (s *servient) read(w http.ResponseWriter, r *http.Request, name string) {
+	p := s.properties[name]
+	if p == nil {
+		absent(w, "property", name)
+		return
+	}
+	body, err := p.read(r.Context())
+	if err == nil && len(body) > MaxValue {
+		err = fmt.Errorf("value of %d bytes, at most %d", len(body), MaxValue)
+	}
+	if err != nil {
+		refuse(w, err, http.StatusInternalServerError)
+		return
+	}
+	respond(w, http.StatusOK, p.contentType, body)
+}
+
+func (s *servient) write(w http.ResponseWriter, r *http.Request, name string) {
+	p := s.properties[name]
+	if p == nil {
+		absent(w, "property", name)
+		return
+	}
+	if p.write == nil {
+		w.Header().Set("Allow", "GET, HEAD")
+		refuse(w, fmt.Errorf("property %q is read-only", name), http.StatusMethodNotAllowed)
+		return
+	}
+	body, err := readInput(w, r)
+	if err == nil {
+		err = p.write(r.Context(), body)
+	}
+	if err != nil {
+		refuse(w, err, http.StatusInternalServerError)
+		return
+	}
+	respond(w, http.StatusNoContent, "", nil)
+}
+
+func (s *servient) invoke(w http.ResponseWriter, r *http.Request, name string) {
+	a := s.actions[name]
+	if a == nil {
+		absent(w, "action", name)
+		return
+	}
+	key := onceKey{CallerOf(r.Context()).Name, name, r.Header.Get("Idempotency-Key")}
+	if len(key.key) > maxKey {
+		refuse(w, fmt.Errorf("Idempotency-Key of %d bytes, at most %d", len(key.key), maxKey), http.StatusBadRequest)
+		return
+	}
+	body, err := readInput(w, r)
+	if err != nil {
+		refuse(w, err, http.StatusBadRequest)
+		return
+	}
+	run := func() ([]byte, error) { return a.run(r.Context(), body) }
+	var output []byte
+	if key.key == "" {
+		output, err = run()
+	} else {
+		output, err = s.once.do(r.Context(), key, body, run)
+	}
+	switch {
+	case err != nil:
+		refuse(w, err, http.StatusInternalServerError)
+	case a.output == nil:
+		respond(w, http.StatusNoContent, "", nil)
+	default:
+		respond(w, http.StatusOK, jsonType, output)
+	}
+}
+
+// run does the action once.
+func (a *action) run(ctx context.Context, input []byte) ([]byte, error) {
+	output, err := a.do(ctx, input)
+	if len(output) > MaxInput {
+		return nil, fmt.Errorf("done, but its output has %d bytes, at most %d", len(output), MaxInput)
+	}
+	return output, err
+}
+
+func (s *servient) observe(w http.ResponseWriter, r *http.Request, name string) {
+	p := s.properties[name]
+	if p == nil {
+		absent(w, "property", name)
+		return
+	}
+	if p.hub == nil {
+		refuse(w, fmt.Errorf("property %q is not observable", name), http.StatusNotFound)
+		return
+	}
+	s.stream(w, r, p.hub, p.read)
+}
+
+func (s *servient) subscribe(w http.ResponseWriter, r *http.Request, name string) {
+	e := s.events[name]
+	if e == nil {
+		absent(w, "event", name)
+		return
+	}
+	s.stream(w, r, e.hub, nil)
+}
+
+func (s *servient) stream(w http.ResponseWriter, r *http.Request, h *hub, first func(context.Context) ([]byte, error)) {
+	defer s.streams.Add(-1)
+	if s.streams.Add(1) > maxStreams {
+		refuse(w, fmt.Errorf("%d streams are open, no more are served", maxStreams), http.StatusServiceUnavailable)
+		return
+	}
+	serveStream(w, r, h, first)
+}
+
+func absent(w http.ResponseWriter, kind, name string) {
+	refuse(w, fmt.Errorf("there is no %s %.70q", kind, name), http.StatusNotFound)
+}
+
+// readInput reads a bounded body that is JSON or empty.
+func readInput(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxInput))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, &Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("input of more than %d bytes", MaxInput)}
+	}
+	if err != nil {
+		return nil, &Problem{Status: http.StatusBadRequest, Detail: "input ended early"}
+	}
+	if media := r.Header.Get("Content-Type"); len(body) > 0 && media != "" {
+		if parsed, _, err := mime.ParseMediaType(media); err != nil || parsed != jsonType {
+			return nil, &Problem{Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("input is %.60q, want %s", media, jsonType)}
+		}
+	}
+	return body, nil
+}

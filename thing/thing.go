@@ -1,0 +1,149 @@
+// Package thing turns a device into a Thing of the W3C Web of Things: it
+// describes it in a Thing Description (TD 1.1), serves it over HTTP, and
+// consumes such things.
+//
+// A device maker declares what a device can do, with ordinary functions and
+// types; the description and its JSON schemas follow from them:
+//
+//	t := thing.New("Thermometer")
+//	thing.Property(t, "temperature", "Air in the hall", sensor.Celsius).Unit("°C")
+//	alarm := thing.Event[float64](t, "frost", "Air below 2 °C")
+//	thing.Action(t, "calibrate", "Set to the true temperature", sensor.Calibrate)
+//	http.Serve(listener, t.Handler(authorize))
+//
+// # Protocol
+//
+// The WoT HTTP binding, on fixed paths that the TD's forms repeat for clients
+// of other makers:
+//
+//	GET  /, /.well-known/wot      the TD
+//	GET  /properties/{p}          readproperty
+//	PUT  /properties/{p}          writeproperty, 204
+//	GET  /properties/{p}/observe  observeproperty: server-sent events, the current value first
+//	POST /actions/{a}             invokeaction: 200 with the output, or 204
+//	GET  /events/{e}              subscribeevent: server-sent events
+//
+// Values are JSON, or of the media type that the property's form names. Errors
+// are problem details (RFC 9457), see [Problem]. Every request is put to the
+// authorize function first, and an affordance that does not exist is told apart
+// from one that is refused only after it said yes.
+//
+// A server-sent event carries an id. A client that comes back with it in
+// Last-Event-ID gets what it missed, as far as the thing still holds it: at most
+// [MaxHistory] events an affordance, in memory. An event named "problem" is a
+// stream's last, and says why it ends.
+//
+// An action with an Idempotency-Key is done once: the same caller asking again
+// with the same key gets the same answer. The last 256 are remembered, until
+// the process ends.
+//
+// # Bounds
+//
+// Inputs, event payloads and action outputs are at most [MaxInput] bytes, values
+// and descriptions [MaxValue]. A reader who takes more than ten seconds for one
+// write, or who falls behind by more than the history, loses its stream and
+// nobody else notices.
+//
+// The package decides nothing about permission and knows nothing of who calls
+// beyond what its user puts into [Caller].
+package thing
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// The bounds on what is sent and received, in bytes, and on what is kept.
+const (
+	// MaxInput bounds an action's input and output, a written value and an event.
+	MaxInput = 64 << 10
+	// MaxValue bounds a property's value and a Thing Description.
+	MaxValue = 8 << 20
+	// MaxHistory is how many events an affordance keeps for those who come back.
+	MaxHistory = 256
+)
+
+// Op is an operation of the WoT information model (TD 1.1, §5.3.4.2), or
+// OpDescribe.
+type Op string
+
+// The operations that a servient asks permission for.
+const (
+	OpReadProperty    Op = "readproperty"
+	OpWriteProperty   Op = "writeproperty"
+	OpObserveProperty Op = "observeproperty"
+	OpInvokeAction    Op = "invokeaction"
+	OpSubscribeEvent  Op = "subscribeevent"
+	// OpDescribe is reading the Thing Description itself, for which WoT has no
+	// name. Its affordance is empty.
+	OpDescribe Op = "describe"
+)
+
+// Caller is what a servient may know about who calls. Whoever serves the
+// handler puts it into the request's context with [WithCaller].
+type Caller struct {
+	// Name separates callers: Idempotency-Keys of two names never meet.
+	Name string
+	// Since is the earliest time of which the caller may get events that it
+	// missed. The authorize function may set it for its request before it
+	// returns. The zero time sets no limit.
+	Since time.Time
+}
+
+type callerKey struct{}
+
+// WithCaller returns a context that carries the caller of a request.
+func WithCaller(ctx context.Context, c *Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// CallerOf gives the caller that [WithCaller] put into a context, or an empty
+// one. The functions of a device may use it, never to decide what is allowed.
+func CallerOf(ctx context.Context) Caller {
+	if c, _ := ctx.Value(callerKey{}).(*Caller); c != nil {
+		return *c
+	}
+	return Caller{}
+}
+
+// Thing is a device being described. Declare all it can do and set its fields
+// before calling [Thing.Handler]; values and events may be emitted at any time
+// and from any goroutine.
+type Thing struct {
+	// Title and Description are for people.
+	Title, Description string
+	// ID is the thing's URI, Base the URI that its forms' references are relative
+	// to, such as "kindred://<member>.<tree>/". Both may be empty.
+	ID, Base string
+
+	properties map[string]*property
+	actions    map[string]*action
+	events     map[string]*event
+}
+
+// New returns a thing that can do nothing yet.
+func New(title string) *Thing {
+	return &Thing{
+		Title:      title,
+		properties: map[string]*property{},
+		actions:    map[string]*action{},
+		events:     map[string]*event{},
+	}
+}
+
+// nameRE keeps names usable in URLs, command lines and grants as they are.
+var nameRE = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,62}$`)
+
+// declare panics on a name that is not one or is taken within its kind: as in
+// [net/http.ServeMux], that is a mistake in the program.
+func declare[A any](affordances map[string]A, kind, name string, a A) {
+	if !nameRE.MatchString(name) {
+		panic(fmt.Sprintf("thing: declaring %s %q: a name is a letter, then at most 62 letters, digits, - and _", kind, name))
+	}
+	if _, taken := affordances[name]; taken {
+		panic(fmt.Sprintf("thing: declaring %s %q: declared before", kind, name))
+	}
+	affordances[name] = a
+}
