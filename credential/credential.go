@@ -1,0 +1,183 @@
+// Package credential decides, offline, who a peer is and as of when that is known: rules 1 to 7 of the design, and
+// revocations that arrive from their signers before any head names them.
+//
+// A peer shows a Hello: its certificate chain, the grants it rests on, and for each tree involved a Proof that the
+// roster entries of all of them were live. Three steps lead from those bytes to a decision, and each takes the
+// verified value that only the one before can make:
+//
+//	VerifyProof(Proof, Trusted, now)  → Live        which entries were live in the tree, as of when
+//	Verify(chain, peer key, Live)     → Principal   who this is
+//	grant.Decide(Request, Principal…) → Decision    what it may (package grant)
+//
+// A Proof is deterministic CBOR (package signed) and holds
+//
+//	1  charters     the charters that lead back to the TreeID
+//	2  head         signed by the keeper
+//	3  revoked      the head's revocation list; may be missing if the verifier trusts this head already
+//	4  entries      what is proved: member or grant ID, and encoded value
+//	5  map proof    combined Merkle proof that the entries are under the head's root (package merkle)
+//	6  record       the ledger's record of this head and its Merkle proof (package ledger)
+//	7  block        the signed block header over the ledger's state (package ledger/light)
+//
+// Trusted is what a verifier remembers of a tree between proofs. It only moves forward: once a newer head was seen,
+// an older one counts only if the newer head's revocation list is complete since then and names nothing used.
+//
+// The package is pure: no I/O and no clock.
+package credential
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/ledger"
+	"github.com/kindred-iot/kindred/ledger/light"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// MaxHello is the size of an encoded Hello in bytes, at most.
+const MaxHello = 64 << 10
+
+// MaxSkew is how far in the future a time may lie.
+const MaxSkew = 2 * time.Minute
+
+const (
+	maxProofs  = 4
+	maxGrants  = 16
+	maxEntries = 64
+)
+
+// Errors that callers tell apart. All others mean that what was shown is wrong in itself.
+var (
+	// ErrRevoked says that something shown was live once and was taken away.
+	ErrRevoked = errors.New("was taken away")
+	// ErrTooOld says that a proof is from before anything the verifier can still judge; a fresh one is needed.
+	ErrTooOld = errors.New("is too old to be judged")
+	// ErrStranger says that the peer belongs to no tree the verifier knows.
+	ErrStranger = errors.New("is of a tree not known here")
+)
+
+// A Hello is what a peer shows of itself.
+type Hello struct {
+	Chain  [][]byte `cbor:"1,keyasint"`           // certificates, DER, leaf first, without the root
+	Grants [][]byte `cbor:"2,keyasint,omitempty"` // signed grants it rests on
+	Proofs []Proof  `cbor:"3,keyasint"`           // one for each tree involved
+}
+
+// A Proof shows that entries were live in a tree's roster.
+type Proof struct {
+	Charters [][]byte     `cbor:"1,keyasint"`
+	Head     []byte       `cbor:"2,keyasint"`
+	Revoked  []byte       `cbor:"3,keyasint,omitempty"`
+	Entries  []Entry      `cbor:"4,keyasint,omitempty"`
+	Map      merkle.Proof `cbor:"5,keyasint,omitempty"`
+	Record   ledger.Proof `cbor:"6,keyasint"`
+	Block    light.Proof  `cbor:"7,keyasint"`
+}
+
+// An Entry is a roster entry as it stands in a Proof.
+type Entry struct {
+	Member identity.MemberID `cbor:"1,keyasint,omitzero"` // a member's,
+	Grant  tree.GrantID      `cbor:"2,keyasint,omitzero"` // or a grant's
+	Value  []byte            `cbor:"3,keyasint"`
+}
+
+// Key returns the roster key of the entry.
+func (e Entry) Key() merkle.Hash {
+	if !e.Grant.IsZero() {
+		return tree.GrantKey(e.Grant)
+	}
+	return tree.MemberKey(e.Member)
+}
+
+// Marshal encodes h.
+func (h Hello) Marshal() ([]byte, error) {
+	data, err := signed.Marshal(h)
+	if err == nil && len(data) > MaxHello {
+		err = fmt.Errorf("credential: encoding a hello: %d bytes, of at most %d", len(data), MaxHello)
+	}
+	return data, err
+}
+
+// ParseHello reads a hello. It checks the form and verifies nothing.
+func ParseHello(data []byte) (Hello, error) {
+	var h Hello
+	fail := func(err error) (Hello, error) { return Hello{}, fmt.Errorf("credential: reading a hello: %w", err) }
+	if len(data) > MaxHello {
+		return fail(fmt.Errorf("%d bytes, of at most %d", len(data), MaxHello))
+	}
+	if err := signed.Unmarshal(data, &h); err != nil {
+		return fail(err)
+	}
+	if n := len(h.Proofs); n == 0 || n > maxProofs {
+		return fail(fmt.Errorf("%d proofs, want 1 to %d", n, maxProofs))
+	}
+	if n := len(h.Grants); n > maxGrants {
+		return fail(fmt.Errorf("%d grants, of at most %d", n, maxGrants))
+	}
+	return h, nil
+}
+
+// ParseProof reads a proof. It checks the form and verifies nothing.
+func ParseProof(data []byte) (Proof, error) {
+	var p Proof
+	if len(data) > MaxHello {
+		return p, fmt.Errorf("credential: reading a proof: %d bytes, of at most %d", len(data), MaxHello)
+	}
+	if err := signed.Unmarshal(data, &p); err != nil {
+		return Proof{}, fmt.Errorf("credential: reading a proof: %w", err)
+	}
+	return p, nil
+}
+
+// Tree returns the tree that the proof says it is of. Nothing is verified.
+func (p Proof) Tree() (identity.TreeID, error) {
+	if len(p.Charters) == 0 {
+		return identity.TreeID{}, errors.New("credential: reading a proof: no charter")
+	}
+	s, err := signed.Parse(p.Charters[0])
+	if err != nil {
+		return identity.TreeID{}, err
+	}
+	var c tree.Charter
+	if err := signed.Unmarshal(s.Payload, &c); err != nil {
+		return identity.TreeID{}, err
+	}
+	return c.Tree, nil
+}
+
+// Live is a set of roster entries that were live in a tree. Only VerifyProof makes one.
+type Live struct {
+	Tree     identity.TreeID
+	Sequence uint64    // of the head that proves it
+	AsOf     time.Time // the newest moment at which they are known to have been live
+
+	charter tree.Ruled
+	now     time.Time
+	values  map[merkle.Hash][]byte
+}
+
+// Member returns the entry of a member.
+func (l Live) Member(id identity.MemberID) (tree.Member, bool) {
+	var m tree.Member
+	return m, l.entry(tree.MemberKey(id), &m)
+}
+
+// Grant returns the entry of a grant.
+func (l Live) Grant(id tree.GrantID) (tree.Grant, bool) {
+	var g tree.Grant
+	return g, l.entry(tree.GrantKey(id), &g)
+}
+
+func (l Live) entry(key merkle.Hash, v any) bool {
+	value, ok := l.values[key]
+	return ok && signed.Unmarshal(value, v) == nil
+}
+
+// VerifyChain checks a certificate chain of the tree at a moment: its form and signatures, not who on it is live.
+func (l Live) VerifyChain(chain [][]byte, at time.Time) (identity.Chain, error) {
+	return identity.Verify(chain, l.Tree, l.charter.RootCertificate(), at)
+}

@@ -1,0 +1,133 @@
+package credential
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// A Notice carries a revocation to somebody who must obey it before any head does: the signed statement with its
+// signer's certificates, what it takes away, and the proof that the signer is live.
+type Notice struct {
+	Statement []byte   `cbor:"1,keyasint"`           // a signed tree.Revocation
+	Value     []byte   `cbor:"2,keyasint"`           // the value of the roster entry it takes away
+	Chain     [][]byte `cbor:"3,keyasint,omitempty"` // of a member that is taken away: its certificates
+	Proof     Proof    `cbor:"4,keyasint"`           // the signer and all above it are live
+}
+
+// Marshal encodes n.
+func (n Notice) Marshal() ([]byte, error) { return signed.Marshal(n) }
+
+// ParseNotice reads a notice. It checks the form and verifies nothing.
+func ParseNotice(data []byte) (Notice, error) {
+	var n Notice
+	if len(data) > MaxHello {
+		return n, fmt.Errorf("credential: reading a revocation: %d bytes, of at most %d", len(data), MaxHello)
+	}
+	if err := signed.Unmarshal(data, &n); err != nil {
+		return Notice{}, fmt.Errorf("credential: reading a revocation: %w", err)
+	}
+	return n, nil
+}
+
+// Pending is a revocation that its signer was entitled to, before a head confirms it. Only VerifyNotice makes one.
+type Pending struct {
+	tree.Revocation
+	Signer identity.Chain
+	Raw    []byte // the signed tree.Revocation
+
+	leaf merkle.Hash
+}
+
+// VerifyNotice checks that a revocation was signed by somebody who may take that away alone: the giver of a grant,
+// through an app of theirs; or an owner's app, for grants, persons, services, devices and apps. Owners and places
+// take the root key or two owners. A proof of the signer as old as tree.DefaultOffline suffices, because taking away
+// needs less than giving.
+func VerifyNotice(n Notice, trusted Trusted, now time.Time) (Pending, Trusted, error) {
+	p, next, err := verifyNotice(n, trusted, now)
+	if err != nil {
+		return Pending{}, trusted, fmt.Errorf("credential: verifying a revocation: %w", err)
+	}
+	return p, next, nil
+}
+
+func verifyNotice(n Notice, trusted Trusted, now time.Time) (Pending, Trusted, error) {
+	live, trusted, err := VerifyProof(n.Proof, trusted, now)
+	if err != nil {
+		return Pending{}, trusted, err
+	}
+	if age := live.now.Sub(live.AsOf); age > tree.DefaultOffline {
+		return Pending{}, trusted, fmt.Errorf("the proof of its signer, %s old, %w", age.Round(time.Minute), ErrTooOld)
+	}
+	s, err := signed.Parse(n.Statement)
+	if err != nil {
+		return Pending{}, trusted, err
+	}
+	signer, err := live.VerifyChain(s.Chain, live.now)
+	if err != nil {
+		return Pending{}, trusted, err
+	}
+	if err := live.Check(signer); err != nil {
+		return Pending{}, trusted, err
+	}
+	p := Pending{Signer: signer, Raw: n.Statement}
+	if err := s.Open(signer.Key, tree.RevocationType, &p.Revocation); err != nil {
+		return Pending{}, trusted, err
+	}
+	p.leaf = merkle.LeafHash(p.Key(), n.Value)
+	switch {
+	case p.Tree != trusted.Tree:
+		err = fmt.Errorf("it is of tree %s", p.Tree)
+	case p.Leaf != p.leaf:
+		err = errors.New("it takes away another entry than the one shown")
+	case time.Unix(p.Time, 0).After(live.now.Add(MaxSkew)):
+		err = errors.New("it is dated in the future")
+	case !p.Grant.IsZero():
+		err = mayRevokeGrant(signer, n.Value)
+	default:
+		err = mayRevokeMember(signer, n, p.Member, live)
+	}
+	return p, trusted, err
+}
+
+func mayRevokeGrant(signer identity.Chain, value []byte) error {
+	var g tree.Grant
+	if err := signed.Unmarshal(value, &g); err != nil {
+		return err
+	}
+	if signer.Owner() || !g.Giver.IsZero() && signer.ActsFor() == g.Giver {
+		return nil
+	}
+	return fmt.Errorf("%s neither gave the grant nor acts for an owner", signer.ID.Path)
+}
+
+func mayRevokeMember(signer identity.Chain, n Notice, member identity.MemberID, live Live) error {
+	var m tree.Member
+	if err := signed.Unmarshal(n.Value, &m); err != nil {
+		return err
+	}
+	target, err := live.VerifyChain(n.Chain, time.Unix(m.Since, 0).Add(MaxSkew))
+	if err != nil {
+		return err
+	}
+	if target.Member() != member || target.Self().Digest != m.Certificate {
+		return errors.New("the certificates shown are not those of the member it takes away")
+	}
+	return MayRemove(signer, target)
+}
+
+// MayRemove reports, as an error, that a signer may not take a member off the tree alone.
+func MayRemove(signer, target identity.Chain) error {
+	if !signer.Owner() {
+		return fmt.Errorf("%s does not act for an owner", signer.ID.Path)
+	}
+	if k := target.Kind(); k == identity.Owner || k == identity.Place {
+		return fmt.Errorf("taking away %s, of kind %s, needs the root key or two owners", target.ID.Path, k)
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package credential
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kindred-iot/kindred/identity"
+)
+
+// A Principal is a leaf that proved who it is. Only Verify makes one.
+type Principal struct {
+	identity.Chain
+	AsOf time.Time // as of when it and all above it are known to be live
+}
+
+// Verify is rules 5 to 7: the leaf's key is the key that the connection proved, the chain is in order, and every
+// certificate on it is the live one of its member.
+func Verify(chain [][]byte, peer crypto.PublicKey, live Live) (Principal, error) {
+	fail := func(err error) (Principal, error) {
+		return Principal{}, fmt.Errorf("credential: verifying a peer: %w", err)
+	}
+	c, err := live.VerifyChain(chain, live.now)
+	if err != nil {
+		return fail(err)
+	}
+	if !c.Kind().Leaf() {
+		return fail(fmt.Errorf("%s is a %s and no leaf", c.ID.Path, c.Kind()))
+	}
+	if !identity.SameKey(c.Key, peer) {
+		return fail(errors.New("the certificate is for another key than the connection's"))
+	}
+	if err := live.Check(c); err != nil {
+		return fail(err)
+	}
+	return Principal{Chain: c, AsOf: live.AsOf}, nil
+}
+
+// Check reports, as an error, who on a chain is not live with the certificate shown.
+func (l Live) Check(c identity.Chain) error {
+	for _, link := range c.Line {
+		m, ok := l.Member(link.Member)
+		if !ok {
+			return fmt.Errorf("%q of %s is not proved to be live", link.Name, c.ID.Path)
+		}
+		if m.Certificate != link.Digest {
+			return fmt.Errorf("the certificate of %q of %s is not the live one", link.Name, c.ID.Path)
+		}
+	}
+	return nil
+}
+
+// Nearest returns the path of the closest common ancestor of two leaves of one tree, "" being its root. Leaves of
+// different trees have one only through a recognition, which this version does not make; ok is false.
+func Nearest(a, b Principal) (path identity.Path, ok bool) {
+	if a.ID.Tree != b.ID.Tree {
+		return "", false
+	}
+	for i := range min(len(a.Line), len(b.Line)) {
+		if a.Line[i].Member != b.Line[i].Member {
+			break
+		}
+		path = path.Join(a.Line[i].Name)
+	}
+	return path, true
+}
