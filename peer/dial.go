@@ -1,0 +1,348 @@
+package peer
+
+import (
+	"bufio"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+)
+
+// A Target is whom to call, and how.
+type Target struct {
+	// Key is the callee's: an ed25519.PublicKey or *ecdsa.PublicKey. Nobody
+	// else is talked to.
+	Key crypto.PublicKey
+
+	// Addresses are the only ones tried, all at once: multiaddrs or IP:PORT. A
+	// connection with the callee that exists already, whoever made it and
+	// wherever it leads, is used instead.
+	Addresses []string
+
+	// Hello returns the hello to show, at most MaxHello bytes; nil shows none.
+	// It is called for every request: a hello that changed is shown from the
+	// next one on. A nil func shows none.
+	Hello func() []byte
+
+	// Check verifies the hello that the callee shows on each stream, nil if it
+	// shows none, before any byte of a response is handed up. An error ends the
+	// call with it. The same bytes come again with each new stream. A nil func
+	// accepts everything: the key alone is relied upon.
+	Check func(key crypto.PublicKey, hello []byte) error
+
+	// Hold keeps the request back until Check has accepted the callee's hello,
+	// at the cost of a round trip: for callees whose record is not fresh.
+	Hold bool
+}
+
+// connect returns the link to the holder of id, dialing if there is none.
+func (h *Host) connect(ctx context.Context, id libp2ppeer.ID, addrs []string) (*link, error) {
+	if h.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	if id == h.id {
+		return nil, errors.New("that is this host's own key")
+	}
+	if len(addrs) == 0 && h.swarm.Connectedness(id) != network.Connected {
+		return nil, fmt.Errorf("%w: no address is known", ErrUnreachable)
+	}
+	if err := h.addresses(id, addrs); err != nil {
+		return nil, err
+	}
+	h.swarm.Backoff().Clear(id)
+	conn, err := h.swarm.DialPeer(network.WithDialPeerTimeout(ctx, h.timing.dial), id)
+	if err != nil {
+		return nil, h.dialError(ctx, err, addrs)
+	}
+	l := h.link(conn)
+	if l == nil {
+		return nil, fmt.Errorf("%w: connection closed", ErrUnreachable)
+	}
+	return l, nil
+}
+
+// dialError says in one line why no connection came about.
+func (h *Host) dialError(ctx context.Context, err error, addrs []string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if h.ctx.Err() != nil {
+		return ErrClosed
+	}
+	var all *swarm.DialError
+	if !errors.As(err, &all) {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("%w: no answer at %s within %v", ErrUnreachable, strings.Join(addrs, ", "), h.timing.dial)
+		}
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	var each []string
+	for _, e := range all.DialErrors {
+		var other sec.ErrPeerIDMismatch
+		if errors.As(e.Cause, &other) {
+			return fmt.Errorf("%w: %s is at %s", ErrWrongKey, other.Actual, e.Address)
+		}
+		if errors.Is(e.Cause, context.DeadlineExceeded) {
+			e.Cause = fmt.Errorf("no answer within %v", h.timing.dial)
+		}
+		each = append(each, fmt.Sprintf("%s: %v", e.Address, e.Cause))
+	}
+	if len(each) == 0 {
+		return fmt.Errorf("%w: %w", ErrUnreachable, all.Cause)
+	}
+	return fmt.Errorf("%w: %s", ErrUnreachable, strings.Join(each, "; "))
+}
+
+// A call is the caller's end of a stream: a net.Conn for HTTP requests that
+// sends the opening frames with the first bytes written, and reads the callee's
+// before the first bytes read.
+type call struct {
+	network.Stream
+	link   *link
+	target Target
+	hello  frame // what target.Hello returned
+
+	writing sync.Mutex
+	began   bool          // the opening was written; guarded by writing
+	started chan struct{} // closed when began
+	ended   chan struct{} // closed by Close
+	close   sync.Once
+
+	held    frame // the callee's hello, as told in the opening; guarded by started
+	greet   sync.Once
+	greeted error // of greet
+	in      *bufio.Reader
+	mid     atomic.Bool // bytes were written since the last were read: a request is under way
+	showed  atomic.Bool // the callee showed a hello, and it was accepted
+}
+
+// open opens a stream to the target.
+func (h *Host) open(ctx context.Context, t Target) (*call, error) {
+	id, err := peerID(t.Key)
+	if err != nil {
+		return nil, &CallError{Peer: "?", Doing: "dialing", Err: err}
+	}
+	var hello []byte
+	if t.Hello != nil {
+		hello = t.Hello()
+	}
+	if len(hello) > MaxHello {
+		return nil, callError(id, "dialing", fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrHelloTooLong, len(hello), MaxHello))
+	}
+	if !h.begin() {
+		return nil, callError(id, "dialing", ErrClosed)
+	}
+	l, s, err := h.stream(ctx, id, t.Addresses)
+	if err != nil {
+		h.running.Done()
+		return nil, callError(id, "dialing", err)
+	}
+	l.opened()
+	c := &call{
+		Stream: s, link: l, target: t, hello: fullFrame(hello),
+		started: make(chan struct{}), ended: make(chan struct{}), in: bufio.NewReader(s),
+	}
+	if t.Hold {
+		if err := c.hold(ctx); err != nil {
+			c.Close()
+			return nil, callError(id, "greeting", err)
+		}
+	}
+	return c, nil
+}
+
+// stream opens a stream to the holder of id. A connection that turns out to be
+// dead is replaced once.
+func (h *Host) stream(ctx context.Context, id libp2ppeer.ID, addrs []string) (*link, network.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.timing.dial+h.timing.hello)
+	defer cancel()
+	for again := false; ; again = true {
+		l, err := h.connect(ctx, id, addrs)
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := l.conn.NewStream(ctx)
+		if err == nil {
+			if err = s.SetProtocol(Protocol); err == nil {
+				return l, s, nil
+			}
+			s.Reset()
+		}
+		if again || ctx.Err() != nil || !l.conn.IsClosed() {
+			return nil, nil, fmt.Errorf("%w: opening a stream: %w", ErrUnreachable, err)
+		}
+	}
+}
+
+// hold sends the opening and waits for the callee's hello.
+func (c *call) hold(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { c.Stream.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := c.Write(nil); err != nil {
+		return err
+	}
+	c.greet.Do(func() { c.greeted = c.readGreeting() })
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return c.greeted
+}
+
+// Write writes p; the first time, together with the opening.
+func (c *call) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	var opening []byte
+	if !c.began {
+		var shown frame
+		shown, c.held = c.link.frames(c.hello)
+		held := frame{}
+		if c.held.kind == frameFull {
+			held = c.held.short()
+		}
+		opening = appendToken(appendToken(nil, multistream), Protocol)
+		opening = held.append(shown.append(opening))
+		defer close(c.started)
+		c.began = true
+		p = append(opening, p...)
+	}
+	n, err := c.Stream.Write(p)
+	n = max(0, n-len(opening))
+	var se *network.StreamError
+	if errors.As(err, &se) && se.Remote && c.mid.Load() {
+		// The callee reads no further. Whether it answered, Read will tell.
+		return len(p) - len(opening), nil
+	}
+	if err != nil {
+		return n, callError(c.link.conn.RemotePeer(), "writing to", c.lost(err))
+	}
+	if n > 0 {
+		c.mid.Store(true)
+	}
+	return n, nil
+}
+
+// Read reads what follows the callee's greeting.
+func (c *call) Read(p []byte) (int, error) {
+	c.greet.Do(func() { c.greeted = c.readGreeting() })
+	if c.greeted != nil {
+		return 0, callError(c.link.conn.RemotePeer(), "greeting", c.greeted)
+	}
+	n, err := c.in.Read(p)
+	if n > 0 {
+		c.mid.Store(false)
+	}
+	if err != nil && err != io.EOF && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = callError(c.link.conn.RemotePeer(), "reading from", c.lost(err))
+	}
+	return n, err
+}
+
+// readGreeting reads and checks the callee's frames once the opening is out.
+func (c *call) readGreeting() error {
+	select {
+	case <-c.started:
+	case <-c.ended:
+		return net.ErrClosed
+	}
+	c.Stream.SetReadDeadline(time.Now().Add(c.link.host.timing.hello + c.link.host.timing.admit))
+	theirs, err := c.readFrames()
+	if err != nil {
+		return err
+	}
+	c.Stream.SetReadDeadline(time.Time{})
+	if c.target.Check != nil {
+		if err := c.target.Check(c.link.key, theirs.hello); err != nil {
+			if theirs.kind == frameNone {
+				err = fmt.Errorf("%w: %w", ErrRefused, err)
+			}
+			return err
+		}
+	}
+	if theirs.kind == frameFull {
+		c.showed.Store(true)
+		c.link.accepted(c.hello.digest, theirs)
+	}
+	return nil
+}
+
+// readFrames reads what comes before HTTP and returns the callee's hello in
+// full, or none.
+func (c *call) readFrames() (frame, error) {
+	err := readSelected(c.in)
+	var theirs frame
+	if err == nil {
+		theirs, err = readFrame(c.in)
+	}
+	var bad malformedError
+	switch {
+	case errors.As(err, &bad):
+		return frame{}, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return frame{}, fmt.Errorf("%w: no hello in time", ErrUnreachable)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return frame{}, fmt.Errorf("%w: the peer closed the stream before its hello", ErrUnreachable)
+	case err != nil:
+		if err = c.lost(err); errors.Is(err, errForgotten) {
+			c.link.startOver()
+		}
+		return frame{}, err
+	case theirs.kind == frameDigest && (c.held.kind != frameFull || theirs.digest != c.held.digest):
+		return frame{}, malformed("the peer named a hello that it did not show: %x", theirs.digest)
+	case theirs.kind == frameDigest:
+		return c.held, nil
+	}
+	return theirs, nil
+}
+
+// lost says why the stream died, with what the host itself did about it.
+func (c *call) lost(err error) error {
+	if why := context.Cause(c.link.ctx); errors.Is(why, ErrUnreachable) {
+		return why
+	}
+	if c.link.host.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return lost(err)
+}
+
+// Close ends the call. The callee sees an end of input and that nobody reads.
+func (c *call) Close() error {
+	err := net.ErrClosed
+	c.close.Do(func() {
+		close(c.ended)
+		err = closeStream(c.Stream, &c.writing)
+		c.link.ended()
+		c.link.host.running.Done()
+	})
+	return err
+}
+
+// remote describes the callee.
+func (c *call) remote() Remote {
+	return Remote{Key: c.link.key, Showed: c.showed.Load(), Path: c.link.path()}
+}
+
+// LocalAddr returns this end's multiaddr.
+func (c *call) LocalAddr() net.Addr { return address(c.link.conn.LocalMultiaddr().String()) }
+
+// RemoteAddr returns the other end's multiaddr.
+func (c *call) RemoteAddr() net.Addr { return address(c.link.conn.RemoteMultiaddr().String()) }
+
+// An address is a multiaddr as a net.Addr.
+type address string
+
+func (address) Network() string  { return "quic" }
+func (a address) String() string { return string(a) }

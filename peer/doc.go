@@ -1,0 +1,66 @@
+// Package peer lets holders of keys call each other: it dials a peer by its
+// public key, and carries HTTP/1.1 over the streams of one encrypted
+// connection, each stream opened by a hello that says who is calling.
+//
+// The handshake (QUIC with libp2p's TLS 1.3) proves both ends' keys and nothing
+// else. Who a key belongs to is said in the hello: opaque bytes here, made and
+// verified by the functions that [Config] and [Target] carry. What a caller may
+// do is the business of the HTTP handler, which finds with [Caller] what the
+// verification returned.
+//
+// # Protocol
+//
+// [Protocol] runs over a bidirectional stream after multistream-select 1.0. The
+// caller sends, in one write and so in the first flight,
+//
+//	"\x13/multistream/1.0.0\n" "\x13/kindred/http/1\n" — multistream-select
+//	shown                                              — the caller's hello
+//	held                                               — the callee's hello that the caller holds
+//	HTTP/1.1 requests, one after the other
+//
+// and the callee answers, as soon as it has verified the caller,
+//
+//	"\x13/multistream/1.0.0\n" "\x13/kindred/http/1\n"
+//	shown                                              — the callee's hello
+//	HTTP/1.1 responses
+//
+// where shown and held are frames:
+//
+//	0x00                           none
+//	0x01 length hello              full; length is a minimal unsigned varint, 1 … 65536
+//	0x02 SHA-256 of a hello        digest, 32 bytes
+//
+// A caller may show a digest once a full hello with that digest was answered
+// on the same connection by a frame other than none. held is none or a digest:
+// of a hello that the callee showed on the same connection and the caller
+// accepted. A callee whose hello has exactly that digest answers with the
+// digest, and otherwise in full. A digest that its receiver does not know ends
+// the stream with code 0x6b01, anything malformed with 0x6b02; the caller then
+// starts over with full hellos.
+//
+// A callee that does not accept its caller shows none, answers the first request
+// with 403 and closes the stream: no stranger ever sees a hello. A caller that
+// cannot rely on the callee's key alone (its record of the callee is old) sends
+// its frames, waits for the callee's hello, and only then its request
+// ([Target.Hold]).
+//
+// Streams are kept and reused for further requests. A hello holds for one
+// stream, so a caller with a new hello opens a new stream, and a callee with a
+// new hello, or after [streamLife], answers with "Connection: close".
+//
+// # Bounds
+//
+// A hello has at most [MaxHello] bytes. A stream must bring its frames and then
+// each request's header within five seconds; sixteen streams a connection are
+// examined at a time, and the rest wait unread in QUIC's windows (768 KiB a
+// connection). A connection whose caller was not accepted within fifteen
+// seconds is closed, and so is one that nobody used for five minutes, and one
+// on which packets were sent and none came back for three seconds.
+//
+// # What it does not do
+//
+// It finds nobody: addresses are given with each [Target], and no address is
+// learned from peers. It runs no other libp2p protocol (no identify, no ping),
+// so a stranger learns nothing about a host but its key. There is no relay and
+// no hole punching yet.
+package peer

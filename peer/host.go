@@ -1,0 +1,298 @@
+package peer
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/config"
+	libp2p "github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
+	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+)
+
+// Protocol is the protocol's name in multistream-select.
+const Protocol = "/kindred/http/1"
+
+// Config is what a Host is made of.
+type Config struct {
+	// Key is the host's own: an ed25519.PrivateKey or *ecdsa.PrivateKey.
+	Key crypto.Signer
+
+	// Listen are the addresses to listen on: multiaddrs /ip4|ip6/IP/udp/PORT/quic-v1,
+	// IP:PORT, or :PORT for every interface. Port 0 lets the system choose. If
+	// nil, every interface and ports that the system chooses; if empty and not
+	// nil, none: the host only calls.
+	Listen []string
+
+	// Log receives what concerns the operator; nil is silence.
+	Log *slog.Logger
+
+	// Admit verifies a caller. from is the key it proved, hello what it showed,
+	// nil if nothing. It is called once for a hello on a connection, and for
+	// every stream that shows none; its context ends with the connection or
+	// after ten seconds. An error refuses the caller. If Admit is nil, everyone
+	// is refused.
+	Admit func(ctx context.Context, from crypto.PublicKey, hello []byte) (Admission, error)
+
+	// Handler serves the requests of admitted callers; Caller tells who calls.
+	// Request contexts end when the caller goes away or the host is closed. Nil
+	// answers 404.
+	Handler http.Handler
+
+	// Refused answers the requests of callers that Admit refused (Caller tells
+	// why); it must reveal nothing that a stranger may not know. Nil answers
+	// 403. The stream is closed after one response.
+	Refused http.Handler
+}
+
+// An Admission is what verifying a caller came to.
+type Admission struct {
+	// Hello returns the hello to show to this caller, now: nil to show none. It
+	// is called for every stream and request. A nil func shows none.
+	Hello func() []byte
+
+	// Value is for the handler, which finds it in Remote.Value.
+	Value any
+}
+
+// A Host is one key on the network. It is safe for concurrent use.
+type Host struct {
+	cfg    Config
+	log    *slog.Logger
+	timing timing
+	id     libp2ppeer.ID
+
+	swarm   *swarm.Swarm
+	closers []func() error // below the swarm, in order of closing
+	server  *http.Server
+	served  chan *served // streams whose callers were examined, for server
+
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool                   // nothing new is counted in running
+	links   map[network.Conn]*link // by live connection
+	callers []*http.Transport      // of Transport, to be emptied on Close
+
+	running sync.WaitGroup // goroutines of this package, and handlers
+}
+
+// New starts a host. The caller closes it.
+func New(cfg Config) (*Host, error) { return newHost(cfg, defaultTiming) }
+
+func newHost(cfg Config, t timing) (*Host, error) {
+	key, err := privateKey(cfg.Key)
+	if err != nil {
+		return nil, fmt.Errorf("peer: starting a host: %w", err)
+	}
+	id, err := libp2ppeer.IDFromPrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("peer: starting a host: %w", err)
+	}
+	h := &Host{
+		cfg: cfg, log: cfg.Log, timing: t, id: id,
+		served: make(chan *served),
+		links:  make(map[network.Conn]*link),
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	if err := h.startSwarm(key); err != nil {
+		return nil, errors.Join(fmt.Errorf("peer: starting a host: %w", err), h.Close())
+	}
+	h.startServer()
+	h.running.Go(h.tend)
+	if err := h.listen(); err != nil {
+		return nil, errors.Join(fmt.Errorf("peer: listening: %w", err), h.Close())
+	}
+	return h, nil
+}
+
+// startSwarm makes the bare libp2p network: no identify, and so no address and
+// no protocol is ever learned from, or told to, a peer. Relays and hole punching
+// will need a host around it.
+func (h *Host) startSwarm(key libp2p.PrivKey) error {
+	reset, err := config.PrivKeyToStatelessResetKey(key)
+	if err != nil {
+		return err
+	}
+	token, err := config.PrivKeyToTokenGeneratorKey(key)
+	if err != nil {
+		return err
+	}
+	peers, err := pstoremem.NewPeerstore()
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, peers.Close)
+	if err := errors.Join(peers.AddPrivKey(h.id, key), peers.AddPubKey(h.id, key.GetPublic())); err != nil {
+		return err
+	}
+	limits, err := newResourceManager()
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, limits.Close)
+	sockets, err := quicreuse.NewConnManager(reset, token)
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, sockets.Close)
+	quic, err := libp2pquic.NewTransport(key, sockets, nil, nil, limits)
+	if err != nil {
+		return err
+	}
+	h.swarm, err = swarm.NewSwarm(h.id, peers, eventbus.NewBus(),
+		swarm.WithResourceManager(limits),
+		swarm.WithDialTimeout(h.timing.dial),
+		swarm.WithDialTimeoutLocal(h.timing.dial),
+		swarm.WithDialRanker(swarm.NoDelayDialRanker), // all addresses at once
+		swarm.WithUDPBlackHoleSuccessCounter(nil),     // addresses are given, not gossip: always try
+		swarm.WithIPv6BlackHoleSuccessCounter(nil))
+	if err != nil {
+		return err
+	}
+	h.swarm.Notify(&network.NotifyBundle{
+		ConnectedF:    func(_ network.Network, c network.Conn) { h.link(c) },
+		DisconnectedF: func(_ network.Network, c network.Conn) { h.unlink(c) },
+	})
+	h.swarm.SetStreamHandler(h.accept)
+	return h.swarm.AddTransport(quic)
+}
+
+// listen starts listening. Of the default addresses one suffices, for a machine
+// may lack IPv6.
+func (h *Host) listen() error {
+	list := h.cfg.Listen
+	if list == nil {
+		list = defaultListen
+	}
+	addrs, err := parseListen(list)
+	if err != nil || len(addrs) == 0 {
+		return err
+	}
+	if h.cfg.Listen == nil {
+		return h.swarm.Listen(addrs...)
+	}
+	for _, a := range addrs {
+		if err := h.swarm.Listen(a); err != nil {
+			return fmt.Errorf("on %s: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// Addresses returns the multiaddrs at which others can reach the host,
+// /ip4|ip6/IP/udp/PORT/quic-v1, those on networks before those on loopback.
+func (h *Host) Addresses() []string {
+	addrs, err := h.swarm.InterfaceListenAddresses()
+	if err != nil {
+		h.log.Warn("finding the host's addresses", "error", err)
+	}
+	return publish(addrs)
+}
+
+// Close ends all calls and connections and waits until every goroutine of the
+// host, and every handler, has returned. Responses that were not yet delivered
+// are lost.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	h.closed = true
+	callers := h.callers
+	h.mu.Unlock()
+	h.cancel()
+	var errs []error
+	if h.server != nil {
+		errs = append(errs, h.server.Close())
+	}
+	if h.swarm != nil {
+		errs = append(errs, h.swarm.Close())
+	}
+	for _, t := range callers {
+		t.CloseIdleConnections()
+	}
+	for i := len(h.closers) - 1; i >= 0; i-- {
+		errs = append(errs, h.closers[i]())
+	}
+	h.closers = nil
+	h.running.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("peer: closing the host: %w", err)
+	}
+	return nil
+}
+
+// begin counts one more goroutine that Close waits for; false if Close began.
+func (h *Host) begin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.running.Add(1)
+	}
+	return !h.closed
+}
+
+// Disconnect closes every connection with the holder of key, and with them all
+// calls and requests in progress. Later calls connect anew.
+func (h *Host) Disconnect(key crypto.PublicKey) error {
+	id, err := peerID(key)
+	if err != nil {
+		return fmt.Errorf("peer: disconnecting: %w", err)
+	}
+	if err := h.swarm.ClosePeer(id); err != nil {
+		return fmt.Errorf("peer: disconnecting %s: %w", id, err)
+	}
+	return nil
+}
+
+// Path tells how the holder of key is connected at present; false if it is not.
+func (h *Host) Path(key crypto.PublicKey) (Path, bool) {
+	id, err := peerID(key)
+	if err != nil {
+		return Path{}, false
+	}
+	for _, c := range h.swarm.ConnsToPeer(id) {
+		if l := h.link(c); l != nil && !c.IsClosed() {
+			return l.path(), true
+		}
+	}
+	return Path{}, false
+}
+
+// addresses makes addrs the only ones at which the swarm looks for id. At no
+// moment is there none, lest a concurrent dial fail.
+func (h *Host) addresses(id libp2ppeer.ID, addrs []string) error {
+	now := make(map[string]bool)
+	store := h.swarm.Peerstore()
+	for _, s := range addrs {
+		a, err := parseAddress(s, id)
+		if err != nil {
+			return err
+		}
+		now[string(a.Bytes())] = true
+		store.AddAddr(id, a, peerstore.TempAddrTTL)
+	}
+	for _, old := range store.Addrs(id) {
+		if !now[string(old.Bytes())] {
+			store.SetAddr(id, old, 0)
+		}
+	}
+	return nil
+}
+
+// after reports whether d has passed since t.
+func after(t time.Time, d time.Duration) bool { return time.Since(t) > d }

@@ -1,0 +1,75 @@
+package peer
+
+import (
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+)
+
+const (
+	// streamLife is the age from which a callee closes a stream after its next
+	// response, so that both ends show their hellos again.
+	streamLife = 5 * time.Minute
+
+	callerIdle = time.Minute              // an idle stream is kept by the caller for
+	calleeIdle = callerIdle + time.Minute // and by the callee, so that the caller closes first
+
+	maxHeader   = 32 << 10 // bytes of a request's or response's header
+	maxStreams  = 200      // a caller keeps open to one host; QUIC allows 256 a connection
+	maxExamined = 16       // streams of one connection whose frames are read at a time
+	maxAdmitted = 4        // accepted hellos remembered for a connection
+)
+
+// A timing is how long a host waits for others.
+type timing struct {
+	dial    time.Duration // for a handshake
+	hello   time.Duration // for the frames of a stream, for a request's header, and for the callee's hello
+	admit   time.Duration // for Config.Admit
+	strange time.Duration // a connection lives without its caller having been accepted
+	idle    time.Duration // a connection lives without a stream
+	silence time.Duration // a connection lives while nothing answers what is sent
+	tick    time.Duration // between two looks at all connections
+}
+
+var defaultTiming = timing{
+	dial:    3 * time.Second,
+	hello:   5 * time.Second,
+	admit:   10 * time.Second,
+	strange: 15 * time.Second,
+	idle:    5 * time.Minute,
+	silence: 3 * time.Second,
+	tick:    time.Second,
+}
+
+// newResourceManager limits what all peers together, one peer, and one IP
+// address can hold. A gateway serves a thousand members on one host; a home
+// may sit behind one address. Loopback addresses are not counted.
+func newResourceManager() (network.ResourceManager, error) {
+	limits := rcmgr.PartialLimitConfig{
+		System: rcmgr.ResourceLimits{
+			Conns: 4096, ConnsInbound: 3072, ConnsOutbound: 2048,
+			Streams: 32768, StreamsInbound: 16384, StreamsOutbound: 16384,
+			Memory: 512 << 20,
+		},
+		// Before a handshake is done, and before a stream's protocol is known.
+		Transient: rcmgr.ResourceLimits{
+			Conns: 512, ConnsInbound: 256, ConnsOutbound: 256,
+			Streams: 4096, StreamsInbound: 2048, StreamsOutbound: 2048,
+			Memory: 64 << 20,
+		},
+		PeerDefault: rcmgr.ResourceLimits{
+			Conns: 16, ConnsInbound: 8, ConnsOutbound: 8,
+			Streams: 768, StreamsInbound: 512, StreamsOutbound: 512,
+			Memory: 64 << 20,
+		},
+		Conn: rcmgr.ResourceLimits{Conns: 1, ConnsInbound: 1, ConnsOutbound: 1, FD: 1, Memory: 32 << 20},
+	}
+	return rcmgr.NewResourceManager(
+		rcmgr.NewFixedLimiter(limits.Build(rcmgr.InfiniteLimits)),
+		rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 256}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: 256}, {PrefixLength: 48, ConnCount: 1024}},
+		))
+}

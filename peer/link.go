@@ -1,0 +1,277 @@
+package peer
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/quic-go/quic-go"
+)
+
+// A link is what a host knows of one live connection.
+//
+//	          dialed by us, or its caller accepted
+//	strange ───────────────────────────────────────▶ known
+//	   │ 15 s                                          │ 5 min without a stream
+//	   ▼                                               ▼
+//	closed ◀────── packets sent, none back for 3 s ── closed
+type link struct {
+	host    *Host
+	conn    network.Conn
+	quic    *quic.Conn       // under conn
+	key     crypto.PublicKey // the other end's
+	examine chan struct{}    // holds one token for each stream being examined
+
+	ctx    context.Context // ends with the connection
+	cancel context.CancelCauseFunc
+
+	mu       sync.Mutex
+	known    bool                  // the other end is someone, not a stranger
+	admitted map[digest]*admission // hellos shown by the other end, at most maxAdmitted
+	recent   []digest              // keys of admitted, oldest first
+	shown    digest                // our hello that the other end accepted; zero if none
+	held     frame                 // the other end's hello that we accepted; none or full
+	streams  int                   // open, in both directions
+	idle     time.Time             // since when streams is 0
+	traffic  traffic               // as of the last look that found an answer
+}
+
+// An admission is the verdict on one hello, being made until done is closed.
+type admission struct {
+	done   chan struct{}
+	result Admission
+	err    error
+}
+
+// A traffic counts a connection's packets at some time.
+type traffic struct {
+	at             time.Time
+	sent, received uint64
+}
+
+// link returns the link of conn, made if need be; nil if its key is unusable
+// or it is closed.
+func (h *Host) link(conn network.Conn) *link {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if l := h.links[conn]; l != nil {
+		return l
+	}
+	key, err := remoteKey(conn)
+	var under *quic.Conn
+	if err == nil && !conn.As(&under) {
+		err = errors.New("not a QUIC connection")
+	}
+	if err != nil {
+		h.log.Warn("closing a connection", "peer", conn.RemotePeer(), "error", err)
+		conn.Close()
+		return nil
+	}
+	if conn.IsClosed() {
+		return nil // unlink may have been called already
+	}
+	l := &link{
+		host: h, conn: conn, quic: under, key: key,
+		examine:  make(chan struct{}, maxExamined),
+		known:    conn.Stat().Direction == network.DirOutbound,
+		admitted: make(map[digest]*admission),
+		idle:     time.Now(),
+	}
+	l.ctx, l.cancel = context.WithCancelCause(h.ctx)
+	h.links[conn] = l
+	return l
+}
+
+// unlink forgets a connection that is closed.
+func (h *Host) unlink(conn network.Conn) {
+	h.mu.Lock()
+	l := h.links[conn]
+	delete(h.links, conn)
+	h.mu.Unlock()
+	if l != nil {
+		l.cancel(network.ErrReset)
+	}
+}
+
+// path tells how the link runs.
+func (l *link) path() Path {
+	return Path{
+		Kind:    pathKind(l.conn.RemoteMultiaddr()),
+		Address: l.conn.RemoteMultiaddr().String(),
+		Since:   l.conn.Stat().Opened,
+		RTT:     l.quic.ConnectionStats().SmoothedRTT,
+	}
+}
+
+// opened and ended count streams.
+func (l *link) opened() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.streams++
+}
+
+func (l *link) ended() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.streams--; l.streams == 0 {
+		l.idle = time.Now()
+	}
+}
+
+// admit returns the verdict on what the other end showed. A hello is verified
+// once, even if several streams show it at the same time; refusals are not
+// remembered.
+func (l *link) admit(shown frame) (Admission, error) {
+	if shown.kind == frameNone {
+		result, err := l.verify(nil)
+		l.recognize(err)
+		return result, err
+	}
+	l.mu.Lock()
+	a := l.admitted[shown.digest]
+	if a == nil && shown.kind == frameDigest {
+		l.mu.Unlock()
+		return Admission{}, errForgotten
+	}
+	first := a == nil
+	if first {
+		a = &admission{done: make(chan struct{})}
+		l.remember(shown.digest, a)
+	}
+	l.mu.Unlock()
+	if first {
+		a.result, a.err = l.verify(shown.hello)
+		l.recognize(a.err)
+		if a.err != nil {
+			l.forget(shown.digest)
+		}
+		close(a.done)
+	}
+	<-a.done
+	return a.result, a.err
+}
+
+// remember keeps a under d, and the oldest no longer. l.mu is held.
+func (l *link) remember(d digest, a *admission) {
+	if len(l.recent) == maxAdmitted {
+		delete(l.admitted, l.recent[0])
+		l.recent = l.recent[1:]
+	}
+	l.admitted[d] = a
+	l.recent = append(l.recent, d)
+}
+
+func (l *link) forget(d digest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.admitted, d)
+	l.recent = slices.DeleteFunc(l.recent, func(r digest) bool { return r == d })
+}
+
+// verify asks Config.Admit. A panic there refuses this caller and nobody else.
+func (l *link) verify(hello []byte) (result Admission, err error) {
+	if l.host.cfg.Admit == nil {
+		return Admission{}, errors.New("this host admits nobody")
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, l.host.timing.admit)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			l.host.log.Error("verifying a caller panicked", "peer", l.conn.RemotePeer(), "panic", p, "stack", string(debug.Stack()))
+			result, err = Admission{}, fmt.Errorf("verifying panicked: %v", p)
+		}
+	}()
+	return l.host.cfg.Admit(ctx, l.key, hello)
+}
+
+// recognize notes that the other end was accepted, if err is nil.
+func (l *link) recognize(err error) {
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.known = true
+	}
+}
+
+// frames returns the two frames with which a stream to the other end begins:
+// what is shown of hello, and the hello that is held.
+func (l *link) frames(hello frame) (shown, held frame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if hello.kind == frameFull && hello.digest == l.shown {
+		hello = hello.short()
+	}
+	return hello, l.held
+}
+
+// accepted notes that the other end accepted the hello shown and that we
+// accepted the one it showed.
+func (l *link) accepted(shown digest, theirs frame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known, l.shown, l.held = true, shown, theirs
+}
+
+// startOver makes the next stream show its hello in full.
+func (l *link) startOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shown, l.held = digest{}, frame{}
+}
+
+// tend looks at all connections until the host is closed.
+func (h *Host) tend() {
+	ticker := time.NewTicker(h.timing.tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		h.mu.Lock()
+		links := make([]*link, 0, len(h.links))
+		for _, l := range h.links {
+			links = append(links, l)
+		}
+		h.mu.Unlock()
+		for _, l := range links {
+			if why := l.overdue(); why != nil {
+				h.log.Debug("closing a connection", "peer", l.conn.RemotePeer(), "address", l.conn.RemoteMultiaddr(), "why", why)
+				l.cancel(why)
+				l.conn.Close()
+			}
+		}
+	}
+}
+
+// probes is the number of packets that a connection sends unanswered before its
+// other end counts as gone. A live end answers each packet but bare
+// acknowledgements, of which at most two follow the last packet received; QUIC's
+// probes to a dead one make the number up within the second.
+const probes = 4
+
+// overdue says why the link is to be closed; nil if it is not.
+func (l *link) overdue() error {
+	t, stats := l.host.timing, l.quic.ConnectionStats()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.traffic.at.IsZero() || stats.PacketsReceived != l.traffic.received {
+		l.traffic = traffic{time.Now(), stats.PacketsSent, stats.PacketsReceived}
+	}
+	switch {
+	case !l.known && after(l.conn.Stat().Opened, t.strange):
+		return fmt.Errorf("no accepted caller within %v", t.strange)
+	case l.streams == 0 && after(l.idle, t.idle):
+		return fmt.Errorf("unused for %v", t.idle)
+	case stats.PacketsSent >= l.traffic.sent+probes && after(l.traffic.at, t.silence):
+		return fmt.Errorf("%w: no packet came back for %v", ErrUnreachable, t.silence)
+	}
+	return nil
+}

@@ -1,0 +1,295 @@
+package peer
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+)
+
+// A served is the callee's end of a stream whose caller was examined: a
+// net.Conn for the HTTP server.
+type served struct {
+	network.Stream
+	link      *link
+	in        *bufio.Reader
+	since     time.Time
+	admission Admission
+	refused   error
+	shown     frame  // what the caller showed
+	hello     []byte // what was shown to the caller
+
+	writing sync.Mutex
+	close   sync.Once
+	stop    func() // ends the context of this stream's requests
+}
+
+// accept takes a stream that a peer opened: it examines the caller, shows the
+// host's hello, and hands the stream to the HTTP server.
+func (h *Host) accept(s network.Stream) {
+	l := h.link(s.Conn())
+	if l == nil || !h.begin() {
+		s.ResetWithError(codeBusy)
+		return
+	}
+	l.opened()
+	c := &served{Stream: s, link: l, in: bufio.NewReader(s), since: time.Now()}
+	if err := c.examine(); err != nil {
+		h.log.Debug("refusing a stream", "peer", s.Conn().RemotePeer(), "address", s.Conn().RemoteMultiaddr(), "error", err)
+		s.ResetWithError(resetCode(err)) // counts as Close: what was written is of no use
+		c.Close()
+		return
+	}
+	select {
+	case h.served <- c:
+	case <-h.ctx.Done():
+		c.Close()
+	}
+}
+
+// resetCode returns the code that tells a caller about err.
+func resetCode(err error) network.StreamErrorCode {
+	var bad malformedError
+	switch {
+	case errors.Is(err, errForgotten):
+		return codeForgotten
+	case errors.As(err, &bad):
+		return codeMalformed
+	}
+	return codeBusy
+}
+
+// examine reads the opening of a stream and answers it, within the time for
+// hellos and with at most maxExamined streams of a connection at once.
+func (c *served) examine() error {
+	timeout := c.link.host.timing.hello
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case c.link.examine <- struct{}{}:
+		defer func() { <-c.link.examine }()
+	case <-timer.C:
+		return fmt.Errorf("%d other streams are being examined", maxExamined)
+	case <-c.link.ctx.Done():
+		return context.Cause(c.link.ctx)
+	}
+	c.SetDeadline(c.since.Add(timeout))
+	answer, err := c.negotiate()
+	if err == nil {
+		c.shown, err = readFrame(c.in)
+	}
+	var held frame
+	if err == nil {
+		held, err = readFrame(c.in)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("no complete hello within %v", timeout)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the opening: %w", err)
+	}
+	if held.kind == frameFull {
+		return malformed("a full hello where the digest of the one held was due")
+	}
+	c.admission, c.refused = c.link.admit(c.shown)
+	if errors.Is(c.refused, errForgotten) {
+		return c.refused
+	}
+	c.SetDeadline(time.Now().Add(timeout))
+	if err := c.greet(answer, held); err != nil {
+		return err
+	}
+	return c.SetDeadline(time.Time{})
+}
+
+// greet writes answer and the host's hello, as digest if the caller holds it.
+func (c *served) greet(answer []byte, held frame) error {
+	if c.refused == nil {
+		c.hello = c.admission.hello()
+	}
+	if len(c.hello) > MaxHello {
+		c.link.host.log.Error("the host's own hello is too long", "bytes", len(c.hello), "limit", MaxHello)
+		return ErrHelloTooLong
+	}
+	f := fullFrame(c.hello)
+	if f.kind == frameFull && held.kind == frameDigest && held.digest == f.digest {
+		f = f.short()
+	}
+	_, err := c.Write(f.append(answer))
+	return err
+}
+
+// hello returns what to show to the caller now; nil for nothing.
+func (a Admission) hello() []byte {
+	if a.Hello == nil {
+		return nil
+	}
+	return a.Hello()
+}
+
+// negotiate agrees on Protocol by multistream-select. It returns what remains
+// to be written: a caller whose opening is here already gets the answer
+// together with the hello; one that waits for the answer gets it at once.
+func (c *served) negotiate() ([]byte, error) {
+	token, err := readToken(c.in)
+	if err != nil {
+		return nil, err
+	}
+	if token != multistream {
+		return nil, malformed("the caller began with %q, not %q", token, multistream)
+	}
+	answer := appendToken(nil, multistream)
+	for range maxAsked {
+		if token, err = readToken(c.in); err != nil {
+			return nil, err
+		}
+		if token == Protocol {
+			answer = appendToken(answer, Protocol)
+			if c.in.Buffered() == 0 {
+				_, err = c.Write(answer)
+				answer = nil
+			}
+			return answer, errors.Join(err, c.SetProtocol(Protocol))
+		}
+		if _, err := c.Write(appendToken(answer, noSuch)); err != nil {
+			return nil, err
+		}
+		answer = nil
+	}
+	return nil, malformed("the caller asked for %d other protocols, the last %q", maxAsked, token)
+}
+
+// Read reads what follows the opening.
+func (c *served) Read(p []byte) (int, error) { return c.in.Read(p) }
+
+// Write writes p.
+func (c *served) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.Stream.Write(p)
+}
+
+// Close ends the stream. What was written is still delivered, unless a Write is
+// in progress.
+func (c *served) Close() error {
+	err := net.ErrClosed
+	c.close.Do(func() {
+		err = closeStream(c.Stream, &c.writing)
+		if c.stop != nil {
+			c.stop()
+		}
+		c.link.ended()
+		c.link.host.running.Done()
+	})
+	return err
+}
+
+// closeStream closes s and delivers what was written. A Write in progress, which
+// holds writing, is interrupted, and then s is reset: QUIC cannot do both.
+func closeStream(s network.Stream, writing *sync.Mutex) error {
+	if !writing.TryLock() {
+		return s.Reset()
+	}
+	defer writing.Unlock()
+	return s.Close()
+}
+
+// LocalAddr returns this end's multiaddr.
+func (c *served) LocalAddr() net.Addr { return address(c.link.conn.LocalMultiaddr().String()) }
+
+// RemoteAddr returns the other end's multiaddr.
+func (c *served) RemoteAddr() net.Addr { return address(c.link.conn.RemoteMultiaddr().String()) }
+
+// old reports whether the caller should open a new stream for its next request.
+func (c *served) old() bool {
+	return c.refused != nil || after(c.since, streamLife) || !bytes.Equal(c.hello, c.admission.hello())
+}
+
+// Caller tells who sent a request that Config.Handler or Config.Refused serves.
+func Caller(ctx context.Context) (Remote, bool) {
+	c, ok := ctx.Value(callerKey).(*served)
+	if !ok {
+		return Remote{}, false
+	}
+	return Remote{
+		Key:     c.link.key,
+		Showed:  c.refused == nil && c.shown.kind != frameNone,
+		Value:   c.admission.Value,
+		Refused: c.refused,
+		Path:    c.link.path(),
+	}, true
+}
+
+// startServer serves HTTP on the streams that accept hands over.
+func (h *Host) startServer() {
+	h.server = &http.Server{
+		Handler:           http.HandlerFunc(h.serve),
+		ReadHeaderTimeout: h.timing.hello,
+		IdleTimeout:       calleeIdle,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return h.ctx },
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			c := conn.(*served)
+			ctx, cancel := context.WithCancel(context.WithValue(ctx, callerKey, c))
+			detach := context.AfterFunc(c.link.ctx, cancel)
+			c.stop = func() { detach(); cancel() }
+			return ctx
+		},
+	}
+	h.running.Go(func() {
+		if err := h.server.Serve(streams{h}); !errors.Is(err, http.ErrServerClosed) {
+			h.log.Error("serving HTTP ended", "error", err)
+		}
+	})
+}
+
+// serve serves one request.
+func (h *Host) serve(w http.ResponseWriter, r *http.Request) {
+	if !h.begin() {
+		panic(http.ErrAbortHandler) // the host is closing
+	}
+	defer h.running.Done()
+	c := r.Context().Value(callerKey).(*served)
+	if c.old() {
+		w.Header().Set("Connection", "close")
+	}
+	switch {
+	case c.refused != nil && h.cfg.Refused != nil:
+		h.cfg.Refused.ServeHTTP(w, r)
+	case c.refused != nil:
+		http.Error(w, "refused", http.StatusForbidden)
+	case h.cfg.Handler != nil:
+		h.cfg.Handler.ServeHTTP(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// streams is the HTTP server's listener: streams with examined callers.
+type streams struct{ host *Host }
+
+// Accept returns the next stream.
+func (l streams) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.host.served:
+		return c, nil
+	case <-l.host.ctx.Done():
+		return nil, http.ErrServerClosed
+	}
+}
+
+// Close does nothing: the host stops accepting when it is closed.
+func (l streams) Close() error { return nil }
+
+// Addr names the host.
+func (l streams) Addr() net.Addr { return address(l.host.id.String()) }
