@@ -103,8 +103,8 @@ func (c *Client) do(ctx context.Context, op Op, name, method string, body []byte
 
 // send makes a request and gives the answer if it is a success.
 func (c *Client) send(ctx context.Context, method string, body []byte, h http.Header, path []string) (*http.Response, error) {
-	for i, element := range path {
-		path[i] = url.PathEscape(element)
+	if len(path) > 0 && !nameRE.MatchString(path[1]) {
+		return nil, fmt.Errorf("not a name")
 	}
 	target := c.Base.JoinPath(append([]string{"/"}, path...)...)
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
