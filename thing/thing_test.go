@@ -281,7 +281,7 @@ func TestClientMeetsOtherServers(t *testing.T) {
 		h    http.HandlerFunc
 		want string
 	}{
-		"plain text": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "go away", 502) }, `thing: subscribeevent "e": go away`},
+		"plain text": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "go away", http.StatusBadGateway) }, `thing: subscribeevent "e": go away`},
 		"no text":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, `thing: subscribeevent "e": Not Found`},
 		"no stream":  {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }, `thing: subscribeevent "e": answer is "text/plain", want text/event-stream`},
 		"odd problem": {func(w http.ResponseWriter, _ *http.Request) {
