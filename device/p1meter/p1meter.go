@@ -57,8 +57,8 @@ type Config struct {
 	// Sources are read one after the other.
 	Sources []Source
 	// Interval is the time between two telegrams. Zero keeps the telegrams' own
-	// times, with one second between two that are over a minute apart or go
-	// backwards, as where another recording begins. A live source is never
+	// times, with one second between two that are over a minute apart or do not
+	// go forward, as where another recording begins. A live source is never
 	// slowed down by that.
 	Interval time.Duration
 	// Repeat starts again with the first source after the last has ended.
@@ -218,7 +218,7 @@ func (p *pace) gap(at time.Time) time.Duration {
 	if p.interval > 0 {
 		return p.interval
 	}
-	if gap := at.Sub(p.last); gap >= 0 && gap <= time.Minute {
+	if gap := at.Sub(p.last); gap > 0 && gap <= time.Minute {
 		return gap
 	}
 	return time.Second
