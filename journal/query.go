@@ -1,0 +1,82 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kindred-iot/kindred/identity"
+)
+
+// Limits of [Filter.Limit].
+const (
+	DefaultLimit = 100
+	MaxLimit     = 10_000
+)
+
+// Filter says which entries to return. The zero Filter is the newest 100.
+type Filter struct {
+	Since, Until time.Time // from Since up to but not including Until; zero for no bound
+	Who          Party     // only of this caller: member and tree count, not the path; zero for everyone, strangers too
+	Thing        Party     // only at this thing, likewise
+	Limit        int       // at most so many, MaxLimit at most; 0 for DefaultLimit
+	Oldest       bool      // oldest first
+}
+
+// Item is an entry with the place it has in a log.
+type Item struct {
+	Node  identity.MemberID // whose log
+	Index int64             // which entry of it
+	Raw   []byte            // as it is signed for; see [ParseEntry]
+	Entry Entry
+}
+
+// query returns what matches f, of all logs in the port.
+func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]Item, error) {
+	limit := f.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	if limit < 0 || limit > MaxLimit {
+		return nil, fmt.Errorf("journal: searching: limit %d is not 0 to %d", f.Limit, MaxLimit)
+	}
+	var since, until int64
+	if !f.Since.IsZero() {
+		since = f.Since.UnixMilli()
+	}
+	if !f.Until.IsZero() {
+		until = max(1, f.Until.UnixMilli()) // 0 would be no bound
+	}
+	var items []Item
+	err := port.LogQuery(ctx, since, until, f.Who.tag(), f.Thing.tag(), !f.Oldest, func(name []byte, index int64, row Row) error {
+		item, err := readItem(tree, name, index, row)
+		if err != nil {
+			return err
+		}
+		// Two parties may share a tag.
+		if !f.Who.IsZero() && !f.Who.same(item.Entry.Caller) || !f.Thing.IsZero() && !f.Thing.same(item.Entry.Thing) {
+			return nil
+		}
+		if items = append(items, item); len(items) == limit {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && err != errEnough {
+		return nil, fmt.Errorf("journal: searching: %w", err)
+	}
+	return items, nil
+}
+
+func readItem(tree identity.TreeID, name []byte, index int64, row Row) (Item, error) {
+	item := Item{Index: index, Raw: row.Data}
+	if len(name) != len(item.Node) {
+		return item, fmt.Errorf("log %x is not called by a member ID", name)
+	}
+	item.Node = identity.MemberID(name)
+	var err error
+	if item.Entry, err = ParseEntry(tree, row.Data); err != nil {
+		return item, &TamperError{Node: item.Node, Index: index, What: err.Error()}
+	}
+	return item, nil
+}

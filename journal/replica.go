@@ -1,0 +1,170 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/kindred-iot/kindred/identity"
+)
+
+// Replica holds the logs of a tree's nodes at the gateway. Its methods may be
+// called from several goroutines. It may share its port with the gateway's own
+// [Log]; its callers then leave the gateway's member ID to that.
+type Replica struct {
+	port Port
+	tree identity.TreeID
+	mu   sync.Mutex // one Accept at a time: it reads, compares and then writes
+}
+
+// NewReplica returns the replica of tree that is kept in port.
+func NewReplica(port Port, tree identity.TreeID) *Replica {
+	return &Replica{port: port, tree: tree}
+}
+
+// Have returns how many entries of node's log the replica has, which is where
+// the next batch should begin, and the checkpoint over them: nil for none.
+func (r *Replica) Have(ctx context.Context, node identity.MemberID) (size int64, checkpoint []byte, err error) {
+	size, checkpoint, err = r.port.LogSize(ctx, node[:])
+	if err != nil {
+		return 0, nil, fmt.Errorf("journal: measuring the replica of %s: %w", node, err)
+	}
+	return size, checkpoint, nil
+}
+
+// Nodes returns the nodes whose logs the port has.
+func (r *Replica) Nodes(ctx context.Context) ([]identity.MemberID, error) {
+	names, err := r.port.LogNames(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("journal: listing the replicas: %w", err)
+	}
+	nodes := make([]identity.MemberID, len(names))
+	for i, name := range names {
+		if len(name) != len(nodes[i]) {
+			return nil, fmt.Errorf("journal: listing the replicas: log %x is not called by a member ID", name)
+		}
+		nodes[i] = identity.MemberID(name)
+	}
+	return nodes, nil
+}
+
+// Accept adds a batch of node's log, on disk when it returns nil. pub is the
+// public key of node's live leaf. A batch may repeat entries the replica has;
+// repeating all of one does nothing, so a batch whose answer was lost is simply
+// sent again. It is refused, and nothing changed, when it
+//
+//   - begins after the end of the replica: a gap, see [Replica.Have];
+//   - is malformed, or its checkpoint is not signed by pub, for this node, tree
+//     and size;
+//   - repeats an entry otherwise than it was, or its root is not the one signed:
+//     a [*TamperError] with both checkpoints.
+func (r *Replica) Accept(ctx context.Context, node identity.MemberID, b Batch, pub crypto.PublicKey) error {
+	fail := func(err error) error {
+		if t := (*TamperError)(nil); errors.As(err, &t) {
+			return err
+		}
+		return fmt.Errorf("journal: accepting %d entries of %s from entry %d: %w", len(b.Entries), node, b.From, err)
+	}
+	if err := b.check(); err != nil {
+		return fail(err)
+	}
+	c, err := OpenCheckpoint(b.Checkpoint, pub)
+	if err != nil {
+		return fail(err)
+	}
+	if c.Tree != r.tree || c.Node != node || c.Size != b.end() {
+		return fail(fmt.Errorf("the checkpoint is over %d entries of %s in tree %s", c.Size, c.Node, c.Tree))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	size, kept, err := r.port.LogSize(ctx, node[:])
+	if err != nil {
+		return fail(err)
+	}
+	if b.From > size {
+		return fail(fmt.Errorf("the replica has %d entries: those between are missing", size))
+	}
+	known := min(size, b.end()) - b.From // entries that the replica has
+	if err := r.compare(ctx, node, b, known, kept); err != nil {
+		return fail(err)
+	}
+	rows, root, err := r.extend(ctx, node, size, b, known)
+	if err != nil {
+		return fail(err)
+	}
+	if root != c.Root {
+		return &TamperError{Node: node, Index: b.From, Kept: kept, Shown: b.Checkpoint, What: fmt.Sprintf(
+			"%d entries have the root %v, signed was %v: these entries or some before differ from the node's", c.Size, root, c.Root)}
+	}
+	if len(rows) == 0 && kept != nil {
+		return nil // the checkpoint kept covers as much
+	}
+	if err := r.port.LogAppend(ctx, node[:], size, rows, b.Checkpoint); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// compare checks that the first known entries of the batch are what the replica
+// has.
+func (r *Replica) compare(ctx context.Context, node identity.MemberID, b Batch, known int64, kept []byte) error {
+	return r.port.LogRows(ctx, node[:], b.From, b.From+known, func(index int64, row Row) error {
+		if !bytes.Equal(row.Data, b.Entries[index-b.From]) {
+			return &TamperError{Node: node, Index: index, What: "it was another before", Kept: kept, Shown: b.Checkpoint}
+		}
+		return nil
+	})
+}
+
+// extend returns the rows that the batch adds to a replica of size entries, and
+// the root over all entries up to the batch's end.
+func (r *Replica) extend(ctx context.Context, node identity.MemberID, size int64, b Batch, known int64) ([]Row, tlog.Hash, error) {
+	e, err := loadEdge(ctx, r.port, node[:], min(size, b.end()))
+	if err != nil {
+		return nil, tlog.Hash{}, err
+	}
+	rows := make([]Row, 0, len(b.Entries)-int(known))
+	for i, data := range b.Entries[known:] {
+		entry, err := ParseEntry(r.tree, data)
+		if err != nil {
+			return nil, tlog.Hash{}, fmt.Errorf("entry %d: %w", b.From+known+int64(i), err)
+		}
+		row := entry.row(data)
+		if row.Hashes, err = e.append(data); err != nil {
+			return nil, tlog.Hash{}, err
+		}
+		rows = append(rows, row)
+	}
+	root, err := e.root()
+	return rows, root, err
+}
+
+// Query returns the entries that match, of all logs in the port.
+func (r *Replica) Query(ctx context.Context, f Filter) ([]Item, error) {
+	return query(ctx, r.port, r.tree, f)
+}
+
+// Verify reads node's whole log, recomputes every hash and compares with what
+// is kept and with the checkpoint, which pub must have signed and which covers
+// all entries. What is wrong is a [*TamperError].
+func (r *Replica) Verify(ctx context.Context, node identity.MemberID, pub crypto.PublicKey) error {
+	r.mu.Lock() // no Accept between reading the size and the rows
+	defer r.mu.Unlock()
+	covered, err := verify(ctx, r.port, r.tree, node, pub)
+	if err != nil {
+		return err
+	}
+	size, kept, err := r.Have(ctx, node)
+	if err != nil {
+		return err
+	}
+	if covered != size {
+		return &TamperError{Node: node, Index: covered, What: fmt.Sprintf("the checkpoint covers %d of %d entries", covered, size), Kept: kept}
+	}
+	return nil
+}

@@ -1,0 +1,307 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// flushDelay is how long a noted entry waits for others to share a
+	// transaction with. Writing takes its time too, and 100 ms are promised.
+	flushDelay = 50 * time.Millisecond
+	// retryDelay is how long the writer waits after a write that failed.
+	retryDelay = time.Second
+	// maxQueue is how many entries wait before Note does.
+	maxQueue = 4096
+	// maxWrite is how many entries share a transaction.
+	maxWrite = 1024
+)
+
+// pending is something the writer has yet to do: write a row, or, where call is
+// set, call it once all rows before are written.
+type pending struct {
+	row    Row
+	noted  bool // nobody was told that it failed, so it is tried again
+	call   func(context.Context) error
+	result chan error // capacity 1, answered once; nil when nobody waits
+}
+
+func (p *pending) answer(err error) {
+	if p.result != nil {
+		p.result <- err
+	}
+}
+
+// writer is the state of the writer goroutine. The queue moves like this:
+//
+//	queue ──take──▶ LogAppend ── nil ───────────────────────────────▶ answered nil
+//	  ▲                │ error
+//	  │                ▼
+//	  │             doubt ──LogSize── all there (failed, but happened) ─▶ answered nil
+//	  │                │  ├── nothing there ─▶ waited for: answered error
+//	  └─────noted──────┼──┘
+//	                   └── unreadable ─▶ waited for: answered error; stays in
+//	                                     doubt until it can be read
+type writer struct {
+	edge  edge       // of what is on disk
+	doubt []*pending // rows of a write that failed and was not read back yet
+	wrote []Row      // the same with their hashes
+	next  edge       // the edge if they are on disk
+	cause error      // why it failed
+}
+
+// poke wakes the writer.
+func (l *Log) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}
+
+func (l *Log) enqueue(p *pending) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return errClosed
+	}
+	l.queue = append(l.queue, p)
+	poke := len(l.queue) == 1 || p.result != nil
+	if p.result != nil {
+		l.waiting++
+	}
+	l.mu.Unlock()
+	if poke {
+		l.poke()
+	}
+	return nil
+}
+
+// await returns the writer's answer, or the context's error if that ends first.
+func (l *Log) await(ctx context.Context, p *pending) error {
+	select {
+	case err := <-p.result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("journal: waiting for the disk: %w", ctx.Err())
+	}
+}
+
+// call has the writer call f once everything queued before is on disk.
+func (l *Log) call(ctx context.Context, f func(context.Context) error) error {
+	p := &pending{call: f, result: make(chan error, 1)}
+	if err := l.enqueue(p); err != nil {
+		return err
+	}
+	return l.await(ctx, p)
+}
+
+// write is the writer goroutine. It writes at once when somebody waits, else
+// flushDelay after the first entry noted.
+func (l *Log) write(ctx context.Context) {
+	defer close(l.done)
+	flush, minute := time.NewTimer(0), time.NewTimer(0)
+	flush.Stop()
+	minute.Stop()
+	flushing, counting := false, false
+	for {
+		due := false
+		select {
+		case <-l.wake:
+		case <-flush.C:
+			flushing, due = false, true
+		case <-minute.C:
+			counting = false
+			l.mu.Lock()
+			l.countStrangers()
+			l.mu.Unlock()
+		}
+		l.mu.Lock()
+		closed := l.closed
+		if closed {
+			l.countStrangers()
+		}
+		due = due || closed || l.waiting > 0
+		l.mu.Unlock()
+		if due {
+			l.drain(ctx)
+		}
+		if closed {
+			flush.Stop()
+			minute.Stop()
+			return
+		}
+		l.mu.Lock()
+		queued, counted, wait := len(l.queue)+len(l.w.doubt) > 0, len(l.strangers.by) > 0, flushDelay
+		if l.failed != nil {
+			wait = retryDelay
+		}
+		l.mu.Unlock()
+		if queued && !flushing {
+			flushing = true
+			flush.Reset(wait)
+		}
+		if counted && !counting {
+			counting = true
+			minute.Reset(time.Minute)
+		}
+	}
+}
+
+// drain writes the queue until it is empty or a write fails.
+func (l *Log) drain(ctx context.Context) {
+	for {
+		err := l.settle(ctx)
+		if err == nil {
+			rows, call := l.take()
+			switch {
+			case len(rows) > 0:
+				err = l.append(ctx, rows)
+			case call != nil:
+				call.answer(call.call(ctx))
+			default:
+				return
+			}
+		}
+		if err != nil {
+			l.refuse(err)
+			return
+		}
+	}
+}
+
+// take removes the rows at the head of the queue, or else the call there.
+func (l *Log) take() (rows []*pending, call *pending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.queue) && n < maxWrite && l.queue[n].call == nil {
+		n++
+	}
+	if n == 0 && len(l.queue) > 0 {
+		call, n = l.queue[0], 1
+	} else {
+		rows = slices.Clone(l.queue[:n])
+	}
+	for _, p := range l.queue[:n] {
+		if p.result != nil {
+			l.waiting--
+		}
+	}
+	l.queue = slices.Delete(l.queue, 0, n)
+	return rows, call
+}
+
+// append writes rows in one transaction and answers those who wait.
+func (l *Log) append(ctx context.Context, rows []*pending) error {
+	l.w.next, l.w.doubt, l.w.wrote = l.w.edge, rows, make([]Row, 0, len(rows))
+	for _, p := range rows {
+		hashes, err := l.w.next.append(p.row.Data)
+		if err != nil {
+			l.unwritten(err)
+			return err
+		}
+		row := p.row
+		row.Hashes = hashes
+		l.w.wrote = append(l.w.wrote, row)
+	}
+	cause := l.port.LogAppend(ctx, l.node[:], l.w.edge.size, l.w.wrote, nil)
+	if cause == nil {
+		l.written()
+		return nil
+	}
+	l.w.cause = cause
+	before := l.w.edge.size
+	if err := l.settle(ctx); err != nil {
+		for _, p := range l.w.doubt { // nobody waits for what may take hours to be known
+			p.answer(cause)
+			p.result = nil
+		}
+		return cause
+	}
+	if l.w.edge.size > before { // it failed, but happened
+		return nil
+	}
+	return cause
+}
+
+// settle ends the doubt about an earlier write, if there is one, by reading.
+func (l *Log) settle(ctx context.Context) error {
+	if len(l.w.doubt) == 0 {
+		return nil
+	}
+	size, _, err := l.port.LogSize(ctx, l.node[:])
+	if err != nil {
+		return fmt.Errorf("journal: reading back the log of %s: %w", l.node, err)
+	}
+	switch size {
+	case l.w.edge.size:
+		l.unwritten(l.w.cause)
+		return nil
+	case l.w.next.size:
+		same := true
+		err := l.port.LogRows(ctx, l.node[:], l.w.edge.size, size, func(index int64, row Row) error {
+			same = same && sameRow(row, l.w.wrote[index-l.w.edge.size])
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("journal: reading back the log of %s: %w", l.node, err)
+		}
+		if same {
+			l.written()
+			return nil
+		}
+	}
+	return &TamperError{Node: l.node, Index: l.w.edge.size, What: fmt.Sprintf("somebody else wrote to it: it has %d entries", size)}
+}
+
+// written ends a doubt: the rows are on disk.
+func (l *Log) written() {
+	rows := l.w.doubt
+	l.w.edge, l.w.doubt, l.w.wrote, l.w.cause = l.w.next, nil, nil, nil
+	l.mu.Lock()
+	l.failed = nil
+	l.mu.Unlock()
+	for _, p := range rows {
+		p.answer(nil)
+	}
+}
+
+// unwritten ends a doubt: the rows are not on disk, because of err. Those who
+// wait are told, and their entries dropped; what was noted goes back to the
+// head of the queue.
+func (l *Log) unwritten(err error) {
+	rows := l.w.doubt
+	l.w.doubt, l.w.wrote, l.w.cause = nil, nil, nil
+	var noted []*pending
+	for _, p := range rows {
+		if p.noted {
+			noted = append(noted, p)
+		}
+		p.answer(err)
+	}
+	l.mu.Lock()
+	l.queue = slices.Insert(l.queue, 0, noted...)
+	l.mu.Unlock()
+}
+
+// refuse answers everybody who waits in the queue with err and drops what they
+// asked for; what was noted stays.
+func (l *Log) refuse(err error) {
+	l.mu.Lock()
+	l.failed = err
+	var refused []*pending
+	l.queue = slices.DeleteFunc(l.queue, func(p *pending) bool {
+		if p.result != nil {
+			refused = append(refused, p)
+			return true
+		}
+		return false
+	})
+	l.waiting = 0
+	l.mu.Unlock()
+	for _, p := range refused {
+		p.answer(err)
+	}
+}
