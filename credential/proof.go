@@ -67,7 +67,9 @@ func (t Trusted) Marshal() ([]byte, error) {
 // ParseTrusted reads what Marshal wrote. Signatures are checked again, so that a damaged disk cannot widen trust.
 func ParseTrusted(data []byte) (Trusted, error) {
 	var s stored
-	fail := func(err error) (Trusted, error) { return Trusted{}, fmt.Errorf("credential: reading a trusted state: %w", err) }
+	fail := func(err error) (Trusted, error) {
+		return Trusted{}, fmt.Errorf("credential: reading a trusted state: %w", err)
+	}
 	if err := signed.Unmarshal(data, &s); err != nil {
 		return fail(err)
 	}

@@ -111,7 +111,7 @@ func mayRevokeMember(signer identity.Chain, n Notice, member identity.MemberID, 
 	if err := signed.Unmarshal(n.Value, &m); err != nil {
 		return err
 	}
-	target, err := live.VerifyChain(n.Chain, time.Unix(m.Since, 0).Add(MaxSkew))
+	target, err := live.VerifyChain(n.Chain, live.now)
 	if err != nil {
 		return err
 	}
