@@ -1,0 +1,209 @@
+package grant
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// VisitorMaxAge is how old the proof of a visitor's own tree may be.
+const VisitorMaxAge = 24 * time.Hour
+
+// A Request is one use of one affordance.
+type Request struct {
+	Thing      identity.Chain // the thing's own certificates: grants for the places above it count
+	Affordance string         // name of a property, action or event; "": the thing as such, for grants without one
+	Action     Action
+}
+
+// A Limit says how fresh a proof a thing asks for.
+type Limit struct {
+	Fresh   time.Duration // a proof younger than this serves
+	Offline time.Duration // the longest offline term that is honoured
+}
+
+// LimitFor returns the limit that a thing's roster entry sets for an affordance.
+func LimitFor(m tree.Member, affordance string) Limit {
+	fresh, offline := m.LimitFor(affordance)
+	return Limit{Fresh: fresh, Offline: offline}
+}
+
+// Facts are what the thing knows of the moment. A zero Now says that the clock was not set since boot: nothing is
+// allowed.
+type Facts struct {
+	Now      time.Time
+	Limit    Limit
+	Isolated bool // within the last minute it tried the gateway and the owners' apps it knows, and got nothing newer
+}
+
+// A Decision is the answer to a request. The zero Decision denies.
+type Decision struct {
+	Allowed bool
+	Offline bool         // the proof is not fresh: an offline term allowed it
+	Grant   tree.GrantID // what allowed it, or came nearest; zero for the right of owners
+	AsOf    time.Time    // as of when the right is known to have stood
+	Until   time.Time    // if allowed: it holds before this moment, and may not hold from it on
+	Reason  Reason
+}
+
+// Decide answers whether a request may be served now. Owners' apps may do everything in their own tree; whoever else
+// asks needs a grant that is for them, for this thing, affordance and action, and for this moment. The proof of it
+// must be younger than the thing's fresh limit, or else than the offline term, and then only in isolation. What serves
+// without an offline term, and longest, is preferred.
+//
+// Grants must be ones that are not known to have been taken away: who learns of a revocation no longer passes the
+// grant. Nothing is remembered from call to call. A stream is decided again at Until, when something is taken away,
+// and, if the decision is an Offline one, when the thing is isolated no more.
+//
+// With an error the decision denies: something could not be evaluated.
+func Decide(req Request, who credential.Principal, grants []Grant, facts Facts) (Decision, error) {
+	d := decider{req: req, who: who, facts: facts}
+	d.facts.Now = facts.Now.Round(0) // by the wall clock, which all else is measured by
+	if err := d.decide(grants); err != nil {
+		return Decision{Reason: Reason{Code: Failed, text: err.Error()}}, err
+	}
+	return d.best, nil
+}
+
+type decider struct {
+	req   Request
+	who   credential.Principal
+	facts Facts
+	query *query // made when first needed
+	best  Decision
+}
+
+func (d *decider) decide(grants []Grant) error {
+	switch now := d.facts.Now; {
+	case len(d.who.Line) == 0 || len(d.req.Thing.Line) == 0:
+		return errors.New("grant: deciding: no verified caller, or no thing")
+	case !d.req.Action.Valid():
+		return fmt.Errorf("grant: deciding: %s is no action", d.req.Action)
+	case now.IsZero():
+		d.best.Reason = Reason{Code: NoClock}
+		return nil
+	case !now.Before(d.who.NotAfter):
+		d.best.Reason = Reason{Code: Expired, text: fmt.Sprintf("its certificate ended at %s", clock(d.who.NotAfter.Unix(), time.UTC))}
+		return nil
+	case d.visits() && !now.Before(d.who.AsOf.Add(VisitorMaxAge)):
+		d.best.Reason = Reason{Code: Stale, text: fmt.Sprintf("its own tree was last checked %s ago, want less than %s: stale", span(now.Sub(d.who.AsOf)), span(VisitorMaxAge))}
+		return nil
+	}
+	if d.who.Owner() && !d.visits() {
+		d.consider(d.age(d.who.AsOf, tree.DefaultOffline, Decision{Reason: Reason{Code: OwnersRight}}))
+	}
+	for _, g := range grants {
+		if g.rules == nil || !g.rules.terms.To(d.who.Chain) || !g.rules.terms.On(d.req.Thing) {
+			continue
+		}
+		decision, err := d.one(g)
+		if err != nil {
+			return err
+		}
+		d.consider(decision)
+	}
+	return nil
+}
+
+// visits reports whether the caller is of another tree than the thing.
+func (d *decider) visits() bool { return d.who.ID.Tree != d.req.Thing.ID.Tree }
+
+// consider keeps the better decision: one that allows, is fresh, and holds longer; or the reason that comes nearest to
+// being allowed.
+func (d *decider) consider(next Decision) {
+	better := next.Reason.Code > d.best.Reason.Code
+	switch {
+	case next.Allowed != d.best.Allowed:
+		better = next.Allowed
+	case next.Allowed && next.Offline != d.best.Offline:
+		better = !next.Offline
+	case next.Allowed:
+		better = next.Until.After(d.best.Until)
+	}
+	if better {
+		d.best = next
+	}
+}
+
+// one decides on a grant that is for the caller and the thing.
+func (d *decider) one(g Grant) (Decision, error) {
+	r := g.rules
+	if err := r.compile(); err != nil {
+		return Decision{}, err
+	}
+	if d.query == nil {
+		d.query = newQuery(d.req, d.who)
+	}
+	permitted, err := r.permits(d.query, d.facts.Now)
+	if err != nil {
+		return Decision{}, err
+	}
+	decision := Decision{Grant: r.terms.ID, AsOf: g.asOf, Reason: r.missing(d.req, d.facts.Now)}
+	if permitted != (decision.Reason.Code == Granted) {
+		return Decision{}, fmt.Errorf("grant: evaluating %s: its policy says %t, its terms do not", r.terms.ID, permitted)
+	}
+	if !permitted {
+		return decision, nil
+	}
+	asOf := g.asOf
+	if !d.visits() && d.who.AsOf.Before(asOf) {
+		asOf = d.who.AsOf
+	}
+	decision = d.age(asOf, time.Duration(r.terms.Offline)*time.Second, decision)
+	if !decision.Allowed {
+		return decision, nil
+	}
+	if r.terms.Until != 0 {
+		decision.Until = earlier(decision.Until, time.Unix(r.terms.Until, 0))
+	}
+	decision.Until = r.hours.until(d.facts.Now, decision.Until)
+	return decision, nil
+}
+
+// age is rule 9: it allows the decision if the proof as of asOf still serves, and says until when.
+func (d *decider) age(asOf time.Time, offline time.Duration, decision Decision) Decision {
+	now, limit := d.facts.Now, d.facts.Limit
+	offline = min(offline, limit.Offline)
+	decision.AsOf = asOf
+	switch {
+	case asOf.After(now.Add(credential.MaxSkew)):
+		decision.Reason = Reason{Code: Stale, text: "it was checked in the future: the clocks differ"}
+		return decision
+	case now.Before(asOf.Add(limit.Fresh)):
+		decision.Until = asOf.Add(limit.Fresh)
+	case d.facts.Isolated && now.Before(asOf.Add(offline)):
+		decision.Until, decision.Offline = asOf.Add(offline), true
+	default:
+		decision.Reason = d.stale(now.Sub(asOf), offline)
+		return decision
+	}
+	decision.Allowed = true
+	decision.Until = earlier(decision.Until, d.who.NotAfter)
+	if d.visits() {
+		decision.Until = earlier(decision.Until, d.who.AsOf.Add(VisitorMaxAge))
+	}
+	return decision
+}
+
+func (d *decider) stale(age, offline time.Duration) Reason {
+	text := fmt.Sprintf("checked %s ago, %s asks for %s: stale", span(age), d.req.Thing.ID.Path, span(d.facts.Limit.Fresh))
+	switch {
+	case !d.facts.Isolated:
+	case offline > d.facts.Limit.Fresh:
+		text += fmt.Sprintf(", and offline it serves %s", span(offline))
+	default:
+		text += ", and it does not serve offline"
+	}
+	return Reason{Code: Stale, text: text}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

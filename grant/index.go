@@ -1,0 +1,60 @@
+package grant
+
+import (
+	"slices"
+
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// An Index finds, among the grants of a home, the few that are for one leaf, so that Decide looks at no others. The
+// zero Index is empty and ready. It may be read by several goroutines while none changes it.
+type Index struct {
+	grants   map[tree.GrantID]Grant
+	subjects map[Subject][]tree.GrantID
+}
+
+// Set puts a grant in, in place of the one with the same ID.
+func (x *Index) Set(g Grant) {
+	if g.rules == nil {
+		return
+	}
+	if x.grants == nil {
+		x.grants, x.subjects = map[tree.GrantID]Grant{}, map[Subject][]tree.GrantID{}
+	}
+	t := &g.rules.terms
+	x.Delete(t.ID)
+	x.grants[t.ID] = g
+	x.subjects[t.Subject] = append(x.subjects[t.Subject], t.ID)
+}
+
+// Delete takes a grant out, if it is there.
+func (x *Index) Delete(id tree.GrantID) {
+	g, ok := x.grants[id]
+	if !ok {
+		return
+	}
+	delete(x.grants, id)
+	subject := g.rules.terms.Subject
+	left := slices.DeleteFunc(x.subjects[subject], func(other tree.GrantID) bool { return other == id })
+	if x.subjects[subject] = left; len(left) == 0 {
+		delete(x.subjects, subject)
+	}
+}
+
+// Len returns how many grants there are.
+func (x *Index) Len() int { return len(x.grants) }
+
+// For returns the grants that are for a leaf, whatever they are about.
+func (x *Index) For(who identity.Chain) []Grant {
+	if len(who.Line) == 0 {
+		return nil
+	}
+	var found []Grant
+	for member := range groups(who) {
+		for _, id := range x.subjects[Subject{who.ID.Tree, member}] {
+			found = append(found, x.grants[id])
+		}
+	}
+	return found
+}
