@@ -1,0 +1,165 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/kindred-iot/kindred/pairing"
+)
+
+// maxAnswer and maxEvent bound what the client reads, in bytes.
+const (
+	maxAnswer = 64 << 20
+	maxEvent  = 1 << 20
+)
+
+// A Client calls a gateway. Errors that the gateway answered are *Error.
+type Client struct {
+	HTTP *http.Client
+	Base string // the gateway's URL, kindred://MEMBER.TREE
+}
+
+// Resolve finds a member.
+func (c Client) Resolve(ctx context.Context, q Lookup) (Contact, error) {
+	return call[Contact](ctx, c, "resolve", q)
+}
+
+// Prove fetches a proof of oneself.
+func (c Client) Prove(ctx context.Context, q ProofQuery) (Evidence, error) {
+	return call[Evidence](ctx, c, "prove", q)
+}
+
+// Roster fetches what of the tree the caller may see.
+func (c Client) Roster(ctx context.Context) (Roster, error) {
+	return call[Roster](ctx, c, "roster", None{})
+}
+
+// Admit puts members into the roster.
+func (c Client) Admit(ctx context.Context, a Admission) error { return do(ctx, c, "admit", a) }
+
+// AddPlace makes a place.
+func (c Client) AddPlace(ctx context.Context, p Place) error { return do(ctx, c, "place", p) }
+
+// Grant hands in a signed grant.
+func (c Client) Grant(ctx context.Context, raw []byte) error {
+	return do(ctx, c, "grant", SignedGrant{raw})
+}
+
+// Revoke hands in a revocation, an encoded credential.Notice, and says what has become of it.
+func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
+	return call[Report](ctx, c, "revoke", SignedNotice{notice})
+}
+
+// Obeyed says that a revocation is obeyed here.
+func (c Client) Obeyed(ctx context.Context, leaf []byte) error {
+	return do(ctx, c, "obeyed", Obeyed{leaf})
+}
+
+// Limit changes how fresh a proof a thing asks for.
+func (c Client) Limit(ctx context.Context, l Limits) error { return do(ctx, c, "limit", l) }
+
+// Announce says where the caller can be reached, and returns where the gateway can.
+func (c Client) Announce(ctx context.Context, address []byte) (Contact, error) {
+	return call[Contact](ctx, c, "announce", SignedAddress{address})
+}
+
+// Invite tells the gateway of an invitation.
+func (c Client) Invite(ctx context.Context, o pairing.Offer) error { return do(ctx, c, "invite", o) }
+
+// Joins lists who waits to be confirmed.
+func (c Client) Joins(ctx context.Context) (Joins, error) {
+	return call[Joins](ctx, c, "joins", None{})
+}
+
+// Answer confirms or refuses a new member.
+func (c Client) Answer(ctx context.Context, a JoinAnswer) error { return do(ctx, c, "answer", a) }
+
+// Record hands in a part of the caller's journal.
+func (c Client) Record(ctx context.Context, batch []byte) (Recorded, error) {
+	return call[Recorded](ctx, c, "record", Batch{batch})
+}
+
+// History fetches what happened.
+func (c Client) History(ctx context.Context, q HistoryQuery) (History, error) {
+	return call[History](ctx, c, "history", q)
+}
+
+// Watch calls each with the gateway's events until ctx ends, the gateway goes away, or each fails.
+func (c Client) Watch(ctx context.Context, each func(Event) error) error {
+	resp, err := c.send(ctx, http.MethodGet, "watch", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxEvent)
+	for lines.Scan() {
+		var e Event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("control: reading an event: %w", err)
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("control: watching: %w", err)
+	}
+	return fmt.Errorf("control: watching: %w", io.ErrUnexpectedEOF)
+}
+
+func do(ctx context.Context, c Client, name string, question any) error {
+	_, err := call[None](ctx, c, name, question)
+	return err
+}
+
+// call asks one question. Every question may be asked twice: it is repeated where a kept connection turned out dead.
+func call[A any](ctx context.Context, c Client, name string, question any) (A, error) {
+	var answer A
+	body, err := json.Marshal(question)
+	if err != nil {
+		return answer, fmt.Errorf("control: asking %q: %w", name, err)
+	}
+	resp, err := c.send(ctx, http.MethodPost, name, body)
+	if err != nil {
+		return answer, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil {
+		return answer, fmt.Errorf("control: reading the answer to %q: %w", name, err)
+	}
+	return answer, nil
+}
+
+func (c Client) send(ctx context.Context, method, name string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.Base+Prefix+name, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("control: asking %q: %w", name, err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/json")
+		req.Header["Idempotency-Key"] = nil // net/http: may be repeated, and nothing is sent
+	}
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("control: asking %q: %w", name, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	e := &Error{}
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxQuestion)).Decode(e)
+	if err != nil || e.Code == "" {
+		e = &Error{Code: Unavailable, Message: "the gateway answered " + resp.Status}
+		if resp.StatusCode == http.StatusForbidden {
+			e = &Error{Code: Refused, Message: "refused"}
+		}
+	}
+	return nil, e
+}

@@ -1,0 +1,222 @@
+// Package control is the gateway's API: how members look each other up, get fresh proofs, change the tree, take
+// rights away and hand in their journals. It is served and called over the peer network, like everything else.
+//
+// Every call is POST /control/v1/NAME with a JSON object, and answers with one; byte strings are base64. Failures are
+// problem details (RFC 9457) with one of the Codes. Home lists the calls. One more, GET /control/v1/watch, is a stream
+// of Event objects, one a line, that stays open: revocations as soon as they are on the gateway's disk, and fresh
+// proofs whenever the ledger has a new block.
+//
+// Nothing said here has to be believed: proofs, grants, revocations, address records and journals are signed by those
+// they come from and verified by those they go to. A gateway can withhold them until proofs age, and no more.
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/pairing"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// Prefix is where the API is served.
+const Prefix = "/control/v1/"
+
+// Home answers the calls of this package. who is the verified caller; a Home decides what each may ask and see, and
+// returns an *Error to say what went wrong, which is all that the caller learns of it.
+type Home interface {
+	Resolve(ctx context.Context, who credential.Principal, q Lookup) (Contact, error)
+	Prove(ctx context.Context, who credential.Principal, q ProofQuery) (Evidence, error)
+	Roster(ctx context.Context, who credential.Principal, q None) (Roster, error)
+	Admit(ctx context.Context, who credential.Principal, a Admission) (None, error)
+	AddPlace(ctx context.Context, who credential.Principal, p Place) (None, error)
+	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
+	Revoke(ctx context.Context, who credential.Principal, n SignedNotice) (Report, error)
+	Obeyed(ctx context.Context, who credential.Principal, o Obeyed) (None, error)
+	Limit(ctx context.Context, who credential.Principal, l Limits) (None, error)
+	Announce(ctx context.Context, who credential.Principal, a SignedAddress) (Contact, error)
+	Invite(ctx context.Context, who credential.Principal, o pairing.Offer) (None, error)
+	Joins(ctx context.Context, who credential.Principal, q None) (Joins, error)
+	Answer(ctx context.Context, who credential.Principal, a JoinAnswer) (None, error)
+	Record(ctx context.Context, who credential.Principal, b Batch) (Recorded, error)
+	History(ctx context.Context, who credential.Principal, q HistoryQuery) (History, error)
+	// Watch calls send with events until ctx ends. Evidence is about the caller itself.
+	Watch(ctx context.Context, who credential.Principal, send func(Event) error) error
+}
+
+// None is an empty question or answer.
+type None struct{}
+
+// A Lookup asks where a member is: by path, or by member ID.
+type Lookup struct {
+	Path   identity.Path `json:"path,omitempty"`
+	Member string        `json:"member,omitempty"` // 26 characters
+}
+
+// A Contact is how to reach a member: its certificates, which name its key, and its signed address record.
+type Contact struct {
+	Chain   [][]byte `json:"chain"`             // DER, leaf first
+	Address []byte   `json:"address,omitempty"` // a signed tree.Address; none if the member never announced one
+}
+
+// A ProofQuery asks for a proof of oneself.
+type ProofQuery struct {
+	Thing  string        `json:"thing,omitempty"`   // with the grants that concern this member, 26 characters
+	MaxAge time.Duration `json:"max_age,omitempty"` // nanoseconds; 0: as it is
+}
+
+// Evidence is what goes into a hello beside the chain.
+type Evidence struct {
+	Chain  [][]byte `json:"chain"`            // the caller's certificates as the roster has them
+	Proof  []byte   `json:"proof"`            // an encoded credential.Proof
+	Grants [][]byte `json:"grants,omitempty"` // signed grants, whose entries the proof covers
+	Self   []byte   `json:"self"`             // the caller's own roster entry: an encoded tree.Member
+}
+
+// A Roster is the part of the tree that the caller may see: all of it for owners' apps; for others themselves, those
+// above them, and the things they may use.
+type Roster struct {
+	Members []Member `json:"members"` // by path
+	Grants  []Grant  `json:"grants,omitempty"`
+}
+
+// A Member is an entry of a Roster.
+type Member struct {
+	Chain  [][]byte      `json:"chain"` // DER, the member's own first
+	Value  []byte        `json:"value"` // its roster entry: an encoded tree.Member
+	Path   identity.Path `json:"path"`
+	Kind   string        `json:"kind"`
+	Label  string        `json:"label,omitempty"`
+	Since  time.Time     `json:"since"`
+	Limits []tree.Limit  `json:"limits,omitempty"`
+	Online *bool         `json:"online,omitempty"` // connected to the gateway now; absent where nobody keeps a connection
+}
+
+// A Grant is an entry of a Roster.
+type Grant struct {
+	Raw   []byte `json:"raw"`   // the signed grant
+	Value []byte `json:"value"` // its roster entry: an encoded tree.Grant
+}
+
+// An Admission asks to put members into the roster, the upper ones first.
+type Admission struct {
+	Chains [][][]byte `json:"chains"`
+	Label  string     `json:"label,omitempty"` // of the first
+}
+
+// A Place asks the gateway for a place below one of its own.
+type Place struct {
+	Path    identity.Path `json:"path"`
+	Label   string        `json:"label,omitempty"`
+	Parents bool          `json:"parents,omitempty"` // and the places above it that are missing
+}
+
+// A SignedGrant hands in a grant.
+type SignedGrant struct {
+	Raw []byte `json:"raw"`
+}
+
+// A SignedNotice hands in a revocation: an encoded credential.Notice.
+type SignedNotice struct {
+	Notice []byte `json:"notice"`
+}
+
+// A Report says what a revocation has done so far.
+type Report struct {
+	Already bool    `json:"already,omitempty"` // it was taken away before
+	Things  []Reach `json:"things"`            // the things it concerns
+}
+
+// A Reach says whether one thing obeys a revocation.
+type Reach struct {
+	Path    identity.Path `json:"path"`
+	Closed  bool          `json:"closed"`           // the thing said that it obeys
+	Refuses time.Time     `json:"refuses,omitzero"` // when a thing that could not be told refuses by itself
+	Offline time.Time     `json:"offline,omitzero"` // and when it refuses what an offline term allows
+}
+
+// Obeyed tells the gateway that the caller obeys a revocation.
+type Obeyed struct {
+	Leaf []byte `json:"leaf"` // merkle.Hash of the entry taken away
+}
+
+// Limits asks to change how fresh a proof a thing asks for.
+type Limits struct {
+	Member string       `json:"member"`
+	Limits []tree.Limit `json:"limits"`
+}
+
+// A SignedAddress announces where the caller can be reached. The answer is the gateway's own contact.
+type SignedAddress struct {
+	Address []byte `json:"address"` // a signed tree.Address
+}
+
+// Joins are the new members that wait for somebody to confirm them.
+type Joins struct {
+	Requests []pairing.Request `json:"requests"`
+}
+
+// A JoinAnswer confirms a new member, or turns it away.
+type JoinAnswer struct {
+	ID     string     `json:"id"`               // of the invitation
+	Refuse string     `json:"refuse,omitempty"` // why, in a sentence
+	Chains [][][]byte `json:"chains,omitempty"` // of the members admitted, the upper ones first
+}
+
+// A Batch hands in a part of the caller's journal: an encoded journal.Batch.
+type Batch struct {
+	Batch []byte `json:"batch"`
+}
+
+// Recorded says how many entries of the caller's journal the gateway has.
+type Recorded struct {
+	Size int64 `json:"size"`
+}
+
+// A HistoryQuery asks for what happened.
+type HistoryQuery struct {
+	Since  time.Time `json:"since,omitzero"`
+	Until  time.Time `json:"until,omitzero"`
+	Caller string    `json:"caller,omitempty"` // member ID
+	Thing  string    `json:"thing,omitempty"`  // member ID
+	Limit  int       `json:"limit,omitempty"`  // the newest so many, at most MaxHistory
+}
+
+// MaxHistory is how many entries a History has, at most.
+const MaxHistory = 10_000
+
+// History is what happened, the oldest first.
+type History struct {
+	Entries []journal.Entry `json:"entries"`
+}
+
+// An Event is news that the gateway pushes. One field is set.
+type Event struct {
+	Notice   []byte    `json:"notice,omitempty"`   // a revocation to obey: an encoded credential.Notice
+	Evidence *Evidence `json:"evidence,omitempty"` // a fresh proof of the watcher, with the newest head
+	Joins    bool      `json:"joins,omitempty"`    // somebody waits to be confirmed
+}
+
+// A Code says for programs what went wrong. Its values are the error codes of the command line.
+type Code string
+
+// The codes.
+const (
+	Refused     Code = "refused"     // the caller may not
+	NotFound    Code = "not-found"   // there is no such member, grant or invitation
+	Invalid     Code = "invalid"     // the question makes no sense
+	Conflict    Code = "conflict"    // it is so already, or something stands against it
+	Unavailable Code = "unavailable" // later, perhaps
+)
+
+// An Error is a failure as the caller sees it.
+type Error struct {
+	Code    Code   `json:"code"`
+	Message string `json:"detail"`
+	Hint    string `json:"hint,omitempty"` // what to do about it
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }
