@@ -3,6 +3,7 @@ package grant
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/credential"
@@ -73,8 +74,11 @@ type decider struct {
 	req   Request
 	who   credential.Principal
 	facts Facts
-	query *query // made when first needed
 	best  Decision
+
+	groups []identity.MemberID // whose grants serve the caller
+	places []identity.MemberID // grants about which are about the thing
+	query  *query              // made when first needed
 }
 
 func (d *decider) decide(grants []Grant) error {
@@ -96,8 +100,12 @@ func (d *decider) decide(grants []Grant) error {
 	if d.who.Owner() && !d.visits() {
 		d.consider(d.age(d.who.AsOf, tree.DefaultOffline, Decision{Reason: Reason{Code: OwnersRight}}))
 	}
+	if len(grants) == 0 {
+		return nil
+	}
+	d.groups, d.places = groups(d.who.Chain), places(d.req.Thing)
 	for _, g := range grants {
-		if g.rules == nil || !g.rules.terms.To(d.who.Chain) || !g.rules.terms.On(d.req.Thing) {
+		if !d.concerned(g) {
 			continue
 		}
 		decision, err := d.one(g)
@@ -107,6 +115,16 @@ func (d *decider) decide(grants []Grant) error {
 		d.consider(decision)
 	}
 	return nil
+}
+
+// concerned reports whether a grant is for the caller (Terms.To) and for the thing (Terms.On).
+func (d *decider) concerned(g Grant) bool {
+	if g.rules == nil {
+		return false
+	}
+	t := &g.rules.terms
+	return t.Subject.Tree == d.who.ID.Tree && slices.Contains(d.groups, t.Subject.Member) &&
+		t.Tree == d.req.Thing.ID.Tree && slices.Contains(d.places, t.Thing.Member)
 }
 
 // visits reports whether the caller is of another tree than the thing.
@@ -136,7 +154,7 @@ func (d *decider) one(g Grant) (Decision, error) {
 		return Decision{}, err
 	}
 	if d.query == nil {
-		d.query = newQuery(d.req, d.who)
+		d.query = d.newQuery()
 	}
 	permitted, err := r.permits(d.query, d.facts.Now)
 	if err != nil {

@@ -41,6 +41,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/identity"
@@ -192,51 +193,30 @@ func parse(raw []byte) (Terms, signed.Statement, error) {
 
 // To reports whether the grant is for a leaf: see the package doc for who a subject is.
 func (t *Terms) To(who identity.Chain) bool {
-	if len(who.Line) == 0 || who.ID.Tree != t.Subject.Tree {
-		return false
-	}
-	for group := range groups(who) {
-		if group == t.Subject.Member {
-			return true
-		}
-	}
-	return false
+	return who.ID.Tree == t.Subject.Tree && slices.Contains(groups(who), t.Subject.Member)
 }
 
 // On reports whether the grant is about a thing: the device itself, or a place above it.
 func (t *Terms) On(thing identity.Chain) bool {
-	if len(thing.Line) == 0 || thing.ID.Tree != t.Tree {
-		return false
-	}
-	for place := range places(thing) {
-		if place == t.Thing.Member {
-			return true
-		}
-	}
-	return false
+	return thing.ID.Tree == t.Tree && slices.Contains(places(thing), t.Thing.Member)
 }
 
-// groups yields the members whose grants serve a leaf: itself, whom it acts for, the places it is below.
-func groups(who identity.Chain) func(yield func(identity.MemberID) bool) {
-	return func(yield func(identity.MemberID) bool) {
-		if actsFor := who.ActsFor(); !actsFor.IsZero() && !yield(actsFor) {
-			return
-		}
-		for place := range places(who) {
-			if !yield(place) {
-				return
-			}
-		}
+// groups returns the members whose grants serve a leaf: itself, the places it is below, and whom it acts for.
+func groups(who identity.Chain) []identity.MemberID {
+	members := places(who)
+	if len(who.Line) > 0 && !who.ActsFor().IsZero() {
+		members = append(members, who.ActsFor())
 	}
+	return members
 }
 
-// places yields a member and the places above it.
-func places(c identity.Chain) func(yield func(identity.MemberID) bool) {
-	return func(yield func(identity.MemberID) bool) {
-		for i, link := range c.Line {
-			if (link.Kind == identity.Place || i == len(c.Line)-1) && !yield(link.Member) {
-				return
-			}
+// places returns a member and the places above it.
+func places(c identity.Chain) []identity.MemberID {
+	members := make([]identity.MemberID, 0, len(c.Line)+1)
+	for i, link := range c.Line {
+		if link.Kind == identity.Place || i == len(c.Line)-1 {
+			members = append(members, link.Member)
 		}
 	}
+	return members
 }

@@ -51,15 +51,6 @@ func (h household) principal(path identity.Path, asOf time.Time) credential.Prin
 	return credential.Principal{Chain: h.At(path).Chain, AsOf: asOf}
 }
 
-func (h household) names(id identity.MemberID) string {
-	for _, path := range []identity.Path{"sam/anna", "home/lock", "home/porch"} {
-		if h.At(path).Member() == id {
-			return map[identity.Path]string{"sam/anna": "anna"}[path] + map[bool]string{true: "", false: string(path)}[path == "sam/anna"]
-		}
-	}
-	return id.String()
-}
-
 func newID() tree.GrantID {
 	id, err := tree.NewGrantID(rand.Reader)
 	if err != nil {

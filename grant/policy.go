@@ -13,8 +13,8 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
-	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/signed"
 )
 
 // policySchema is what policies may speak of (docs.cedarpolicy.com/schema). A member's ID is TREE/MEMBER. A leaf has as
@@ -105,7 +105,8 @@ func dayNode(days Days) ast.Node {
 
 // rules are terms and what is made of them once they are first asked.
 type rules struct {
-	terms Terms
+	terms     Terms
+	statement signed.Digest
 
 	once   sync.Once
 	policy *cedar.Policy
@@ -150,13 +151,7 @@ func (r *rules) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 
 // permits asks the policy. Whatever goes wrong is an error, and so denies.
 func (r *rules) permits(q *query, now time.Time) (bool, error) {
-	day, second := r.hours.wall(now)
-	q.cedar.Context = cedar.NewRecord(cedar.RecordMap{
-		"affordance": q.affordance,
-		"now":        cedar.Long(now.Unix()),
-		"day":        cedar.Long(bits.TrailingZeros8(uint8(day))),
-		"minute":     cedar.Long(second / 60),
-	})
+	q.at(r.hours.wall(now))
 	decision, diagnostic := cedar.Authorize(r, q, q.cedar)
 	if len(diagnostic.Errors) > 0 {
 		return false, fmt.Errorf("grant: evaluating %s: %s", r.terms.ID, diagnostic.Errors[0].Message)
@@ -168,22 +163,41 @@ func (r *rules) permits(q *query, now time.Time) (bool, error) {
 type query struct {
 	cedar      cedar.Request
 	affordance cedar.String
+	now        cedar.Long
 	who, thing cedar.Entity
+
+	day    Days // of the context
+	second int
 }
 
-func newQuery(req Request, who credential.Principal) *query {
-	q := &query{
-		affordance: cedar.String(req.Affordance),
-		who:        entity(who.Chain, groups(who.Chain)),
-		thing:      entity(req.Thing, places(req.Thing)),
+// at puts the time by the wall clock of a grant's zone into the context. Most grants of a home have the same zone.
+func (q *query) at(day Days, second int) {
+	if day == q.day && second == q.second {
+		return
 	}
-	q.cedar = cedar.Request{Principal: q.who.UID, Action: actionUID(req.Action), Resource: q.thing.UID}
+	q.day, q.second = day, second
+	q.cedar.Context = cedar.NewRecord(cedar.RecordMap{
+		"affordance": q.affordance,
+		"now":        q.now,
+		"day":        cedar.Long(bits.TrailingZeros8(uint8(day))),
+		"minute":     cedar.Long(second / 60),
+	})
+}
+
+func (d *decider) newQuery() *query {
+	q := &query{
+		affordance: cedar.String(d.req.Affordance),
+		now:        cedar.Long(d.facts.Now.Unix()),
+		who:        entity(d.who.Chain, d.groups),
+		thing:      entity(d.req.Thing, d.places),
+	}
+	q.cedar = cedar.Request{Principal: q.who.UID, Action: actionUID(d.req.Action), Resource: q.thing.UID}
 	return q
 }
 
-func entity(c identity.Chain, parents iter.Seq[identity.MemberID]) cedar.Entity {
+func entity(c identity.Chain, parents []identity.MemberID) cedar.Entity {
 	var uids []cedar.EntityUID
-	for id := range parents {
+	for _, id := range parents {
 		if id != c.Member() {
 			uids = append(uids, memberUID(c.ID.Tree, id))
 		}

@@ -16,7 +16,6 @@ import (
 type Opened struct {
 	rules  *rules
 	signer identity.Chain
-	digest signed.Digest
 }
 
 // Terms returns what the grant says.
@@ -26,7 +25,7 @@ func (o Opened) Terms() Terms { return o.rules.terms }
 func (o Opened) Signer() identity.Chain { return o.signer }
 
 // Digest returns the name of the signed statement, which the roster's entry holds.
-func (o Opened) Digest() signed.Digest { return o.digest }
+func (o Opened) Digest() signed.Digest { return o.rules.statement }
 
 // Open checks that a grant was signed by an owner's app, for that owner, in the tree that it is about. Chains are
 // checked by verify, as of the moment the grant was signed: credential.Live.VerifyChain, or whatever knows the root.
@@ -58,7 +57,7 @@ func open(raw []byte, verify func([][]byte, time.Time) (identity.Chain, error)) 
 	case !signer.Owner():
 		err = fmt.Errorf("signed by %s, which acts for no owner: %w", path, ErrDelegated)
 	}
-	return Opened{rules: &rules{terms: t}, signer: signer, digest: s.Digest}, err
+	return Opened{rules: &rules{terms: t, statement: s.Digest}, signer: signer}, err
 }
 
 // A Grant is a grant that stood at a moment. Only Verify makes one; the zero Grant allows nothing.
@@ -85,11 +84,19 @@ func Verify(raw []byte, live credential.Live, now time.Time) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	return o.verify(live, now)
+	return o.rules.verify(live, now)
 }
 
-func (o Opened) verify(live credential.Live, now time.Time) (Grant, error) {
-	t := &o.rules.terms
+// Renew returns the grant as of what live says, such as a credential.Live that was itself renewed, if it still stands.
+func (g Grant) Renew(live credential.Live, now time.Time) (Grant, error) {
+	if g.rules == nil {
+		return Grant{}, errors.New("grant: renewing: there is none")
+	}
+	return g.rules.verify(live, now)
+}
+
+func (r *rules) verify(live credential.Live, now time.Time) (Grant, error) {
+	t := &r.terms
 	fail := func(err error) (Grant, error) { return Grant{}, fmt.Errorf("grant: verifying %s: %w", t.ID, err) }
 	if t.Tree != live.Tree {
 		return fail(fmt.Errorf("it is of tree %s, the proof of tree %s", t.Tree, live.Tree))
@@ -104,15 +111,15 @@ func (o Opened) verify(live credential.Live, now time.Time) (Grant, error) {
 	switch {
 	case !ok:
 		return fail(errors.New("it is not proved to be live"))
-	case entry.Statement != o.digest:
-		return fail(fmt.Errorf("the live grant of this ID is statement %s, shown was %s", entry.Statement, o.digest))
+	case entry.Statement != r.statement:
+		return fail(fmt.Errorf("the live grant of this ID is statement %s, shown was %s", entry.Statement, r.statement))
 	case entry.Giver != t.Giver:
 		return fail(fmt.Errorf("the live grant of this ID is from %s, shown was one from %s", entry.Giver, t.Giver))
 	}
 	if _, ok := live.Member(t.Giver); !ok {
 		return fail(fmt.Errorf("its giver %s is not proved to be live", t.Giver))
 	}
-	return Grant{rules: o.rules, asOf: live.AsOf}, nil
+	return Grant{rules: r, asOf: live.AsOf}, nil
 }
 
 // A Cache spares the dear part of Verify, signatures and compiling, for grants seen before. It remembers what cannot
@@ -141,7 +148,7 @@ func (c *Cache) Verify(raw []byte, live credential.Live, now time.Time) (Grant, 
 		}
 		c.keep(key, o)
 	}
-	return o.verify(live, now)
+	return o.rules.verify(live, now)
 }
 
 func (c *Cache) find(key signed.Digest) (Opened, bool) {

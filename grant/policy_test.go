@@ -1,0 +1,48 @@
+package grant
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cedar-policy/cedar-go"
+)
+
+// The policy that terms are, in Cedar's own words.
+func TestPolicy(t *testing.T) {
+	h := newHousehold(t)
+	terms := h.full()
+	terms.From, terms.Until = 1000, 2000
+	terms.Windows[1] = Window{1 << 6, 22 * 60, 6 * 60}
+	uid := func(path string) string { return h.ID.String() + "/" + path }
+	want := `permit (
+    principal in Member::"` + uid(terms.Subject.Member.String()) + `",
+    action in [Action::"read", Action::"observe"],
+    resource in Member::"` + uid(terms.Thing.Member.String()) + `"
+)
+when { context.affordance == "state" }
+when { context.now >= 1000 }
+when { context.now < 2000 }
+when { [5].contains(context.day) && context.minute >= 840 && context.minute < 960 || ([6].contains(context.day) && context.minute >= 1320 || [0].contains(context.day) && context.minute < 360) };`
+	got := string(cedar.NewPolicyFromAST(policyOf(terms)).MarshalCedar())
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if p := cedar.NewPolicyFromAST(policyOf(terms)); p.Effect() != cedar.Permit {
+		t.Error("not a permit")
+	}
+}
+
+// Names are data: even one that Validate would refuse cannot become policy.
+func TestPolicyInjection(t *testing.T) {
+	h := newHousehold(t)
+	terms := h.terms("sam/anna", "home/lock")
+	terms.Thing.Affordance = `x" || true || "`
+	text := string(cedar.NewPolicyFromAST(policyOf(terms)).MarshalCedar())
+	if !strings.Contains(text, `context.affordance == "x\" || true || \""`) {
+		t.Errorf("%s", text)
+	}
+	req := Request{h.At("home/lock").Chain, "state", Read}
+	if d := mustDecide(t, req, h.principal("sam/anna/phone", now), []Grant{stands(terms, now)}, fresh(now)); d.Allowed {
+		t.Error("a name was taken for policy")
+	}
+}
