@@ -154,6 +154,13 @@ func (h *Host) open(ctx context.Context, t Target) (*call, error) {
 		Stream: s, link: l, target: t, hello: fullFrame(hello),
 		started: make(chan struct{}), ended: make(chan struct{}), in: bufio.NewReader(s),
 	}
+	h.mu.Lock()
+	h.calls[c] = true
+	h.mu.Unlock()
+	if h.ctx.Err() != nil { // Close may have missed it
+		c.Close()
+		return nil, callError(id, "dialing", ErrClosed)
+	}
 	if t.Hold {
 		if err := c.hold(ctx); err != nil {
 			c.Close()
@@ -325,7 +332,11 @@ func (c *call) Close() error {
 		close(c.ended)
 		err = closeStream(c.Stream, &c.writing)
 		c.link.ended()
-		c.link.host.running.Done()
+		h := c.link.host
+		h.mu.Lock()
+		delete(h.calls, c)
+		h.mu.Unlock()
+		h.running.Done()
 	})
 	return err
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,10 +84,10 @@ type Host struct {
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
 
-	mu      sync.Mutex
-	closed  bool                   // nothing new is counted in running
-	links   map[network.Conn]*link // by live connection
-	callers []*http.Transport      // of Transport, to be emptied on Close
+	mu     sync.Mutex
+	closed bool                   // nothing new is counted in running
+	links  map[network.Conn]*link // by live connection
+	calls  map[*call]bool         // open
 
 	running sync.WaitGroup // goroutines of this package, and handlers
 }
@@ -106,6 +108,7 @@ func newHost(cfg Config, t timing) (*Host, error) {
 		cfg: cfg, log: cfg.Log, timing: t, id: id,
 		served: make(chan *served),
 		links:  make(map[network.Conn]*link),
+		calls:  make(map[*call]bool),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -212,7 +215,7 @@ func (h *Host) Addresses() []string {
 func (h *Host) Close() error {
 	h.mu.Lock()
 	h.closed = true
-	callers := h.callers
+	calls := slices.Collect(maps.Keys(h.calls))
 	h.mu.Unlock()
 	h.cancel()
 	var errs []error
@@ -222,8 +225,8 @@ func (h *Host) Close() error {
 	if h.swarm != nil {
 		errs = append(errs, h.swarm.Close())
 	}
-	for _, t := range callers {
-		t.CloseIdleConnections()
+	for _, c := range calls {
+		c.Close()
 	}
 	for i := len(h.closers) - 1; i >= 0; i-- {
 		errs = append(errs, h.closers[i]())

@@ -194,3 +194,14 @@ func (l testLog) Write(p []byte) (int, error) {
 
 // calls counts.
 type calls struct{ atomic.Int64 }
+
+// all returns the links of m.
+func (m *member) all() []*link {
+	m.Host.mu.Lock()
+	defer m.Host.mu.Unlock()
+	var all []*link
+	for _, l := range m.links {
+		all = append(all, l)
+	}
+	return all
+}

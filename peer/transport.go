@@ -68,9 +68,6 @@ func (h *Host) Transport(resolve func(ctx context.Context, host string) (Target,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: maxHeader,
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.callers = append(h.callers, t.http)
 	return t
 }
 

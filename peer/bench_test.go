@@ -1,0 +1,219 @@
+package peer
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// helloSize is about that of a device three levels down.
+const helloSize = 4 << 10
+
+// answer is what both sides of a comparison serve.
+var answer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	io.WriteString(w, `{"power":230}`)
+})
+
+// benchPlace makes quiet members with hellos of helloSize.
+func benchPlace(b *testing.B) (meter, phone *member) {
+	p := newPlace(b)
+	meter = p.join("meter", answer, func(c *Config) { c.Log = nil })
+	phone = p.join("phone", nil, func(c *Config) { c.Log, c.Listen = nil, []string{} })
+	pad := make([]byte, helloSize)
+	meter.renew("hello of meter" + string(pad))
+	phone.renew("hello of phone" + string(pad))
+	return meter, phone
+}
+
+// tlsPair returns a net/http server and a client that verify each other's
+// Ed25519 certificates, issued by one authority, in TLS 1.3.
+func tlsPair(b *testing.B) (*httptest.Server, func() *http.Client) {
+	authority, roots := issue(b, nil), x509.NewCertPool()
+	roots.AddCert(authority.Leaf)
+	server := httptest.NewUnstartedServer(answer)
+	server.TLS = &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*issue(b, authority)},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots,
+	}
+	server.StartTLS()
+	b.Cleanup(server.Close)
+	client := issue(b, authority)
+	return server, func() *http.Client {
+		return &http.Client{Transport: &http.Transport{
+			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{*client}},
+			MaxIdleConnsPerHost: 64,
+		}}
+	}
+}
+
+// issue makes a certificate for 127.0.0.1 by the authority; an authority if nil.
+func issue(b *testing.B, authority *tls.Certificate) *tls.Certificate {
+	pub, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	parent, signer := template, key
+	if authority == nil {
+		template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	} else {
+		parent, signer = authority.Leaf, authority.PrivateKey.(ed25519.PrivateKey)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, pub, signer)
+	if err != nil {
+		b.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+func fetch(b *testing.B, c *http.Client, url string) {
+	resp, err := c.Get(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+		b.Fatal(resp.StatusCode, err)
+	}
+	resp.Body.Close()
+}
+
+// BenchmarkCold compares the first answer on a cold connection with that of
+// net/http over mutual TLS 1.3, taking turns; it reports medians and their ratio.
+func BenchmarkCold(b *testing.B) {
+	meter, phone := benchPlace(b)
+	server, tlsClient := tlsPair(b)
+	client := phone.client(nil, meter)
+	var ours, theirs []time.Duration
+	for b.Loop() {
+		if err := phone.Disconnect(meter.public()); err != nil {
+			b.Fatal(err)
+		}
+		client.CloseIdleConnections()
+		for gone := false; !gone; { // the meter sees it too, and is at rest
+			_, connected := meter.Path(phone.public())
+			gone = !connected
+			runtime.Gosched()
+		}
+		start := time.Now()
+		fetch(b, client, "kindred://meter/")
+		ours = append(ours, time.Since(start))
+
+		c := tlsClient()
+		start = time.Now()
+		fetch(b, c, server.URL)
+		theirs = append(theirs, time.Since(start))
+		c.CloseIdleConnections()
+	}
+	us, them := median(ours), median(theirs)
+	b.ReportMetric(float64(us.Microseconds()), "peer-µs")
+	b.ReportMetric(float64(them.Microseconds()), "tls-µs")
+	b.ReportMetric(float64(us)/float64(them), "ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+// BenchmarkWarm compares small requests on kept streams with net/http over
+// mutual TLS 1.3, by requests a second.
+func BenchmarkWarm(b *testing.B) {
+	meter, phone := benchPlace(b)
+	server, tlsClient := tlsPair(b)
+	for _, tt := range []struct {
+		name    string
+		workers int
+	}{{"1", 1}, {"16", 16}} {
+		b.Run(tt.name, func(b *testing.B) {
+			ours, theirs := phone.client(nil, meter), tlsClient()
+			var rate [2]float64
+			rounds := 0
+			for b.Loop() {
+				rate[0] += perSecond(b, ours, "kindred://meter/", tt.workers)
+				rate[1] += perSecond(b, theirs, server.URL, tt.workers)
+				rounds++
+			}
+			b.ReportMetric(rate[0]/float64(rounds), "peer/s")
+			b.ReportMetric(rate[1]/float64(rounds), "tls/s")
+			b.ReportMetric(rate[0]/rate[1], "ratio")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// perSecond makes 100 requests by each of n workers.
+func perSecond(b *testing.B, c *http.Client, url string, n int) float64 {
+	const each = 100
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			for range each {
+				resp, err := c.Get(url)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+		})
+	}
+	wg.Wait()
+	return float64(n*each) / time.Since(start).Seconds()
+}
+
+// BenchmarkStart measures a process's way to its first answer: a new host that
+// only calls, one request, and its end.
+func BenchmarkStart(b *testing.B) {
+	meter, phone := benchPlace(b)
+	for b.Loop() {
+		h, err := New(Config{Key: phone.key, Listen: []string{}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		fetch(b, &http.Client{Transport: h.Transport(func(context.Context, string) (Target, error) {
+			return phone.target(meter), nil
+		})}, "kindred://meter/")
+		if err := h.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkBulk measures the download of a megabyte on a kept stream.
+func BenchmarkBulk(b *testing.B) {
+	p := newPlace(b)
+	quiet := func(c *Config) { c.Log = nil }
+	data := make([]byte, 1<<20)
+	meter := p.join("meter", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(data) }), quiet)
+	client := p.join("phone", nil, quiet).client(nil, meter)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		fetch(b, client, "kindred://meter/")
+	}
+}
