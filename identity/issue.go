@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -18,8 +19,9 @@ import (
 const arc = 1802071524
 
 var (
-	oidKind   = asn1.ObjectIdentifier{2, 25, arc, 1} // INTEGER, a Kind
-	oidMember = asn1.ObjectIdentifier{2, 25, arc, 2} // OCTET STRING, a MemberID
+	oidKind    = asn1.ObjectIdentifier{2, 25, arc, 1} // INTEGER, a Kind
+	oidMember  = asn1.ObjectIdentifier{2, 25, arc, 2} // OCTET STRING, a MemberID
+	oidAltName = asn1.ObjectIdentifier{2, 5, 29, 17}  // subjectAltName
 )
 
 // rootName is the common name of every root. What a household calls itself stays out of certificates.
@@ -186,4 +188,15 @@ func confine(t *x509.Certificate, tree TreeID, kind Kind) {
 		{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 		{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
 	}
+}
+
+// confined reports whether a certificate has the name constraints that confine gives, no more and no less.
+func confined(cert *x509.Certificate, tree TreeID) bool {
+	return cert.PermittedDNSDomainsCritical &&
+		slices.Equal(cert.PermittedURIDomains, []string{tree.String()}) &&
+		slices.Equal(cert.ExcludedDNSDomains, []string{""}) &&
+		slices.Equal(cert.ExcludedEmailAddresses, []string{""}) &&
+		len(cert.ExcludedIPRanges) == 2 &&
+		cert.ExcludedIPRanges[0].String() == "0.0.0.0/0" && cert.ExcludedIPRanges[1].String() == "::/0" &&
+		len(cert.PermittedDNSDomains)+len(cert.PermittedEmailAddresses)+len(cert.PermittedIPRanges)+len(cert.ExcludedURIDomains) == 0
 }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -103,6 +104,7 @@ func verify(chain [][]byte, tree TreeID, root *x509.Certificate, now time.Time) 
 	}
 	c := Chain{ID: ID{Tree: tree}, Raw: chain, NotAfter: root.NotAfter}
 	parent := Root
+	keys := [][]byte{root.RawSubjectPublicKeyInfo}
 	for _, der := range slices.Backward(chain) {
 		cert, err := parse(der)
 		if err != nil {
@@ -119,6 +121,10 @@ func verify(chain [][]byte, tree TreeID, root *x509.Certificate, now time.Time) 
 		if err := checkName(cert, link.Kind, c.ID); err != nil {
 			return Chain{}, err
 		}
+		if slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, cert.RawSubjectPublicKeyInfo) }) {
+			return Chain{}, fmt.Errorf("the certificate of %q: its key is that of a member above it", link.Name)
+		}
+		keys = append(keys, cert.RawSubjectPublicKeyInfo)
 		if link.NotAfter.Before(c.NotAfter) {
 			c.NotAfter = link.NotAfter
 		}
@@ -206,20 +212,25 @@ func readLink(cert *x509.Certificate) (Link, error) {
 	return link, nil
 }
 
-// extension decodes the value of an extension, which stands once in a certificate (crypto/x509 sees to that).
+// extension decodes the value of an extension.
 func extension(cert *x509.Certificate, oid asn1.ObjectIdentifier, v any) bool {
+	rest, err := asn1.Unmarshal(find(cert, oid), v)
+	return err == nil && len(rest) == 0
+}
+
+// find returns the value of an extension, which stands once in a certificate (crypto/x509 sees to that), or nil.
+func find(cert *x509.Certificate, oid asn1.ObjectIdentifier) []byte {
 	for _, e := range cert.Extensions {
 		if e.Id.Equal(oid) {
-			rest, err := asn1.Unmarshal(e.Value, v)
-			return err == nil && len(rest) == 0
+			return e.Value
 		}
 	}
-	return false
+	return nil
 }
 
 // checkName checks the subject alternative names and what depends on a certificate being a leaf: SPIFFE X.509-SVID
 // §2 to §4, and exactly one URI and nothing else. crypto/x509 lets a leaf without a name through every constraint,
-// looks at no path, and takes evil.TREE for a part of TREE.
+// looks at no path, takes evil.TREE for a part of TREE, and passes over the kinds of name that it does not know.
 func checkName(cert *x509.Certificate, kind Kind, id ID) error {
 	want := ID{Tree: id.Tree}
 	if kind.Leaf() {
@@ -237,14 +248,28 @@ func checkName(cert *x509.Certificate, kind Kind, id ID) error {
 	if got := cert.URIs[0].String(); got != want.String() {
 		return fail("it is for %.200q, want %q", got, want)
 	}
+	if names, err := marshalName(want); err != nil || !bytes.Equal(names, find(cert, oidAltName)) {
+		return fail("names beside its SPIFFE ID, or another spelling of it")
+	}
 	if !cert.BasicConstraintsValid || cert.IsCA == kind.Leaf() {
 		return fail("basic constraints do not fit a %s", kind)
 	}
 	if signs := cert.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0; signs == kind.Leaf() {
 		return fail("key usage does not fit a %s", kind)
 	}
-	if kind.Leaf() && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+	switch {
+	case kind.Leaf() && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 		return fail("key usage does not allow signatures")
+	case !kind.Leaf() && !confined(cert, id.Tree):
+		return fail("its name constraints are not those of a CA of the tree")
 	}
 	return nil
+}
+
+// marshalName returns the subject alternative names (RFC 5280 §4.2.1.6) that consist of one URI.
+func marshalName(id ID) ([]byte, error) {
+	const uniformResourceIdentifier = 6
+	return asn1.Marshal([]asn1.RawValue{
+		{Class: asn1.ClassContextSpecific, Tag: uniformResourceIdentifier, Bytes: []byte(id.String())},
+	})
 }
