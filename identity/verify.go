@@ -273,3 +273,19 @@ func marshalName(id ID) ([]byte, error) {
 		{Class: asn1.ClassContextSpecific, Tag: uniformResourceIdentifier, Bytes: []byte(id.String())},
 	})
 }
+
+// ValidFrom returns the first moment at which every certificate of a chain is valid, if there is one. Certificates
+// that are kept, and not shown by somebody, are verified as of then: they stay readable when they have ended.
+func ValidFrom(chain [][]byte) (time.Time, error) {
+	var from time.Time
+	for _, der := range chain {
+		cert, err := parse(der)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("identity: reading a chain: %w", err)
+		}
+		if cert.NotBefore.After(from) {
+			from = cert.NotBefore
+		}
+	}
+	return from, nil
+}
