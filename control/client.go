@@ -76,6 +76,11 @@ func (c Client) Joins(ctx context.Context) (Joins, error) {
 	return call[Joins](ctx, c, "joins", None{})
 }
 
+// Join waits until an invitation is past a stage, a few seconds at most, and returns how it stands.
+func (c Client) Join(ctx context.Context, q JoinQuery) (pairing.Request, error) {
+	return call[pairing.Request](ctx, c, "join", q)
+}
+
 // Answer confirms or refuses a new member.
 func (c Client) Answer(ctx context.Context, a JoinAnswer) error { return do(ctx, c, "answer", a) }
 

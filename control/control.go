@@ -39,6 +39,7 @@ type Home interface {
 	Announce(ctx context.Context, who credential.Principal, a SignedAddress) (Contact, error)
 	Invite(ctx context.Context, who credential.Principal, o pairing.Offer) (None, error)
 	Joins(ctx context.Context, who credential.Principal, q None) (Joins, error)
+	Join(ctx context.Context, who credential.Principal, q JoinQuery) (pairing.Request, error)
 	Answer(ctx context.Context, who credential.Principal, a JoinAnswer) (None, error)
 	Record(ctx context.Context, who credential.Principal, b Batch) (Recorded, error)
 	History(ctx context.Context, who credential.Principal, q HistoryQuery) (History, error)
@@ -158,11 +159,17 @@ type Joins struct {
 	Requests []pairing.Request `json:"requests"`
 }
 
+// A JoinQuery waits until an invitation is past a stage, a few seconds at most, and asks how it stands.
+type JoinQuery struct {
+	ID    pairing.ID    `json:"id"`
+	After pairing.Stage `json:"after,omitzero"`
+}
+
 // A JoinAnswer confirms a new member, or turns it away.
 type JoinAnswer struct {
-	ID     string     `json:"id"`               // of the invitation
+	ID     pairing.ID `json:"id"`               // of the invitation
 	Refuse string     `json:"refuse,omitempty"` // why, in a sentence
-	Chains [][][]byte `json:"chains,omitempty"` // of the members admitted, the upper ones first
+	Chain  [][]byte   `json:"chain,omitempty"`  // what pairing.Issue returned
 }
 
 // A Batch hands in a part of the caller's journal: an encoded journal.Batch.

@@ -38,6 +38,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"announce": handle(s, home.Announce),
 		"invite":   handle(s, home.Invite),
 		"joins":    handle(s, home.Joins),
+		"join":     handle(s, home.Join),
 		"answer":   handle(s, home.Answer),
 		"record":   handle(s, home.Record),
 		"history":  handle(s, home.History),

@@ -1,0 +1,231 @@
+package kindred
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/thing"
+)
+
+// calls are the requests that the node's thing serves at the moment.
+//
+//	         decided: no                     response written
+//	begun ───────────────▶ refused     ┌─────────────────────────▶ done
+//	   │                               │
+//	   └── decided: yes ──▶ served ────┤  decided again, when the decision's time is up
+//	                          ▲  │     │  or something was taken away: no
+//	                          └──┘     └─────────────────────────▶ ended
+//	                   decided again: yes
+type calls struct {
+	node   *Node
+	stream atomic.Uint64
+
+	mu      sync.Mutex
+	open    map[*call]struct{}
+	handler http.Handler // nil: nothing is offered
+
+	wake chan struct{} // something was taken away
+	done chan struct{}
+	wait sync.WaitGroup
+}
+
+// maxCalls bounds how many requests of one caller are served at once.
+const maxCalls = 64
+
+// A call is one request being served.
+type call struct {
+	calls      *calls
+	session    *session
+	w          http.ResponseWriter
+	op         thing.Op
+	affordance string
+	cancel     context.CancelCauseFunc
+	caller     *thing.Caller
+
+	id       uint64 // pairs begin and end of a stream in the journal
+	mu       sync.Mutex
+	decision grant.Decision
+	timer    *time.Timer
+	ended    bool
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) (*call, bool) {
+	c, ok := ctx.Value(callKey{}).(*call)
+	return c, ok
+}
+
+func (cs *calls) start(n *Node) error {
+	cs.node, cs.open = n, map[*call]struct{}{}
+	cs.wake, cs.done = make(chan struct{}, 1), make(chan struct{})
+	n.trust.changed = func() {
+		select {
+		case cs.wake <- struct{}{}:
+		default:
+		}
+	}
+	cs.wait.Go(func() {
+		for {
+			select {
+			case <-cs.wake:
+				cs.recheck()
+			case <-cs.done:
+				return
+			}
+		}
+	})
+	return nil
+}
+
+func (cs *calls) stop() {
+	if cs.done != nil {
+		close(cs.done)
+	}
+	cs.wait.Wait()
+}
+
+// offer makes h what is served; nil: nothing.
+func (cs *calls) offer(h http.Handler) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.handler = h
+}
+
+// serve hands a request to the thing, in a context that ends when the right to it does.
+func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
+	remote, _ := peer.Caller(r.Context())
+	s, ok := remote.Value.(*session)
+	if !ok {
+		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	member := s.who.Member()
+	c := &call{calls: cs, session: s, w: w, cancel: cancel, caller: &thing.Caller{Name: member.String()}}
+	handler := cs.enter(c)
+	if handler == nil {
+		problem(w, &thing.Problem{Status: http.StatusServiceUnavailable, Detail: "there is nothing here, or too many of your calls at once"})
+		return
+	}
+	defer cs.leave(c)
+	ctx = thing.WithCaller(context.WithValue(ctx, callKey{}, c), c.caller)
+	handler.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// enter counts a call in and returns what serves it, nil if it has to go.
+func (cs *calls) enter(c *call) http.Handler {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	same := 0
+	for other := range cs.open {
+		if other.session.who.Member() == c.session.who.Member() {
+			same++
+		}
+	}
+	if same >= maxCalls {
+		return nil
+	}
+	cs.open[c] = struct{}{}
+	return cs.handler
+}
+
+func (cs *calls) leave(c *call) {
+	cs.mu.Lock()
+	delete(cs.open, c)
+	cs.mu.Unlock()
+	c.end("")
+}
+
+// recheck decides again on all that is being served.
+func (cs *calls) recheck() {
+	cs.mu.Lock()
+	open := make([]*call, 0, len(cs.open))
+	for c := range cs.open {
+		open = append(open, c)
+	}
+	cs.mu.Unlock()
+	for _, c := range open {
+		c.recheck()
+	}
+}
+
+// since keeps from the caller what happened before its right began.
+func (c *call) since(d grant.Decision, n *Node) {
+	for _, raw := range c.session.grants {
+		if t, _, err := grant.Parse(raw); err == nil && t.ID == d.Grant {
+			c.caller.Since = time.Unix(max(t.From, t.Time), 0)
+		}
+	}
+}
+
+// begin notes that the call is served under d, and returns the number of the stream, 0 if it is none.
+func (c *call) begin(d grant.Decision) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.decision = d
+	if c.op != thing.OpObserveProperty && c.op != thing.OpSubscribeEvent {
+		return 0
+	}
+	c.id = c.calls.stream.Add(1)
+	c.arm(d)
+	return c.id
+}
+
+// arm sets the clock for deciding again. Callers hold mu.
+func (c *call) arm(d grant.Decision) {
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.timer = time.AfterFunc(max(0, d.Until.Sub(c.calls.node.now())), c.recheck)
+}
+
+// recheck decides again on a stream that is served, and ends it if the answer is no.
+func (c *call) recheck() {
+	c.mu.Lock()
+	serving := c.id != 0 && !c.ended
+	c.mu.Unlock()
+	if !serving {
+		return
+	}
+	n := c.calls.node
+	d, _, err := n.decide(c.session, c.op, c.affordance)
+	if err == nil && d.Reason.Code == grant.Stale {
+		n.freshen(context.Background(), c.affordance)
+		d, _, err = n.decide(c.session, c.op, c.affordance)
+	}
+	if err != nil || !d.Allowed {
+		p := refusal(d, err)
+		c.end(p.Detail)
+		c.cancel(p)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.decision = d
+		c.arm(d)
+	}
+}
+
+// end writes down that a stream ended, and why if it was not the caller's wish.
+func (c *call) end(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.id == 0 || c.ended {
+		return
+	}
+	c.ended = true
+	c.timer.Stop()
+	n := c.calls.node
+	e := n.entry(c.session.who, c.op, c.affordance, c.decision)
+	e.Outcome, e.Reason, e.Stream = journal.Ended, reason, c.id
+	n.note(e)
+}

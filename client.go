@@ -1,0 +1,229 @@
+package kindred
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/thing"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// roundTripper calls members by the URLs kindred://MEMBER.TREE/…. Before a call it sees to it that the node has
+// something to show; after a refusal, or when nobody answered, it asks the gateway for newer and tries once more.
+func (n *Node) roundTripper() http.RoundTripper {
+	return transport{n, n.host.Transport(n.target)}
+}
+
+type transport struct {
+	node *Node
+	base http.RoundTripper
+}
+
+func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	n := t.node
+	member, err := n.memberOf(req.URL.Host)
+	if err != nil {
+		return nil, err
+	}
+	if member == n.gateway.Member {
+		return t.base.RoundTrip(req)
+	}
+	if err := n.prepare(req.Context(), member); err != nil {
+		return nil, err
+	}
+	resp, err := t.base.RoundTrip(req)
+	if !t.worthAnother(req, member, resp, err) {
+		return resp, err
+	}
+	again := req.Clone(req.Context())
+	if req.GetBody != nil {
+		body, berr := req.GetBody()
+		if berr != nil {
+			return resp, err
+		}
+		again.Body = body
+	}
+	if resp != nil {
+		resp.Body.Close()
+	}
+	return t.base.RoundTrip(again)
+}
+
+// worthAnother asks the gateway for what could change the outcome of a call, and reports whether there is any.
+func (t transport) worthAnother(req *http.Request, member identity.MemberID, resp *http.Response, err error) bool {
+	n := t.node
+	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), askGateway)
+	defer cancel()
+	switch {
+	case errors.Is(err, peer.ErrUnreachable), errors.Is(err, peer.ErrWrongKey):
+		before, _ := n.remembered(ctx, member)
+		c, err := n.lookUp(ctx, control.Lookup{Member: member.String()})
+		return err == nil && fmt.Sprint(c.Addresses) != fmt.Sprint(before.Addresses)
+	case err != nil:
+		return false
+	case resp.StatusCode != http.StatusForbidden:
+		return false
+	}
+	var maxAge time.Duration
+	if ms, err := strconv.ParseInt(resp.Header.Get(maxAgeHeader), 10, 64); err == nil {
+		maxAge = time.Duration(ms) * time.Millisecond
+	}
+	fresh, err := n.refresh(ctx, member, maxAge)
+	if err != nil {
+		n.log.Info("no fresh proof to be had", "error", err)
+	}
+	return err == nil && fresh
+}
+
+// Thing returns a client for the thing at a path of the node's own tree.
+func (n *Node) Thing(ctx context.Context, path identity.Path) (*thing.Client, error) {
+	c, err := n.Resolve(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return n.ThingOf(c.Member())
+}
+
+// ThingOf returns a client for the thing that a member of the node's own tree is.
+func (n *Node) ThingOf(member identity.MemberID) (*thing.Client, error) {
+	base, err := url.Parse(n.url(member))
+	if err != nil {
+		return nil, fmt.Errorf("kindred: calling %s: %w", member, err)
+	}
+	return &thing.Client{HTTP: n.http, Base: base}, nil
+}
+
+// A Target is what a revocation takes away.
+type Target struct {
+	Grant  tree.GrantID        // a grant,
+	Member identity.MemberID   // or a member,
+	Value  []byte              // with its roster entry,
+	Chain  [][]byte            // of a member: its certificates
+	Things []identity.MemberID // the things it concerns, to be told directly
+}
+
+// Revoke takes something away: at the gateway, and straight at the things it concerns, at the same time. The report
+// joins what both came to. It succeeds if the gateway or any thing obeys.
+func (n *Node) Revoke(ctx context.Context, target Target) (control.Report, error) {
+	notice, err := n.notice(ctx, target)
+	if err != nil {
+		return control.Report{}, fmt.Errorf("kindred: taking away: %w", err)
+	}
+	// Kept before it is told to anybody: whatever hears of it first, the gateway hears of it too.
+	if _, err := n.obey(ctx, notice); err != nil {
+		return control.Report{}, fmt.Errorf("kindred: taking away: %w", err)
+	}
+	var report control.Report
+	var atGateway error
+	told := make([]error, len(target.Things))
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		report, atGateway = n.home.Revoke(ctx, notice)
+		n.link.tried(n.cfg.Clock(), atGateway)
+	})
+	for i, member := range target.Things {
+		wait.Go(func() { told[i] = n.tell(ctx, member, notice) })
+	}
+	wait.Wait()
+	closed := n.join(ctx, &report, target, told)
+	if atGateway != nil && closed == 0 {
+		return report, fmt.Errorf("kindred: taking away: %w", errors.Join(append(told, atGateway)...))
+	}
+	return report, nil
+}
+
+// join works what the things said themselves into the gateway's report, and returns how many of them obey.
+func (n *Node) join(ctx context.Context, report *control.Report, target Target, told []error) (closed int) {
+	for i, member := range target.Things {
+		c, err := n.remembered(ctx, member)
+		if err != nil {
+			continue
+		}
+		at := -1
+		for j := range report.Things {
+			if report.Things[j].Path == c.ID.Path {
+				at = j
+			}
+		}
+		if at < 0 {
+			at = len(report.Things)
+			report.Things = append(report.Things, control.Reach{Path: c.ID.Path, Refuses: n.cfg.Clock().Add(tree.DefaultFresh)})
+		}
+		if told[i] == nil {
+			closed++
+			report.Things[at] = control.Reach{Path: c.ID.Path, Closed: true}
+		}
+	}
+	return closed
+}
+
+// tell brings a revocation to a thing.
+func (n *Node) tell(ctx context.Context, member identity.MemberID, notice []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, askGateway)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url(member)+revokePath, bytes.NewReader(notice))
+	if err != nil {
+		return err
+	}
+	resp, err := n.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("%s answered %s", member, resp.Status)
+	}
+	return nil
+}
+
+// notice signs a revocation and adds what those need who must obey it before any head does.
+func (n *Node) notice(ctx context.Context, target Target) ([]byte, error) {
+	k, ok := n.proofs.get(identity.MemberID{})
+	if !ok {
+		if _, err := n.refresh(ctx, identity.MemberID{}, 0); err != nil {
+			return nil, err
+		}
+		k, _ = n.proofs.get(identity.MemberID{})
+	}
+	proof, err := credential.ParseProof(k.Evidence.Proof)
+	if err != nil {
+		return nil, err
+	}
+	r := tree.Revocation{Tree: n.self.ID.Tree, Grant: target.Grant, Member: target.Member, Time: n.cfg.Clock().Unix()}
+	r.Leaf = merkle.LeafHash(r.Key(), target.Value)
+	statement, err := signed.Sign(n.key, tree.RevocationType, r, n.self.Raw...)
+	if err != nil {
+		return nil, err
+	}
+	return credential.Notice{Statement: statement, Value: target.Value, Chain: target.Chain, Proof: proof}.Marshal()
+}
+
+// Deliver hands the gateway the revocations that it has not confirmed. A node that serves does so by itself.
+func (n *Node) Deliver(ctx context.Context) error {
+	notices, err := n.notices(ctx)
+	if err != nil {
+		return err
+	}
+	return n.deliver(ctx, notices)
+}
+
+// spki encodes the public part of a key as SubjectPublicKeyInfo.
+func spki(key crypto.Signer) ([]byte, error) { return x509.MarshalPKIXPublicKey(key.Public()) }

@@ -1,0 +1,203 @@
+package kindred
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/store"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// contacts remember who is where.
+type contacts struct {
+	db *store.DB
+	mu sync.Mutex
+}
+
+// A Contact is a member that can be called.
+type Contact struct {
+	identity.Chain
+	Addresses []string  // multiaddrs
+	Fetched   time.Time // when the gateway said so
+}
+
+// storedContact is a contact on disk.
+type storedContact struct {
+	Contact control.Contact
+	Fetched time.Time
+}
+
+const (
+	contactPrefix = "contact/"
+	pathPrefix    = "path/"
+	usedPrefix    = "used/"
+)
+
+// Resolve finds the member at a path of the node's own tree: from memory if it is there, else at the gateway.
+func (n *Node) Resolve(ctx context.Context, path identity.Path) (Contact, error) {
+	member, err := n.db.Load(ctx, pathPrefix+string(path))
+	if err != nil {
+		return Contact{}, err
+	}
+	if len(member) == len(identity.MemberID{}) {
+		if c, err := n.remembered(ctx, identity.MemberID(member)); err == nil && c.ID.Path == path && len(c.Addresses) > 0 {
+			return c, nil
+		}
+	}
+	return n.lookUp(ctx, control.Lookup{Path: path})
+}
+
+// remembered returns what is kept of a member.
+func (n *Node) remembered(ctx context.Context, member identity.MemberID) (Contact, error) {
+	data, err := n.db.Load(ctx, contactPrefix+member.String())
+	if err != nil {
+		return Contact{}, err
+	}
+	if data == nil {
+		return Contact{}, fmt.Errorf("kindred: nothing is known of member %s", member)
+	}
+	var s storedContact
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Contact{}, fmt.Errorf("kindred: reading what is known of %s: %w", member, err)
+	}
+	return n.contactOf(s.Contact, s.Fetched)
+}
+
+// lookUp asks the gateway where a member is, and remembers it.
+func (n *Node) lookUp(ctx context.Context, q control.Lookup) (Contact, error) {
+	found, err := n.home.Resolve(ctx, q)
+	n.link.tried(n.cfg.Clock(), err)
+	if err != nil {
+		return Contact{}, err
+	}
+	c, err := n.contactOf(found, n.cfg.Clock())
+	if err != nil {
+		return Contact{}, err
+	}
+	return c, n.remember(ctx, found, c)
+}
+
+func (n *Node) remember(ctx context.Context, found control.Contact, c Contact) error {
+	data, err := json.Marshal(storedContact{found, c.Fetched})
+	if err != nil {
+		return err
+	}
+	id := c.Member()
+	return n.db.Save(ctx, map[string][]byte{contactPrefix + id.String(): data, pathPrefix + string(c.ID.Path): id[:]})
+}
+
+// contactOf checks what the gateway said of a member: the certificates, and the member's signature on the record.
+// Whether it is live, it has to prove itself.
+func (n *Node) contactOf(found control.Contact, fetched time.Time) (Contact, error) {
+	at, err := identity.ValidFrom(found.Chain)
+	if err != nil {
+		return Contact{}, err
+	}
+	chain, err := identity.Verify(found.Chain, n.trust.tree(), n.trust.charter().RootCertificate(), at)
+	if err != nil {
+		return Contact{}, err
+	}
+	c := Contact{Chain: chain, Fetched: fetched}
+	if found.Address == nil {
+		return c, nil
+	}
+	record, err := tree.OpenAddress(found.Address, chain.ID.Tree, chain.Member(), chain.Key)
+	c.Addresses = record.Addresses
+	return c, err
+}
+
+// contactFor returns how to call a member: the gateway from what the node was told when it joined if need be.
+func (n *Node) contactFor(ctx context.Context, member identity.MemberID) (Contact, error) {
+	c, err := n.remembered(ctx, member)
+	if err == nil && len(c.Addresses) > 0 {
+		if member == n.gateway.Member {
+			c.Addresses = append(c.Addresses, n.gateway.Addresses...)
+		}
+		return c, nil
+	}
+	if member != n.gateway.Member {
+		return n.lookUp(ctx, control.Lookup{Member: member.String()})
+	}
+	c, err = n.contactOf(control.Contact{Chain: n.gateway.Chain}, time.Time{})
+	c.Addresses = n.gateway.Addresses
+	return c, err
+}
+
+// memberOf reads the host of a URL kindred://MEMBER.TREE.
+func (n *Node) memberOf(host string) (identity.MemberID, error) {
+	name, domain, _ := strings.Cut(host, ".")
+	member, err := identity.ParseMemberID(name)
+	if err == nil && domain != n.self.ID.Tree.String() {
+		err = fmt.Errorf("kindred: %s %w", host, credential.ErrStranger)
+	}
+	return member, err
+}
+
+// recordFor is how old an address record may be for the request to leave before the callee has shown who it is.
+const recordFor = 24 * time.Hour
+
+// target tells package peer how to call the member a URL names.
+func (n *Node) target(ctx context.Context, host string) (peer.Target, error) {
+	member, err := n.memberOf(host)
+	if err != nil {
+		return peer.Target{}, err
+	}
+	c, err := n.contactFor(ctx, member)
+	if err != nil {
+		return peer.Target{}, err
+	}
+	if len(c.Addresses) == 0 {
+		return peer.Target{}, fmt.Errorf("kindred: %s never said where it can be reached: %w", c.ID.Path, peer.ErrUnreachable)
+	}
+	return peer.Target{
+		Key:       c.Key,
+		Addresses: c.Addresses,
+		Hello:     func() []byte { return n.hello(n.scope(member)) },
+		Check:     func(_ peerKey, hello []byte) error { return n.checkCallee(c, hello) },
+		Hold:      n.cfg.Clock().Sub(c.Fetched) > recordFor,
+	}, nil
+}
+
+// ErrDistrusted says that a callee could not show that it is who it should be, and live.
+var ErrDistrusted = errors.New("the callee did not prove who it is")
+
+// checkCallee is what a caller asks of a callee: that it is the member meant, live, and proved so lately. A member
+// that was used before is accepted on an older proof. A callee that shows nothing has refused the caller; its answer,
+// which can only be that, is let through.
+func (n *Node) checkCallee(c Contact, hello []byte) error {
+	if hello == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askGateway)
+	defer cancel()
+	s, err := n.examine(ctx, c.Key, hello)
+	if err != nil {
+		return fmt.Errorf("kindred: %s: %w: %w", c.ID.Path, ErrDistrusted, err)
+	}
+	if s.who.Member() != c.Member() {
+		return fmt.Errorf("kindred: %s: %w: it is %s", c.ID.Path, ErrDistrusted, s.who.ID.Path)
+	}
+	member := c.Member()
+	used, err := n.db.Load(ctx, usedPrefix+member.String())
+	if err != nil {
+		return err
+	}
+	if used == nil {
+		if age := n.now().Sub(s.who.AsOf); n.now().IsZero() || age > tree.DefaultFresh {
+			return fmt.Errorf("kindred: %s: %w: its proof is %s old", c.ID.Path, ErrDistrusted, age.Round(time.Minute))
+		}
+		return n.db.Save(ctx, map[string][]byte{usedPrefix + member.String(): []byte{1}})
+	}
+	return nil
+}
+
+func (n *Node) now() time.Time { return n.trust.now(n.cfg.Clock) }

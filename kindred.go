@@ -1,0 +1,287 @@
+// Package kindred puts a device or an app on a tree of trust: an identity on the network, in the manner of a listener
+// and an HTTP client.
+//
+// A Node is a member of a tree at work. It holds the member's key and certificates in a directory, keeps its proof
+// fresh at the home's gateway, and remembers what it must not forget of the tree. With it a device serves a thing
+// (package thing) to whoever has a right to it, each request decided and told in the journal:
+//
+//	node, err := kindred.Join(ctx, kindred.Config{Dir: "thermometer", Listen: []string{":0"}}, invitation)
+//	t := thing.New("Thermometer")
+//	thing.Property(t, "temperature", "Air in the hall", sensor.Celsius).Unit("°C")
+//	err = node.Serve(ctx, t)
+//
+// and an app uses things by their paths:
+//
+//	node, err := kindred.Open(ctx, kindred.Config{Dir: "phone"})
+//	meter, err := node.Thing(ctx, "home/meter")
+//	power, err := meter.Read(ctx, "power")
+//
+// Both ends prove who they are before anything is said; see doc/arch.md for a call from end to end. What a Node
+// does not do is write the roster: that is the gateway's keeper.
+package kindred
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/store"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// Config says where a member lives and how it is reached. The zero value of each field but Dir is useful.
+type Config struct {
+	Dir    string           // the member's directory; one process at a time uses it
+	Listen []string         // where to be reached: IP:PORT, :PORT or multiaddrs; nil: only calls others
+	Log    *slog.Logger     // nil: silence
+	Clock  func() time.Time // nil: the system's
+
+	// Gateway is for the gateway itself, whose own home is not across the network.
+	Gateway *Gateway
+}
+
+// A Gateway is what the gateway's own node is given by the gateway.
+type Gateway struct {
+	Home    Home                                                                         // its own keeper
+	Live    func(ctx context.Context, chain [][]byte) (credential.Proof, error)          // looks a caller up in the roster
+	Handler func(caller func(context.Context) (credential.Principal, bool)) http.Handler // serves verified callers beside the node's own paths
+	Refused http.Handler                                                                 // serves callers that are nobody yet
+}
+
+// Home is what a node asks of its gateway. control.Client is one, across the network.
+type Home interface {
+	Resolve(ctx context.Context, q control.Lookup) (control.Contact, error)
+	Prove(ctx context.Context, q control.ProofQuery) (control.Evidence, error)
+	Roster(ctx context.Context) (control.Roster, error)
+	Announce(ctx context.Context, address []byte) (control.Contact, error)
+	Revoke(ctx context.Context, notice []byte) (control.Report, error)
+	Obeyed(ctx context.Context, leaf []byte) error
+	Record(ctx context.Context, batch []byte) (control.Recorded, error)
+	Watch(ctx context.Context, each func(control.Event) error) error
+}
+
+// ErrNoMember says that a directory holds no member yet: its owner joins with an invitation, or makes a tree.
+var ErrNoMember = errors.New("this directory holds no member of a tree")
+
+// The names of keys in a directory. Which of them are there depends on the member.
+const (
+	KeyLeaf  = "leaf" // every member that connects
+	KeyCA    = "ca"   // of the owner, person or place right above the leaf, where it was made here
+	keyFiles = "keys" // the folder
+	dbFile   = "kindred.db"
+)
+
+// A Node is a member of a tree at work. Its methods may be called from several goroutines.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	db      *store.DB
+	keys    identity.Keys
+	key     crypto.Signer
+	self    identity.Chain
+	home    Home
+	gateway gatewayRef
+	journal *journal.Log
+	host    *peer.Host
+	http    *http.Client
+	grants  *grant.Cache
+	calls   calls // being served now
+	trust   trust
+	contact contacts
+	proofs  proofs
+	link    link
+
+	cancel context.CancelFunc // ends what runs in the background
+	wait   sync.WaitGroup
+}
+
+// Open puts the member that lives in a directory on the network. The caller closes the node.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	n, err := open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("kindred: opening %s: %w", cfg.Dir, err)
+	}
+	return n, nil
+}
+
+func open(ctx context.Context, cfg Config) (_ *Node, err error) {
+	cfg = cfg.withDefaults()
+	keys := identity.KeyDir(filepath.Join(cfg.Dir, keyFiles))
+	key, err := keys.Open(KeyLeaf)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoMember
+	}
+	if err != nil {
+		return nil, err
+	}
+	db, err := store.Open(ctx, filepath.Join(cfg.Dir, dbFile))
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, log: cfg.Log, db: db, keys: keys, key: key, grants: grant.NewCache(256)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if err := n.load(ctx); err != nil {
+		return nil, err
+	}
+	n.journal, err = journal.Open(ctx, db, n.self.Member(), n.self.ID.Tree, key)
+	if err != nil {
+		return nil, err
+	}
+	return n, n.connect()
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Listen == nil {
+		cfg.Listen = []string{}
+	}
+	return cfg
+}
+
+// load reads what the directory says of the member.
+func (n *Node) load(ctx context.Context) error {
+	s, err := loadSelf(ctx, n.db)
+	if err != nil {
+		return err
+	}
+	if err := n.trust.load(ctx, n.db, s.Tree); err != nil {
+		return err
+	}
+	if err := n.calls.start(n); err != nil {
+		return err
+	}
+	if err := n.adopt(s.Chain); err != nil {
+		return err
+	}
+	n.gateway = s.Gateway
+	n.contact.db = n.db
+	return n.proofs.load(ctx, n.db)
+}
+
+// adopt takes a certificate chain for the node's own.
+func (n *Node) adopt(chain [][]byte) error {
+	at, err := identity.ValidFrom(chain)
+	if err != nil {
+		return err
+	}
+	self, err := identity.Verify(chain, n.trust.tree(), n.trust.charter().RootCertificate(), at)
+	if err != nil {
+		return err
+	}
+	if !identity.SameKey(self.Key, n.key.Public()) {
+		return errors.New("the certificate is for another key than the one kept here")
+	}
+	n.self = self
+	return nil
+}
+
+// connect starts the host and what keeps the node up to date.
+func (n *Node) connect() error {
+	var ctx context.Context
+	ctx, n.cancel = context.WithCancel(context.Background())
+	cfg := peer.Config{Key: n.key, Listen: n.cfg.Listen, Log: n.log, Admit: n.admit, Handler: n.handler()}
+	if g := n.cfg.Gateway; g != nil {
+		cfg.Refused = g.Refused
+	}
+	host, err := peer.New(cfg)
+	if err != nil {
+		return err
+	}
+	n.host = host
+	n.http = &http.Client{Transport: n.roundTripper()}
+	n.home = control.Client{HTTP: n.http, Base: n.url(n.gateway.Member)}
+	if g := n.cfg.Gateway; g != nil {
+		n.home = g.Home
+	}
+	if len(n.cfg.Listen) > 0 {
+		n.wait.Go(func() { n.keepUp(ctx) })
+	}
+	return nil
+}
+
+// Close takes the member off the network and waits for all that the node started.
+func (n *Node) Close() error {
+	var errs []error
+	if n.cancel != nil {
+		n.cancel()
+	}
+	if n.host != nil {
+		errs = append(errs, n.host.Close())
+	}
+	n.wait.Wait()
+	n.calls.stop()
+	if n.journal != nil {
+		errs = append(errs, n.journal.Close())
+	}
+	return errors.Join(append(errs, n.db.Close())...)
+}
+
+// Self returns the member's verified chain.
+func (n *Node) Self() identity.Chain { return n.self }
+
+// Addresses returns where the node can be reached, as multiaddrs; none if it only calls.
+func (n *Node) Addresses() []string { return n.host.Addresses() }
+
+// Journal returns the node's own journal.
+func (n *Node) Journal() *journal.Log { return n.journal }
+
+// Store returns the node's database.
+func (n *Node) Store() *store.DB { return n.db }
+
+// HTTP returns a client for URLs kindred://MEMBER.TREE/…, whose every connection is verified on both ends.
+func (n *Node) HTTP() *http.Client { return n.http }
+
+// Gateway returns the API of the home's gateway.
+func (n *Node) Gateway() control.Client {
+	return control.Client{HTTP: n.http, Base: n.url(n.gateway.Member)}
+}
+
+// Authority returns the authority of the owner, person or place right above the member, if its key is kept here.
+func (n *Node) Authority() (*identity.Authority, error) {
+	key, err := n.keys.Open(KeyCA)
+	if err != nil {
+		return nil, err
+	}
+	at, err := identity.ValidFrom(n.self.Raw)
+	if err != nil {
+		return nil, err
+	}
+	above, err := identity.Verify(n.self.Raw[1:], n.trust.tree(), n.trust.charter().RootCertificate(), at)
+	if err != nil {
+		return nil, err
+	}
+	return identity.NewAuthority(above, key)
+}
+
+// Sign returns a statement signed with the member's key, with its certificates.
+func (n *Node) signer() (crypto.Signer, [][]byte) { return n.key, n.self.Raw }
+
+// url returns the base URL of a member of the node's tree.
+func (n *Node) url(member identity.MemberID) string {
+	return peer.Scheme + "://" + member.String() + "." + n.self.ID.Tree.String()
+}
+
+// Charter returns the tree's charter.
+func (n *Node) Charter() tree.Ruled { return n.trust.charter() }

@@ -1,0 +1,228 @@
+package kindred
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// link is what the node knows of its way to the gateway.
+type link struct {
+	mu      sync.Mutex
+	heard   time.Time // when the gateway was last heard of
+	failed  time.Time // when it was last tried in vain
+	pokes   chan struct{}
+	replica int64 // entries of the node's journal that the gateway has
+}
+
+// isolation is how recent a failed try must be for the node to count as isolated.
+const isolation = time.Minute
+
+// tried notes what came of asking the gateway.
+func (l *link) tried(now time.Time, err error) {
+	var answered *control.Error
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil || errors.As(err, &answered) {
+		l.heard = now
+	} else {
+		l.failed = now
+	}
+}
+
+// isolated reports whether the gateway was tried within the last minute, in vain, and not heard of since.
+func (n *Node) isolated() bool {
+	n.link.mu.Lock()
+	defer n.link.mu.Unlock()
+	return n.link.failed.After(n.link.heard) && n.cfg.Clock().Sub(n.link.failed) < isolation
+}
+
+// poke says that there is something to hand in: journal entries, a revocation.
+func (l *link) poke() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pokes == nil {
+		return
+	}
+	select {
+	case l.pokes <- struct{}{}:
+	default:
+	}
+}
+
+func (l *link) open() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pokes = make(chan struct{}, 1)
+	return l.pokes
+}
+
+// keepUp keeps the node in touch with its gateway until ctx ends.
+//
+//	         announced, watching
+//	away ──────────────────────────▶ in touch
+//	 ▲                                   │ handing in notices and journal when poked
+//	 └───────────── lost ────────────────┘
+func (n *Node) keepUp(ctx context.Context) {
+	pokes := n.link.open()
+	wait := firstRetry
+	for ctx.Err() == nil {
+		err := n.inTouch(ctx, pokes, func() { wait = firstRetry })
+		if ctx.Err() != nil {
+			return
+		}
+		n.link.tried(n.cfg.Clock(), err)
+		n.log.Info("the gateway is out of reach", "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, lastRetry)
+	}
+}
+
+const (
+	firstRetry = 250 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// inTouch announces the node and watches the gateway until that fails.
+func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := n.announce(ctx); err != nil {
+		return err
+	}
+	n.link.tried(n.cfg.Clock(), nil)
+	up()
+	var hand sync.WaitGroup
+	defer hand.Wait()
+	defer cancel(nil)
+	hand.Go(func() {
+		for {
+			if err := n.handIn(ctx); err != nil {
+				cancel(err)
+				return
+			}
+			select {
+			case <-pokes:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	err := n.home.Watch(ctx, func(e control.Event) error {
+		n.link.tried(n.cfg.Clock(), nil)
+		return n.heed(ctx, e)
+	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// announce tells the gateway where the node can be reached, and learns where the gateway can.
+func (n *Node) announce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	addresses := n.host.Addresses()
+	record := tree.Address{
+		Tree: n.self.ID.Tree, Member: n.self.Member(), Time: n.cfg.Clock().Unix(),
+		Addresses: addresses[:min(len(addresses), tree.MaxAddresses)],
+	}
+	var err error
+	if record.Key, err = spki(n.key); err != nil {
+		return err
+	}
+	raw, err := signed.Sign(n.key, tree.AddressType, record)
+	if err != nil {
+		return err
+	}
+	found, err := n.home.Announce(ctx, raw)
+	if err != nil {
+		return err
+	}
+	c, err := n.contactOf(found, n.cfg.Clock())
+	if err != nil || c.Member() != n.gateway.Member {
+		return errors.Join(err, errors.New("the gateway named somebody else as itself"))
+	}
+	return n.remember(ctx, found, c)
+}
+
+// heed acts on an event.
+func (n *Node) heed(ctx context.Context, e control.Event) error {
+	if e.Notice != nil {
+		leaf, err := n.obey(ctx, e.Notice)
+		if err != nil {
+			n.log.Warn("a revocation was not obeyed", "error", err)
+			return nil
+		}
+		n.calls.recheck() // before saying that it is obeyed
+		return n.home.Obeyed(ctx, leaf[:])
+	}
+	if e.Evidence != nil {
+		if _, err := n.keep(ctx, identity.MemberID{}, *e.Evidence); err != nil {
+			n.log.Warn("news from the gateway do not verify", "error", err)
+		}
+	}
+	return nil
+}
+
+// handIn gives the gateway what it does not have: revocations that arrived here first, and the journal.
+func (n *Node) handIn(ctx context.Context) error {
+	notices, err := n.notices(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.deliver(ctx, notices); err != nil {
+		return err
+	}
+	for {
+		batch, err := n.journal.Since(ctx, n.cfg.Clock(), n.link.replica)
+		if err != nil {
+			return err
+		}
+		if len(batch.Entries) == 0 && n.link.replica > 0 {
+			return nil
+		}
+		raw, err := batch.Marshal()
+		if err != nil {
+			return err
+		}
+		got, err := n.home.Record(ctx, raw)
+		if err != nil {
+			return err
+		}
+		if got.Size == n.link.replica {
+			return nil
+		}
+		n.link.replica = got.Size
+	}
+}
+
+// deliver hands revocations to the gateway. One that it will not have is dropped here too.
+func (n *Node) deliver(ctx context.Context, notices map[merkle.Hash][]byte) error {
+	for leaf, raw := range notices {
+		_, err := n.home.Revoke(ctx, raw)
+		var answer *control.Error
+		switch {
+		case err == nil:
+		case errors.As(err, &answer) && slices.Contains([]control.Code{control.Refused, control.Invalid}, answer.Code):
+			n.log.Warn("the gateway does not accept a revocation", "error", err)
+			if err := n.dropped(ctx, leaf); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+	return nil
+}

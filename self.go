@@ -1,0 +1,227 @@
+package kindred
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/store"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// Self is what a directory keeps of the member that lives in it, beside its keys and what it trusts.
+type Self struct {
+	Tree    identity.TreeID
+	Chain   [][]byte // the member's certificates
+	Gateway gatewayRef
+}
+
+// gatewayRef is where the home's gateway was when the member joined. Its address record, once there is one, is newer.
+type gatewayRef struct {
+	Member    identity.MemberID
+	Chain     [][]byte // its certificates
+	Addresses []string
+}
+
+const selfKey = "self"
+
+func loadSelf(ctx context.Context, db *store.DB) (Self, error) {
+	var s Self
+	data, err := db.Load(ctx, selfKey)
+	if err != nil {
+		return s, err
+	}
+	if data == nil {
+		return s, ErrNoMember
+	}
+	return s, json.Unmarshal(data, &s)
+}
+
+// Settle writes a new member into a directory's database: who it is, and the charter of its tree.
+func Settle(ctx context.Context, db *store.DB, s Self, charter []byte) error {
+	trusted, err := credential.Trust(s.Tree, charter)
+	if err != nil {
+		return err
+	}
+	state, err := trusted.Marshal()
+	if err != nil {
+		return err
+	}
+	self, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("kindred: writing a member: %w", err)
+	}
+	return db.Save(ctx, map[string][]byte{selfKey: self, trustedKey(s.Tree): state})
+}
+
+// evidenceFor is how long evidence is shown without asking the gateway for newer.
+const evidenceFor = 10 * time.Minute
+
+// proofs are what the node can show of itself: one hello for whom no grants are needed, and one for each thing that
+// it uses under grants.
+type proofs struct {
+	mu   sync.Mutex
+	kept map[identity.MemberID]kept // by thing; the zero ID: for everyone else
+	self tree.Member                // the node's own roster entry
+}
+
+// kept is a piece of evidence as it is stored.
+type kept struct {
+	Evidence control.Evidence
+	Fetched  time.Time
+
+	hello []byte
+}
+
+const evidencePrefix = "evidence/"
+
+func (p *proofs) load(ctx context.Context, db *store.DB) error {
+	p.kept = map[identity.MemberID]kept{}
+	return db.Scan(ctx, evidencePrefix, func(key string, value []byte) error {
+		thing, err := identity.ParseMemberID(key[len(evidencePrefix):])
+		if err != nil {
+			return err
+		}
+		var k kept
+		if err := json.Unmarshal(value, &k); err != nil {
+			return fmt.Errorf("kindred: reading %s: %w", key, err)
+		}
+		return p.set(thing, k)
+	})
+}
+
+func (p *proofs) set(thing identity.MemberID, k kept) error {
+	proof, err := credential.ParseProof(k.Evidence.Proof)
+	if err != nil {
+		return err
+	}
+	hello := credential.Hello{Chain: k.Evidence.Chain, Grants: k.Evidence.Grants, Proofs: []credential.Proof{proof}}
+	if k.hello, err = hello.Marshal(); err != nil {
+		return err
+	}
+	var self tree.Member
+	if err := signed.Unmarshal(k.Evidence.Self, &self); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept[thing] = k
+	p.self = self
+	return nil
+}
+
+func (p *proofs) get(thing identity.MemberID) (kept, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k, ok := p.kept[thing]
+	return k, ok
+}
+
+// entry returns the node's own roster entry.
+func (p *proofs) entry() tree.Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.self
+}
+
+// hello returns what the node shows to a member: without evidence only its certificates, which is enough for the
+// gateway, who knows the roster.
+func (n *Node) hello(thing identity.MemberID) []byte {
+	for _, id := range []identity.MemberID{thing, {}} {
+		if k, ok := n.proofs.get(id); ok {
+			return k.hello
+		}
+	}
+	data, err := credential.Hello{Chain: n.self.Raw}.Marshal()
+	if err != nil {
+		n.log.Error("making a hello", "error", err)
+	}
+	return data
+}
+
+// scope says under which thing's name evidence for it is kept. Only people's apps rest on grants.
+func (n *Node) scope(thing identity.MemberID) identity.MemberID {
+	if n.self.Kind() == identity.Device || n.self.Owner() || thing == n.gateway.Member {
+		return identity.MemberID{}
+	}
+	return thing
+}
+
+// refresh fetches evidence for a thing, proved no longer than maxAge ago if that is not 0, and reports whether there
+// is something new to show.
+func (n *Node) refresh(ctx context.Context, thing identity.MemberID, maxAge time.Duration) (bool, error) {
+	thing = n.scope(thing)
+	q := control.ProofQuery{MaxAge: maxAge}
+	if !thing.IsZero() {
+		q.Thing = thing.String()
+	}
+	e, err := n.home.Prove(ctx, q)
+	n.link.tried(n.cfg.Clock(), err)
+	if err != nil {
+		return false, err
+	}
+	return n.keep(ctx, thing, e)
+}
+
+// keep verifies evidence about the node itself, learns from it, and stores it.
+func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evidence) (bool, error) {
+	proof, err := credential.ParseProof(e.Proof)
+	if err != nil {
+		return false, err
+	}
+	live, err := n.verify(ctx, proof)
+	if err != nil {
+		return false, err
+	}
+	if _, err := credential.Verify(e.Chain, n.key.Public(), live); err != nil {
+		return false, err
+	}
+	old, had := n.proofs.get(thing)
+	k := kept{Evidence: e, Fetched: n.cfg.Clock()}
+	if err := n.proofs.set(thing, k); err != nil {
+		return false, err
+	}
+	data, err := json.Marshal(k)
+	if err != nil {
+		return false, err
+	}
+	changes := map[string][]byte{evidencePrefix + thing.String(): data}
+	return !had || !bytes.Equal(old.Evidence.Proof, e.Proof), n.db.Save(ctx, changes)
+}
+
+// prepare sees to it that the node has something to show to a thing. What it has is shown when the gateway cannot be
+// asked: whether that is good enough is for the thing to say.
+func (n *Node) prepare(ctx context.Context, thing identity.MemberID) error {
+	k, ok := n.proofs.get(n.scope(thing))
+	if age := n.cfg.Clock().Sub(k.Fetched); ok && age >= 0 && age < evidenceFor {
+		return nil
+	}
+	if thing == n.gateway.Member {
+		return nil
+	}
+	limit := askGateway
+	if ok && n.isolated() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, err := n.refresh(ctx, thing, 0)
+	if ok && err != nil {
+		n.log.Info("going on with an older proof", "error", err)
+		return nil
+	}
+	return err
+}
+
+// askGateway bounds how long a call waits for the gateway before it goes on without.
+const askGateway = 2 * time.Second
+
+var errNoHello = errors.New("it showed nothing of itself")

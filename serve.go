@@ -1,0 +1,324 @@
+package kindred
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/thing"
+)
+
+type peerKey = crypto.PublicKey
+
+// A session is a peer that was verified, and what it showed. It is renewed for every request.
+type session struct {
+	who    credential.Principal
+	live   credential.Live
+	grants [][]byte
+}
+
+// examine verifies a hello: rules 1 to 7.
+func (n *Node) examine(ctx context.Context, key crypto.PublicKey, raw []byte) (*session, error) {
+	if raw == nil {
+		return nil, errNoHello
+	}
+	hello, err := credential.ParseHello(raw)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := n.proofOf(ctx, hello)
+	if err != nil {
+		return nil, err
+	}
+	live, err := n.verify(ctx, proof)
+	if err != nil {
+		return nil, err
+	}
+	who, err := credential.Verify(hello.Chain, key, live)
+	if err != nil {
+		return nil, err
+	}
+	return &session{who: who, live: live, grants: hello.Grants}, nil
+}
+
+// proofOf picks the proof about the node's own tree. The gateway needs none: it has the roster.
+func (n *Node) proofOf(ctx context.Context, hello credential.Hello) (credential.Proof, error) {
+	if g := n.cfg.Gateway; g != nil {
+		return g.Live(ctx, hello.Chain)
+	}
+	for _, p := range hello.Proofs {
+		if id, err := p.Tree(); err == nil && id == n.self.ID.Tree {
+			return p, nil
+		}
+	}
+	return credential.Proof{}, credential.ErrStranger
+}
+
+// admit is what package peer asks of every caller that shows a hello.
+func (n *Node) admit(ctx context.Context, from crypto.PublicKey, hello []byte) (peer.Admission, error) {
+	s, err := n.examine(ctx, from, hello)
+	if err != nil {
+		if hello != nil {
+			n.countStranger(err)
+		}
+		return peer.Admission{}, err
+	}
+	return peer.Admission{Hello: func() []byte { return n.hello(identity.MemberID{}) }, Value: s}, nil
+}
+
+func (n *Node) countStranger(err error) {
+	reason := "somebody who could not prove who they are"
+	switch {
+	case errors.Is(err, credential.ErrRevoked):
+		reason = "somebody whose access was taken away"
+	case errors.Is(err, credential.ErrStranger):
+		reason = "somebody from another tree"
+	case errors.Is(err, credential.ErrTooOld):
+		reason = "somebody with a proof too old to be judged"
+	}
+	n.log.Info("refused a caller", "error", err)
+	if err := n.journal.Stranger(n.cfg.Clock(), n.party(n.self), reason); err != nil {
+		n.log.Error("counting a refusal", "error", err)
+	}
+}
+
+// caller returns who a request is from, as of now.
+func (n *Node) caller(ctx context.Context) (credential.Principal, bool) {
+	remote, ok := peer.Caller(ctx)
+	if !ok {
+		return credential.Principal{}, false
+	}
+	s, ok := remote.Value.(*session)
+	if !ok {
+		return credential.Principal{}, false
+	}
+	who, _, err := n.renew(s)
+	return who, err == nil
+}
+
+// renew brings a session up to date with what is trusted by now.
+func (n *Node) renew(s *session) (credential.Principal, credential.Live, error) {
+	live, err := s.live.Renew(n.trust.snapshot(), n.now())
+	if err != nil {
+		return credential.Principal{}, live, err
+	}
+	who, err := s.who.Renew(live)
+	return who, live, err
+}
+
+// handler serves the node's own paths and, once there is one, its thing.
+func (n *Node) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+revokePath, n.takeNotice)
+	if g := n.cfg.Gateway; g != nil {
+		mux.Handle("/", g.Handler(n.caller))
+		return mux
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { n.calls.serve(w, r) })
+	return mux
+}
+
+// Serve offers a thing to whoever has a right to it, until ctx ends.
+func (n *Node) Serve(ctx context.Context, t *thing.Thing) error {
+	t.ID = n.self.ID.String()
+	t.Base = n.url(n.self.Member()) + "/"
+	n.calls.offer(t.Handler(n.authorize))
+	defer n.calls.offer(nil)
+	<-ctx.Done()
+	return nil
+}
+
+// revokePath is where a node takes revocations from their signers: an encoded credential.Notice.
+const revokePath = "/kindred/v1/revoke"
+
+func (n *Node) takeNotice(w http.ResponseWriter, r *http.Request) {
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, credential.MaxHello))
+	if err == nil {
+		_, err = n.obey(r.Context(), raw)
+	}
+	if err != nil {
+		n.log.Warn("a revocation was not obeyed", "error", err)
+		problem(w, &thing.Problem{Status: http.StatusForbidden, Code: codeRefused, Detail: "the revocation is not in order"})
+		return
+	}
+	n.link.poke()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// The codes of problems that a node answers with. Others are grant.Code names.
+const (
+	codeRefused = "refused"
+	codeStale   = "stale"
+)
+
+// maxAgeHeader tells a caller whose proof was too old how young it has to be, in milliseconds.
+const maxAgeHeader = "Kindred-Max-Age"
+
+func problem(w http.ResponseWriter, p *thing.Problem) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the caller has gone away, and nothing is left to tell it
+}
+
+var actions = map[thing.Op]grant.Action{
+	thing.OpReadProperty:    grant.Read,
+	thing.OpWriteProperty:   grant.Write,
+	thing.OpInvokeAction:    grant.Invoke,
+	thing.OpObserveProperty: grant.Observe,
+	thing.OpSubscribeEvent:  grant.Observe,
+}
+
+// authorize decides on one request to the thing, and writes down what it decided before anything is done.
+func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error {
+	c, ok := callOf(r.Context())
+	if !ok {
+		return &thing.Problem{Status: http.StatusForbidden, Code: codeRefused, Detail: "refused"}
+	}
+	c.op, c.affordance = op, affordance
+	d, who, err := n.decide(c.session, op, affordance)
+	if err == nil && d.Reason.Code == grant.Stale {
+		n.freshen(r.Context(), affordance)
+		d, who, err = n.decide(c.session, op, affordance)
+	}
+	if err != nil {
+		n.log.Warn("a request could not be decided", "who", c.session.who.ID.Path, "error", err)
+	}
+	entry := n.entry(who, op, affordance, d)
+	if err != nil || !d.Allowed {
+		n.note(entry)
+		if d.Reason.Code == grant.Stale {
+			fresh, _ := n.proofs.entry().LimitFor(affordance)
+			c.w.Header().Set(maxAgeHeader, strconv.FormatInt(fresh.Milliseconds(), 10))
+		}
+		return refusal(d, err)
+	}
+	if caller := thing.CallerOf(r.Context()); caller.Name != "" {
+		c.since(d, n)
+	}
+	entry.Stream = c.begin(d)
+	if op == thing.OpInvokeAction || op == thing.OpWriteProperty {
+		if err := n.journal.Append(r.Context(), entry); err != nil {
+			n.log.Error("nothing is done that cannot be written down", "error", err)
+			return &thing.Problem{Status: http.StatusServiceUnavailable, Detail: "the journal cannot be written"}
+		}
+		n.link.poke()
+		return nil
+	}
+	n.note(entry)
+	return nil
+}
+
+// refusal explains a refusal to a verified caller: the reason is about the caller's own rights.
+func refusal(d grant.Decision, err error) *thing.Problem {
+	p := &thing.Problem{Status: http.StatusForbidden, Code: d.Reason.Code.String(), Detail: d.Reason.String()}
+	switch {
+	case errors.Is(err, credential.ErrRevoked):
+		p.Code, p.Detail = codeRefused, "access was taken away"
+	case err != nil:
+		p.Code, p.Detail = codeRefused, "refused"
+	}
+	return p
+}
+
+// decide is rules 4 and 8 to 10 for one request of a session.
+func (n *Node) decide(s *session, op thing.Op, affordance string) (grant.Decision, credential.Principal, error) {
+	who, live, err := n.renew(s)
+	if err != nil {
+		return grant.Decision{}, s.who, err
+	}
+	now := n.now()
+	var grants []grant.Grant
+	for _, raw := range s.grants {
+		g, err := n.grants.Verify(raw, live, now)
+		if err != nil {
+			n.log.Info("a grant does not count", "who", who.ID.Path, "error", err)
+			continue
+		}
+		grants = append(grants, g)
+	}
+	if op == thing.OpDescribe {
+		return n.decideDescribe(who, grants, now)
+	}
+	action, ok := actions[op]
+	if !ok {
+		return grant.Decision{}, who, fmt.Errorf("kindred: no rule for %q", op)
+	}
+	d, err := grant.Decide(grant.Request{Thing: n.self, Affordance: affordance, Action: action}, who, grants, n.facts(affordance, now))
+	return d, who, err
+}
+
+// decideDescribe lets whoever may do anything at the thing, at some time, read what there is.
+func (n *Node) decideDescribe(who credential.Principal, grants []grant.Grant, now time.Time) (grant.Decision, credential.Principal, error) {
+	for _, g := range grants {
+		if t := g.Terms(); t.To(who.Chain) && t.On(n.self) {
+			return grant.Decision{Allowed: true, Grant: t.ID, AsOf: who.AsOf, Until: who.NotAfter}, who, nil
+		}
+	}
+	d, err := grant.Decide(grant.Request{Thing: n.self, Action: grant.Read}, who, nil, n.facts("", now))
+	return d, who, err
+}
+
+func (n *Node) facts(affordance string, now time.Time) grant.Facts {
+	return grant.Facts{Now: now, Limit: grant.LimitFor(n.proofs.entry(), affordance), Isolated: n.isolated()}
+}
+
+// freshen gets a newer proof from the gateway, for a caller whose proof is too old by what the node knows.
+func (n *Node) freshen(ctx context.Context, affordance string) {
+	if n.isolated() {
+		return
+	}
+	fresh, _ := n.proofs.entry().LimitFor(affordance)
+	ctx, cancel := context.WithTimeout(ctx, askGateway)
+	defer cancel()
+	if _, err := n.refresh(ctx, identity.MemberID{}, fresh); err != nil {
+		n.log.Info("no fresh proof to be had", "error", err)
+	}
+}
+
+// The journal.
+
+func (n *Node) party(c identity.Chain) journal.Party {
+	return journal.Party{Member: c.Member(), ID: c.ID}
+}
+
+var journalOps = map[grant.Action]journal.Op{
+	grant.Read: journal.Read, grant.Write: journal.Write, grant.Invoke: journal.Invoke, grant.Observe: journal.Observe,
+}
+
+func (n *Node) entry(who credential.Principal, op thing.Op, affordance string, d grant.Decision) journal.Entry {
+	e := journal.Entry{
+		Time: n.cfg.Clock(), Thing: n.party(n.self), Caller: n.party(who.Chain),
+		Op: journal.Read, Affordance: affordance, Outcome: journal.Served, AsOf: d.AsOf, Offline: d.Offline,
+	}
+	if action, ok := actions[op]; ok {
+		e.Op = journalOps[action]
+	}
+	if !d.Grant.IsZero() {
+		e.Grant = d.Grant.String()
+	}
+	if !d.Allowed {
+		e.Outcome, e.Reason = journal.Refused, d.Reason.String()
+	}
+	if d.AsOf.IsZero() {
+		e.AsOf = who.AsOf
+	}
+	return e
+}
+
+func (n *Node) note(e journal.Entry) {
+	if err := n.journal.Note(e); err != nil {
+		n.log.Error("writing the journal", "error", err)
+	}
+	n.link.poke()
+}

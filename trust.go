@@ -1,0 +1,189 @@
+package kindred
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/store"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// clockFloor is a moment before which no clock that was set can stand.
+var clockFloor = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// trust is what the node remembers of its own tree, on disk before anything is served on it.
+type trust struct {
+	db *store.DB
+
+	mu      sync.Mutex
+	known   credential.Trusted
+	moved   time.Duration // what a block of the ledger added to a clock that was not set; 0: nothing did
+	changed func()        // called, without the lock, when something was taken away
+}
+
+func trustedKey(tree identity.TreeID) string { return "trusted/" + tree.String() }
+
+func (t *trust) load(ctx context.Context, db *store.DB, id identity.TreeID) error {
+	t.db = db
+	data, err := db.Load(ctx, trustedKey(id))
+	if err != nil {
+		return err
+	}
+	if data == nil {
+		return fmt.Errorf("nothing is kept of tree %s", id)
+	}
+	t.known, err = credential.ParseTrusted(data)
+	return err
+}
+
+func (t *trust) snapshot() credential.Trusted {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.known
+}
+
+func (t *trust) tree() identity.TreeID { return t.snapshot().Tree }
+func (t *trust) charter() tree.Ruled   { return t.snapshot().Charter() }
+
+// now returns the time, or the zero time if the clock was not set since boot: then nothing is fresh. A clock that
+// stands before the newest block it saw was not set either.
+func (t *trust) now(clock func() time.Time) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.nowLocked(clock())
+}
+
+func (t *trust) nowLocked(now time.Time) time.Time {
+	newest := t.known.AsOf()
+	if now.Before(clockFloor) || now.Before(newest.Add(-credential.MaxSkew)) {
+		if t.moved == 0 {
+			return time.Time{}
+		}
+		return now.Add(t.moved)
+	}
+	return now
+}
+
+// update works what verify learns into what is trusted. It is repeated if another update came between, and on disk
+// before it returns.
+func (t *trust) update(ctx context.Context, clock func() time.Time, verify func(credential.Trusted, time.Time) (credential.Trusted, error)) error {
+	for {
+		before := t.snapshot()
+		now := t.now(clock)
+		after, err := verify(before, now)
+		if err != nil {
+			return err
+		}
+		done, err := t.commit(ctx, before, after, clock())
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+func (t *trust) commit(ctx context.Context, before, after credential.Trusted, clock time.Time) (done bool, err error) {
+	t.mu.Lock()
+	if !same(t.known, before) {
+		t.mu.Unlock()
+		return false, nil
+	}
+	grown := after.Sequence() != before.Sequence() || len(after.Struck()) != len(before.Struck())
+	if grown {
+		data, err := after.Marshal()
+		if err == nil {
+			err = t.db.Save(ctx, map[string][]byte{trustedKey(after.Tree): data})
+		}
+		if err != nil {
+			t.mu.Unlock()
+			return false, err
+		}
+	}
+	if t.nowLocked(clock).IsZero() && !after.AsOf().IsZero() {
+		t.moved = after.AsOf().Sub(clock)
+	}
+	t.known = after
+	changed := t.changed
+	t.mu.Unlock()
+	if grown && changed != nil {
+		changed()
+	}
+	return true, nil
+}
+
+// same reports whether nothing was learnt between two states.
+func same(a, b credential.Trusted) bool {
+	return a.Sequence() == b.Sequence() && a.AsOf().Equal(b.AsOf()) && len(a.Struck()) == len(b.Struck())
+}
+
+// verify checks a proof of the node's own tree and learns from it.
+func (n *Node) verify(ctx context.Context, p credential.Proof) (credential.Live, error) {
+	var live credential.Live
+	err := n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, now time.Time) (next credential.Trusted, err error) {
+		live, next, err = credential.VerifyProof(p, t, now)
+		return next, err
+	})
+	return live, err
+}
+
+// obey takes a revocation for true before any head confirms it, if its signer was entitled to it. It is kept, to be
+// handed to the gateway, until a head names it.
+func (n *Node) obey(ctx context.Context, raw []byte) (merkle.Hash, error) {
+	notice, err := credential.ParseNotice(raw)
+	if err != nil {
+		return merkle.Hash{}, err
+	}
+	var pending credential.Pending
+	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, now time.Time) (credential.Trusted, error) {
+		p, next, err := credential.VerifyNotice(notice, t, now)
+		if err != nil {
+			return t, err
+		}
+		if !next.Revoked(p.Leaf) {
+			if err := n.db.Save(ctx, map[string][]byte{noticeKey(p.Leaf): raw}); err != nil {
+				return t, err
+			}
+		}
+		pending = p
+		return next.Strike(p), nil
+	})
+	return pending.Leaf, err
+}
+
+func noticeKey(leaf merkle.Hash) string { return noticePrefix + leaf.String() }
+
+const noticePrefix = "notice/"
+
+// notices returns the revocations that no head has confirmed, and forgets those that one has.
+func (n *Node) notices(ctx context.Context) (map[merkle.Hash][]byte, error) {
+	struck := map[string]merkle.Hash{}
+	for _, leaf := range n.trust.snapshot().Struck() {
+		struck[noticeKey(leaf)] = leaf
+	}
+	open, settled := map[merkle.Hash][]byte{}, map[string][]byte{}
+	err := n.db.Scan(ctx, noticePrefix, func(key string, value []byte) error {
+		if leaf, ok := struck[key]; ok {
+			open[leaf] = value
+		} else {
+			settled[key] = nil
+		}
+		return nil
+	})
+	if err == nil && len(settled) > 0 {
+		err = n.db.Save(ctx, settled)
+	}
+	return open, err
+}
+
+// dropped forgets a revocation that the keeper did not accept.
+func (n *Node) dropped(ctx context.Context, leaf merkle.Hash) error {
+	err := n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, _ time.Time) (credential.Trusted, error) {
+		return t.Restore(leaf), nil
+	})
+	return errors.Join(err, n.db.Save(ctx, map[string][]byte{noticeKey(leaf): nil}))
+}
