@@ -48,39 +48,50 @@ func NewState(chain string) State { return State{chain: chain} }
 // Load returns the state of a chain that all its writes lead to, in any order, the last for every key. It trusts
 // them: whoever kept them compares the root.
 func Load(chain string, writes iter.Seq2[[]byte, []byte]) (State, error) {
+	s := NewState(chain)
 	charters := make(map[signed.Digest][]byte)
-	records := make(map[TreeID][]byte)
+	var trees []TreeID
 	for key, value := range writes {
 		switch {
 		case len(key) == 33 && key[0] == charterWrite:
 			charters[signed.Digest(key[1:])] = value
 		case len(key) == 33 && key[0] == recordWrite:
-			records[TreeID(key[1:])] = value
+			id := TreeID(key[1:])
+			if _, again := s.entries.get(id); !again {
+				trees = append(trees, id)
+			}
+			s.entries = s.entries.set(id, entry{raw: value})
 		default:
 			return State{}, fmt.Errorf("ledger: loading the state: unknown key %.40x", key)
 		}
 	}
-	s := NewState(chain)
-	for id, raw := range records { // the order does not matter to a table
-		record, err := parseRecord(raw)
-		if err != nil {
+	for _, id := range trees {
+		e, _ := s.entries.get(id)
+		var err error
+		if e.record, err = parseRecord(e.raw); err != nil {
 			return State{}, fmt.Errorf("ledger: loading the record of tree %s: %w", id, err)
 		}
-		c, ok := charters[record.Charter]
-		if !ok {
-			return State{}, fmt.Errorf("ledger: loading the record of tree %s: charter %s is missing", id, record.Charter)
+		var ok bool
+		if e.charter.raw, ok = charters[e.record.Charter]; !ok {
+			return State{}, fmt.Errorf("ledger: loading the record of tree %s: charter %s is missing", id, e.record.Charter)
 		}
-		s.entries = s.entries.set(id, entry{record: record, raw: raw, charter: charter{raw: c}})
+		s.entries = s.entries.set(id, e)
 	}
-	s.records = merkle.Build(func(yield func(key, leaf merkle.Hash) bool) {
-		for id, raw := range records { // Build sorts
+	s.records = merkle.Build(s.leaves(trees))
+	return s, nil
+}
+
+// leaves yields the keys and leaf hashes of the records of trees.
+func (s State) leaves(trees []TreeID) iter.Seq2[merkle.Hash, merkle.Hash] {
+	return func(yield func(key, leaf merkle.Hash) bool) {
+		for _, id := range trees {
+			e, _ := s.entries.get(id)
 			key := Key(id)
-			if !yield(key, merkle.LeafHash(key, raw)) {
+			if !yield(key, merkle.LeafHash(key, e.raw)) {
 				return
 			}
 		}
-	})
-	return s, nil
+	}
 }
 
 // Len returns how many trees are registered.

@@ -67,8 +67,8 @@ func NewRegister(root crypto.Signer, chain string, charters [][]byte, sequence u
 }
 
 // NewAdvance returns the transaction that records a tree's next head under its recorded charter.
-func NewAdvance(keeper crypto.Signer, chain string, tree TreeID, charter signed.Digest, sequence uint64, head signed.Digest) ([]byte, error) {
-	tx, err := signed.Sign(keeper, AdvanceType, advance{Chain: chain, Tree: tree, Charter: charter, Sequence: sequence, Head: head})
+func NewAdvance(keeper crypto.Signer, chain string, id TreeID, charter signed.Digest, sequence uint64, head signed.Digest) ([]byte, error) {
+	tx, err := signed.Sign(keeper, AdvanceType, advance{Chain: chain, Tree: id, Charter: charter, Sequence: sequence, Head: head})
 	if err != nil {
 		return nil, fmt.Errorf("ledger: making an advance: %w", err)
 	}
