@@ -85,14 +85,15 @@ type Roster struct {
 
 // A Member is an entry of a Roster.
 type Member struct {
-	Chain  [][]byte      `json:"chain"` // DER, the member's own first
-	Value  []byte        `json:"value"` // its roster entry: an encoded tree.Member
-	Path   identity.Path `json:"path"`
-	Kind   string        `json:"kind"`
-	Label  string        `json:"label,omitempty"`
-	Since  time.Time     `json:"since"`
-	Limits []tree.Limit  `json:"limits,omitempty"`
-	Online *bool         `json:"online,omitempty"` // connected to the gateway now; absent where nobody keeps a connection
+	Chain   [][]byte      `json:"chain"` // DER, the member's own first
+	Value   []byte        `json:"value"` // its roster entry: an encoded tree.Member
+	Path    identity.Path `json:"path"`
+	Kind    string        `json:"kind"`
+	Label   string        `json:"label,omitempty"`
+	Since   time.Time     `json:"since"`
+	Address []byte        `json:"address,omitempty"` // its signed address record, for owners
+	Limits  []tree.Limit  `json:"limits,omitempty"`
+	Online  *bool         `json:"online,omitempty"` // connected to the gateway now; absent where nobody keeps a connection
 }
 
 // A Grant is an entry of a Roster.
