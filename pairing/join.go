@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -228,6 +227,12 @@ func (j joiner) accept(a answer, now time.Time) (Joined, error) {
 	if err != nil {
 		return Joined{}, err
 	}
+	switch hasApp := a.App != nil; {
+	case bringsCA(j.inv.Kind) && !hasApp:
+		return Joined{}, fmt.Errorf("the gateway let the %s in without its app", j.inv.Kind)
+	case !bringsCA(j.inv.Kind) && hasApp:
+		return Joined{}, fmt.Errorf("the gateway sent the certificate of an app, which a %s has not", j.inv.Kind)
+	}
 	root := trusted.Charter().RootCertificate()
 	member, app, err := verifyChains(j.inv.Tree, root, j.inv.Kind, j.inv.Path, j.public, a.Chain, a.App, now)
 	if err != nil {
@@ -235,12 +240,7 @@ func (j joiner) accept(a answer, now time.Time) (Joined, error) {
 	}
 	joined := Joined{Leaf: member, Trusted: trusted, Proof: a.Proof, Address: a.Address, Extra: a.Extra}
 	if bringsCA(j.inv.Kind) {
-		if a.App == nil {
-			return Joined{}, errors.New("the gateway let the member in without its app")
-		}
 		joined.Leaf, joined.CA = app, member
-	} else if a.App != nil {
-		return Joined{}, fmt.Errorf("the gateway sent an app's certificate for a %s", j.inv.Kind)
 	}
 	if a.Proof == nil {
 		return joined, nil
@@ -253,6 +253,9 @@ func (j joiner) accept(a answer, now time.Time) (Joined, error) {
 	if err != nil {
 		return Joined{}, err
 	}
+	if err := live.Check(joined.Leaf); err != nil {
+		return Joined{}, err
+	}
 	joined.Trusted = next
-	return joined, live.Check(joined.Leaf)
+	return joined, nil
 }
