@@ -11,7 +11,7 @@
 //
 // A Proof is deterministic CBOR (package signed) and holds
 //
-//	1  charters     the charters that lead back to the TreeID
+//	1  charters     the charters that lead back to the TreeID; missing if the verifier is known to trust them
 //	2  head         signed by the keeper
 //	3  revoked      the head's revocation list; may be missing if the verifier trusts this head already
 //	4  entries      what is proved: member or grant ID, and encoded value
@@ -28,6 +28,7 @@ package credential
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/identity"
@@ -69,7 +70,7 @@ type Hello struct {
 
 // A Proof shows that entries were live in a tree's roster.
 type Proof struct {
-	Charters [][]byte     `cbor:"1,keyasint"`
+	Charters [][]byte     `cbor:"1,keyasint,omitempty"`
 	Head     []byte       `cbor:"2,keyasint"`
 	Revoked  []byte       `cbor:"3,keyasint,omitempty"`
 	Entries  []Entry      `cbor:"4,keyasint,omitempty"`
@@ -100,6 +101,18 @@ func (h Hello) Marshal() ([]byte, error) {
 		err = fmt.Errorf("credential: encoding a hello: %d bytes, of at most %d", len(data), MaxHello)
 	}
 	return data, err
+}
+
+// Short returns h without the charter of a tree, a fifth of its size: for a peer that trusts the charter already, as
+// members of that tree do.
+func (h Hello) Short(tree identity.TreeID) Hello {
+	h.Proofs = slices.Clone(h.Proofs)
+	for i, p := range h.Proofs {
+		if id, err := p.Tree(); err == nil && id == tree {
+			h.Proofs[i].Charters = nil
+		}
+	}
+	return h
 }
 
 // ParseHello reads a hello. It checks the form and verifies nothing.
@@ -135,18 +148,15 @@ func ParseProof(data []byte) (Proof, error) {
 
 // Tree returns the tree that the proof says it is of. Nothing is verified.
 func (p Proof) Tree() (identity.TreeID, error) {
-	if len(p.Charters) == 0 {
-		return identity.TreeID{}, errors.New("credential: reading a proof: no charter")
+	var h tree.Head
+	s, err := signed.Parse(p.Head)
+	if err == nil {
+		err = signed.Unmarshal(s.Payload, &h)
 	}
-	s, err := signed.Parse(p.Charters[0])
 	if err != nil {
-		return identity.TreeID{}, err
+		return identity.TreeID{}, fmt.Errorf("credential: reading whose proof it is: %w", err)
 	}
-	var c tree.Charter
-	if err := signed.Unmarshal(s.Payload, &c); err != nil {
-		return identity.TreeID{}, err
-	}
-	return c.Tree, nil
+	return h.Tree, nil
 }
 
 // Live is a set of roster entries that were live in a tree. Only VerifyProof makes one.
@@ -156,6 +166,7 @@ type Live struct {
 	AsOf     time.Time // the newest moment at which they are known to have been live
 
 	charter tree.Ruled
+	head    signed.Digest
 	now     time.Time
 	values  map[merkle.Hash][]byte
 }

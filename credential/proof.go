@@ -24,25 +24,35 @@ type Trusted struct {
 	struck  []merkle.Hash // leaf hashes revoked by their signers, and not yet by a head
 }
 
-// proved is a head found in the ledger.
+// proved is a head found in a ledger.
 type proved struct {
 	tree.Head
-	digest signed.Digest
-	raw    []byte
-	list   tree.RevocationList
-	rawOf  []byte // the list as it was read
-	block  light.Block
+	digest  signed.Digest
+	raw     []byte
+	list    tree.RevocationList
+	rawList []byte // nil if it did not come with the head
+	chain   string // the ID of the ledger
+	block   light.Block
 }
 
-// stored is Trusted at rest.
+// maxStruck is how many revocations wait for a head, at most, that were not signed by an owner's app.
+const maxStruck = 1024
+
+// stored is Trusted at rest. The sum finds damage; against somebody who can write to the disk nothing helps.
 type stored struct {
+	Body []byte        `cbor:"1,keyasint"` // a body, encoded
+	Sum  signed.Digest `cbor:"2,keyasint"`
+}
+
+type body struct {
 	Tree    identity.TreeID `cbor:"1,keyasint"`
 	Charter []byte          `cbor:"2,keyasint,omitempty"`
 	Head    []byte          `cbor:"3,keyasint,omitempty"`
 	Revoked []byte          `cbor:"4,keyasint,omitempty"`
-	Height  uint64          `cbor:"5,keyasint,omitempty"`
-	Time    int64           `cbor:"6,keyasint,omitempty"` // of the block, Unix time, milliseconds
-	Struck  []merkle.Hash   `cbor:"7,keyasint,omitempty"`
+	Chain   string          `cbor:"5,keyasint,omitempty"`
+	Height  uint64          `cbor:"6,keyasint,omitempty"`
+	Time    int64           `cbor:"7,keyasint,omitempty"` // of the block, Unix time, nanoseconds
+	Struck  []merkle.Hash   `cbor:"8,keyasint,omitempty"`
 }
 
 // Trust returns what is known of a tree whose charter came from where it can be believed: an invitation, or the
@@ -57,35 +67,56 @@ func Trust(id identity.TreeID, charter []byte) (Trusted, error) {
 
 // Marshal encodes t for its owner's disk.
 func (t Trusted) Marshal() ([]byte, error) {
-	s := stored{Tree: t.Tree, Charter: t.charter.Raw, Head: t.newest.raw, Revoked: t.newest.rawOf, Height: t.newest.block.Height, Struck: t.struck}
-	if t.newest.raw != nil {
-		s.Time = t.newest.block.Time.UnixMilli()
+	b := body{Tree: t.Tree, Charter: t.charter.Raw, Struck: t.struck}
+	if n := t.newest; n.raw != nil {
+		b.Head, b.Revoked, b.Chain, b.Height, b.Time = n.raw, n.rawList, n.chain, n.block.Height, n.block.Time.UnixNano()
 	}
-	return signed.Marshal(s)
+	data, err := signed.Marshal(b)
+	if err != nil {
+		return nil, err
+	}
+	return signed.Marshal(stored{Body: data, Sum: signed.Sum(data)})
 }
 
-// ParseTrusted reads what Marshal wrote. Signatures are checked again, so that a damaged disk cannot widen trust.
+// ParseTrusted reads what Marshal wrote, all of it or an error: a damaged disk cannot widen trust.
 func ParseTrusted(data []byte) (Trusted, error) {
-	var s stored
-	fail := func(err error) (Trusted, error) {
+	t, err := parseTrusted(data)
+	if err != nil {
 		return Trusted{}, fmt.Errorf("credential: reading a trusted state: %w", err)
 	}
+	return t, nil
+}
+
+func parseTrusted(data []byte) (Trusted, error) {
+	var s stored
+	var b body
 	if err := signed.Unmarshal(data, &s); err != nil {
-		return fail(err)
+		return Trusted{}, err
 	}
-	t, err := Trust(s.Tree, s.Charter)
-	if err != nil {
-		return fail(err)
+	if signed.Sum(s.Body) != s.Sum {
+		return Trusted{}, errors.New("it is damaged: its sum is another")
 	}
-	t.struck = s.Struck
-	if s.Head == nil {
+	if err := signed.Unmarshal(s.Body, &b); err != nil {
+		return Trusted{}, err
+	}
+	t := Trusted{Tree: b.Tree, struck: b.Struck}
+	var err error
+	if b.Charter != nil {
+		if t.charter, err = tree.OpenCharter(b.Charter, b.Tree); err != nil {
+			return Trusted{}, err
+		}
+	}
+	if b.Head == nil {
 		return t, nil
 	}
-	t.newest, err = openHead(s.Head, s.Revoked, t)
-	if err != nil {
-		return fail(err)
+	if b.Charter == nil || b.Revoked == nil {
+		return Trusted{}, errors.New("a head without its charter or its revocation list")
 	}
-	t.newest.block = light.Block{Height: s.Height, Time: time.UnixMilli(s.Time)}
+	if t.newest, err = openHead(b.Head, b.Revoked, t); err != nil {
+		return Trusted{}, err
+	}
+	t.newest.chain = b.Chain
+	t.newest.block = light.Block{Height: b.Height, Time: time.Unix(0, b.Time).UTC()}
 	return t, nil
 }
 
@@ -96,7 +127,7 @@ func (t Trusted) Charter() tree.Ruled { return t.charter }
 func (t Trusted) Sequence() uint64 { return t.newest.Sequence }
 
 // Head returns the newest head proved, and its revocation list, as they were read; nil if none was.
-func (t Trusted) Head() (head, revoked []byte) { return t.newest.raw, t.newest.rawOf }
+func (t Trusted) Head() (head, revoked []byte) { return t.newest.raw, t.newest.rawList }
 
 // AsOf returns the time of the newest block that proved the newest head.
 func (t Trusted) AsOf() time.Time { return t.newest.block.Time }
@@ -124,8 +155,11 @@ func (t Trusted) Restore(leaf merkle.Hash) Trusted {
 }
 
 // VerifyProof checks which entries were live and as of when. It returns what is to be trusted from now on, which is
-// at least what was trusted before. A zero now says that the clock was not set since boot: then any block of the
-// ledger is accepted, and moves the clock (see Live.AsOf).
+// at least what was trusted before.
+//
+// A zero now says that the clock was not set since boot: then no time is too late, and that of the newest block
+// proved is taken for now. A caller moves its clock there (Live.AsOf) if the tree is its own, and verifies the proofs
+// of others once it has.
 func VerifyProof(p Proof, trusted Trusted, now time.Time) (Live, Trusted, error) {
 	live, next, err := verifyProof(p, trusted, now)
 	if err != nil {
@@ -147,7 +181,10 @@ func verifyProof(p Proof, t Trusted, now time.Time) (Live, Trusted, error) {
 	if err != nil {
 		return Live{}, t, err
 	}
-	live := Live{Tree: t.Tree, Sequence: head.Sequence, charter: charter, now: now, values: make(map[merkle.Hash][]byte, len(p.Entries))}
+	live := Live{
+		Tree: t.Tree, Sequence: head.Sequence,
+		charter: charter, head: head.digest, values: make(map[merkle.Hash][]byte, len(p.Entries)),
+	}
 	entries := make([]merkle.Entry, len(p.Entries))
 	for i, e := range p.Entries {
 		entries[i] = merkle.Entry{Key: e.Key(), Value: e.Value}
@@ -158,35 +195,56 @@ func verifyProof(p Proof, t Trusted, now time.Time) (Live, Trusted, error) {
 			return Live{}, t, err
 		}
 	}
-	t, live.AsOf, err = t.advance(head)
-	if err != nil {
+	if t, err = t.advance(head); err != nil {
 		return Live{}, t, err
 	}
-	for _, e := range entries {
-		if t.Revoked(merkle.LeafHash(e.Key, e.Value)) {
-			return Live{}, t, fmt.Errorf("an entry of head %d %w", head.Sequence, ErrRevoked)
+	live, err = t.judge(live, now)
+	return live, t, err
+}
+
+// judge is the end of rule 4, for entries that were live under a head: whether by what t knows they still are, and as
+// of when that is known.
+func (t Trusted) judge(live Live, now time.Time) (Live, error) {
+	switch newest := t.newest; {
+	case live.Sequence < newest.list.From:
+		return Live{}, fmt.Errorf("head %d %w: revocations are known from head %d on", live.Sequence, ErrTooOld, newest.list.From)
+	case live.Sequence == newest.Sequence && live.head != newest.digest:
+		return Live{}, fmt.Errorf("two heads have the sequence %d: the keeper forked its history", live.Sequence)
+	case live.Sequence <= newest.Sequence && newest.block.Time.After(live.AsOf):
+		live.AsOf = newest.block.Time
+	}
+	for key, value := range live.values {
+		if t.Revoked(merkle.LeafHash(key, value)) {
+			return Live{}, fmt.Errorf("an entry of head %d %w", live.Sequence, ErrRevoked)
 		}
 	}
+	live.now = now
 	if now.IsZero() {
 		live.now = live.AsOf
 	}
-	return live, t, nil
+	if live.AsOf.After(live.now.Add(MaxSkew)) {
+		return Live{}, fmt.Errorf("the ledger was at %s already: the clock is behind", live.AsOf.Format(time.RFC3339))
+	}
+	return live, nil
 }
 
 // verifyCharter is rule 1: the charter leads back to the TreeID and is not older than the one trusted. A tree has one
 // charter an epoch.
 func verifyCharter(charters [][]byte, t Trusted) (tree.Ruled, error) {
-	if len(charters) != 1 {
-		return tree.Ruled{}, fmt.Errorf("%d charters: %w", len(charters), tree.ErrLaterEpoch)
-	}
-	if bytes.Equal(charters[0], t.charter.Raw) {
+	known := t.charter.Raw != nil
+	switch n := len(charters); {
+	case n == 0 && !known:
+		return tree.Ruled{}, fmt.Errorf("no charter, and the tree %w", ErrStranger)
+	case n > 1:
+		return tree.Ruled{}, fmt.Errorf("%d charters: %w", n, tree.ErrLaterEpoch)
+	case n == 0 || bytes.Equal(charters[0], t.charter.Raw):
 		return t.charter, nil
 	}
 	charter, err := tree.OpenCharter(charters[0], t.Tree)
 	if err != nil {
 		return tree.Ruled{}, err
 	}
-	if t.charter.Raw != nil && charter.Digest != t.charter.Digest {
+	if known && charter.Digest != t.charter.Digest {
 		return tree.Ruled{}, fmt.Errorf("another charter of epoch %d than the one trusted", charter.Epoch)
 	}
 	return charter, nil
@@ -212,8 +270,7 @@ func verifyHead(p Proof, t Trusted, now time.Time) (proved, error) {
 	if err != nil {
 		return proved{}, err
 	}
-	head.block, err = verifyBlock(p.Block, state, head.Sequence, t.charter.Anchors)
-	if err != nil {
+	if head.block, head.chain, err = verifyBlock(p.Block, state, head.Sequence, t.charter.Anchors); err != nil {
 		return proved{}, err
 	}
 	for _, at := range []time.Time{head.block.Time, time.Unix(head.Time, 0)} {
@@ -224,19 +281,20 @@ func verifyHead(p Proof, t Trusted, now time.Time) (proved, error) {
 	return head, nil
 }
 
-func verifyBlock(p light.Proof, state merkle.Hash, sequence uint64, anchors []tree.Anchor) (light.Block, error) {
+// verifyBlock checks the block against each anchor of the charter. It returns the ledger whose block it is.
+func verifyBlock(p light.Proof, state merkle.Hash, sequence uint64, anchors []tree.Anchor) (light.Block, string, error) {
 	errs := []error{}
 	for _, anchor := range anchors {
 		block, err := light.Verify(anchor, p, state)
 		if err == nil && sequence < anchor.Sequence {
-			err = fmt.Errorf("anchor %s counts from head %d", anchor.Chain, anchor.Sequence)
+			err = fmt.Errorf("the ledger %s counts from head %d, this is head %d", anchor.Chain, anchor.Sequence, sequence)
 		}
 		if err == nil {
-			return block, nil
+			return block, anchor.Chain, nil
 		}
 		errs = append(errs, err)
 	}
-	return light.Block{}, errors.Join(errs...)
+	return light.Block{}, "", errors.Join(errs...)
 }
 
 // openHead reads a head and its list, if there is one.
@@ -250,41 +308,43 @@ func openHead(raw, list []byte, t Trusted) (proved, error) {
 	if list == nil {
 		return h, nil
 	}
-	h.rawOf = list
+	h.rawList = list
 	h.list, err = tree.OpenRevocationList(list, h.Head)
 	return h, err
 }
 
-// advance is rule 4. It returns what is trusted after seeing head, and the time as of which head's roster is known to
-// have stood, apart from what the trusted list names.
-func (t Trusted) advance(head proved) (Trusted, time.Time, error) {
+// advance is the beginning of rule 4: what is trusted after seeing head. Of two heads the newer is in the later block
+// of a ledger, or the ledger forked.
+func (t Trusted) advance(head proved) (Trusted, error) {
 	newest := t.newest
 	switch {
 	case newest.raw == nil || head.Sequence > newest.Sequence:
-		if head.rawOf == nil {
-			return t, time.Time{}, fmt.Errorf("head %d is news, and comes without its revocation list", head.Sequence)
+		if head.rawList == nil {
+			return t, fmt.Errorf("head %d is news, and comes without its revocation list", head.Sequence)
 		}
-		if newest.raw != nil && head.block.Height < newest.block.Height {
-			return t, time.Time{}, fmt.Errorf("the ledger had head %d at block %d and an older one at block %d", head.Sequence, head.block.Height, newest.block.Height)
+		if !newest.before(head) {
+			return t, forked(newest, head)
 		}
 		t.newest = head
 		t.struck = slices.DeleteFunc(slices.Clone(t.struck), head.list.Names)
-		return t, head.block.Time, nil
 
-	case head.Sequence == newest.Sequence:
-		if head.digest != newest.digest {
-			return t, time.Time{}, fmt.Errorf("two heads have the sequence %d: the keeper forked its history", head.Sequence)
+	case head.Sequence < newest.Sequence:
+		if !head.before(newest) {
+			return t, forked(head, newest)
 		}
-		if head.block.Time.After(newest.block.Time) {
-			t.newest.block = head.block
-		}
-		return t, t.newest.block.Time, nil
 
-	case head.block.Height > newest.block.Height:
-		return t, time.Time{}, fmt.Errorf("the ledger had head %d at block %d and an older one at block %d", newest.Sequence, newest.block.Height, head.block.Height)
-
-	case newest.list.From > head.Sequence:
-		return t, time.Time{}, fmt.Errorf("head %d %w: revocations are known from head %d on", head.Sequence, ErrTooOld, newest.list.From)
+	case head.digest == newest.digest && head.block.Time.After(newest.block.Time):
+		t.newest.chain, t.newest.block = head.chain, head.block
 	}
-	return t, newest.block.Time, nil
+	return t, nil
+}
+
+// before reports whether p was in an earlier block than next. Blocks of different ledgers have no order.
+func (p proved) before(next proved) bool {
+	return p.raw == nil || p.chain != next.chain || p.block.Height < next.block.Height
+}
+
+func forked(older, newer proved) error {
+	return fmt.Errorf("the ledger %s forked: it had head %d at block %d, and head %d at block %d",
+		newer.chain, older.Sequence, older.block.Height, newer.Sequence, newer.block.Height)
 }

@@ -3,8 +3,6 @@ package credential
 import (
 	"fmt"
 	"time"
-
-	"github.com/kindred-iot/kindred/merkle"
 )
 
 // Renew returns l as of what is trusted by now: rule 4 for a proof that was verified before. A verifier that learns
@@ -17,20 +15,9 @@ func (l Live) Renew(t Trusted, now time.Time) (Live, error) {
 	if t.Tree != l.Tree || t.charter.Digest != l.charter.Digest {
 		return fail(fmt.Errorf("tree %s is not under that charter any more", t.Tree))
 	}
-	if t.newest.list.From > l.Sequence {
-		return fail(ErrTooOld)
-	}
-	for key, value := range l.values {
-		if t.Revoked(merkle.LeafHash(key, value)) {
-			return fail(fmt.Errorf("one of its entries %w", ErrRevoked))
-		}
-	}
-	if at := t.newest.block.Time; l.Sequence <= t.newest.Sequence && at.After(l.AsOf) {
-		l.AsOf = at
-	}
-	l.now = now
-	if now.IsZero() {
-		l.now = l.AsOf
+	l, err := t.judge(l, now)
+	if err != nil {
+		return fail(err)
 	}
 	return l, nil
 }

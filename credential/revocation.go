@@ -87,6 +87,8 @@ func verifyNotice(n Notice, trusted Trusted, now time.Time) (Pending, Trusted, e
 		err = errors.New("it takes away another entry than the one shown")
 	case time.Unix(p.Time, 0).After(live.now.Add(MaxSkew)):
 		err = errors.New("it is dated in the future")
+	case !signer.Owner() && len(trusted.struck) >= maxStruck:
+		err = fmt.Errorf("%d revocations wait for a head already", len(trusted.struck))
 	case !p.Grant.IsZero():
 		err = mayRevokeGrant(signer, n.Value)
 	default:

@@ -1,6 +1,7 @@
 package credentialtest
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/kindred-iot/kindred/ledger"
 	"github.com/kindred-iot/kindred/ledger/light"
 	"github.com/kindred-iot/kindred/ledger/light/lighttest"
+	"github.com/kindred-iot/kindred/signed"
 )
 
 const chainID = "kindred-test"
@@ -24,11 +26,30 @@ type Ledger struct {
 // NewLedger makes a ledger with so many validators.
 func NewLedger(t testing.TB, validators int) *Ledger {
 	t.Helper()
-	state, err := ledger.Load(chainID, func(func(key, value []byte) bool) {})
-	if err != nil {
+	return &Ledger{Chain: lighttest.New(t, chainID, validators), State: ledger.NewState(chainID), t: t}
+}
+
+// NewCrowdedLedger makes a ledger that has records of so many trees already. Nobody has their keys.
+func NewCrowdedLedger(t testing.TB, validators, trees int) *Ledger {
+	t.Helper()
+	l := NewLedger(t, validators)
+	charter := signed.Sum([]byte("charter"))
+	writes := func(yield func(key, value []byte) bool) {
+		more := yield(append([]byte{'c'}, charter[:]...), []byte("charter"))
+		for i := 0; i < trees && more; i++ {
+			id := signed.Sum([]byte(strconv.Itoa(i)))
+			record, err := signed.Marshal(ledger.Record{Charter: charter, Sequence: 1, Head: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			more = yield(append([]byte{'r'}, id[:]...), record)
+		}
+	}
+	var err error
+	if l.State, err = ledger.Load(chainID, writes); err != nil {
 		t.Fatal(err)
 	}
-	return &Ledger{Chain: lighttest.New(t, chainID, validators), State: state, t: t}
+	return l
 }
 
 // submit records a home's newest head.
