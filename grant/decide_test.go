@@ -2,6 +2,7 @@ package grant
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -265,4 +266,82 @@ func TestDecideNearestReason(t *testing.T) {
 			t.Errorf("%d grants: %s, %q, want %s", len(grants), d.Reason.Code, d.Reason, test.want)
 		}
 	}
+}
+
+// Of several grants that allow a request, the one that allows it longest counts.
+func TestDecideLongest(t *testing.T) {
+	h := newHousehold(t)
+	short, long := h.terms("sam/anna", "home/lock"), h.terms("sam/anna", "home")
+	short.Until, long.Until = now.Add(time.Minute).Unix(), now.Add(10*time.Minute).Unix()
+	req := Request{h.At("home/lock").Chain, "state", Read}
+	for _, order := range [][]Terms{{short, long}, {long, short}} {
+		grants := []Grant{stands(order[0], now), stands(order[1], now)}
+		d := mustDecide(t, req, h.principal("sam/anna/phone", now), grants, fresh(now))
+		if d.Grant != long.ID || !d.Until.Equal(now.Add(10*time.Minute)) {
+			t.Errorf("allowed until %s", d.Until)
+		}
+	}
+}
+
+func TestIndex(t *testing.T) {
+	h := newHousehold(t)
+	var x Index
+	anna, again, place := h.terms("sam/anna", "home/lock"), h.terms("sam/anna", "home"), h.terms("home", "barn/scale")
+	for _, terms := range []Terms{anna, again, place, anna} {
+		x.Set(stands(terms, now))
+	}
+	x.Set(Grant{})
+	check := func(path identity.Path, want ...Terms) {
+		t.Helper()
+		got := x.For(h.At(path).Chain)
+		if len(got) != len(want) {
+			t.Fatalf("%d grants for %s, want %d", len(got), path, len(want))
+		}
+		for i, terms := range want {
+			if got[i].Terms().ID != terms.ID {
+				t.Errorf("grant %d for %s is another", i, path)
+			}
+		}
+	}
+	check("sam/anna/phone", again, anna)
+	check("home/porch/doorbell", place)
+	check("carl/phone")
+	moved := anna
+	moved.Subject.Member = h.At("carl").Member()
+	x.Set(stands(moved, now))
+	check("carl/phone", moved)
+	check("sam/anna/phone", again)
+	x.Delete(again.ID)
+	x.Delete(again.ID)
+	check("sam/anna/phone")
+	if x.Len() != 2 || len(x.subjects) != 2 {
+		t.Errorf("%d grants for %d subjects left, want 2 for 2", x.Len(), len(x.subjects))
+	}
+	if got := x.For(identity.Chain{}); len(got) != 0 {
+		t.Errorf("%d grants for nobody", len(got))
+	}
+}
+
+// Verified grants are shared: each is compiled once, by whoever asks first.
+func TestDecideConcurrently(t *testing.T) {
+	h := newHousehold(t)
+	var grants []Grant
+	for range 4 {
+		terms := h.full()
+		terms.Windows = nil
+		grants = append(grants, stands(terms, now))
+	}
+	req := Request{h.At("home/lock").Chain, "state", Read}
+	anna := h.principal("sam/anna/phone", now)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 20 {
+				if d, err := Decide(req, anna, grants, fresh(now)); err != nil || !d.Allowed {
+					t.Errorf("%+v, %v", d, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -3,8 +3,10 @@ package grant
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/ast"
 )
 
 // The policy that terms are, in Cedar's own words.
@@ -44,5 +46,30 @@ func TestPolicyInjection(t *testing.T) {
 	req := Request{h.At("home/lock").Chain, "state", Read}
 	if d := mustDecide(t, req, h.principal("sam/anna/phone", now), []Grant{stands(terms, now)}, fresh(now)); d.Allowed {
 		t.Error("a name was taken for policy")
+	}
+}
+
+// A policy that fails, or that says other than the terms, denies with an error that tells which.
+func TestPolicyFails(t *testing.T) {
+	h := newHousehold(t)
+	terms := h.terms("sam/anna", "home/lock")
+	terms.Actions = Actions(Read)
+	for _, test := range []struct {
+		name   string
+		policy *ast.Policy
+		action Action
+		want   string
+	}{
+		{"fails", ast.Permit().When(ast.Context().Access("missing")), Read, "the attribute `missing`"},
+		{"permits too much", ast.Permit(), Invoke, "its policy says true"},
+		{"permits too little", ast.Permit().When(ast.False()), Read, "its policy says false"},
+	} {
+		r := &rules{terms: terms, hours: hours{zone: time.UTC}, policy: cedar.NewPolicyFromAST(test.policy)}
+		r.once.Do(func() {}) // compiled already
+		req := Request{h.At("home/lock").Chain, "state", test.action}
+		d, err := Decide(req, h.principal("sam/anna/phone", now), []Grant{{r, now}}, fresh(now))
+		if err == nil || !strings.Contains(err.Error(), test.want) || d.Allowed || d.Reason.Code != Failed {
+			t.Errorf("%s: %+v, error %v, want one with %q", test.name, d, err, test.want)
+		}
 	}
 }
