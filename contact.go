@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -120,7 +121,7 @@ func (n *Node) contactFor(ctx context.Context, member identity.MemberID) (Contac
 	c, err := n.remembered(ctx, member)
 	if err == nil && len(c.Addresses) > 0 {
 		if member == n.gateway.Member {
-			c.Addresses = append(c.Addresses, n.gateway.Addresses...)
+			c.Addresses = append(slices.Clone(n.cfg.GatewayAddresses), append(c.Addresses, n.gateway.Addresses...)...)
 		}
 		return c, nil
 	}

@@ -30,7 +30,7 @@ func Join(ctx context.Context, cfg Config, invitation, app string, show func(dig
 var ErrMember = errors.New("this directory holds a member of a tree already")
 
 func join(ctx context.Context, cfg Config, invitation, app string, show func(string)) (err error) {
-	db, err := store.Open(ctx, filepath.Join(cfg.Dir, dbFile))
+	db, err := store.Open(ctx, filepath.Join(cfg.Dir, StoreFile))
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func join(ctx context.Context, cfg Config, invitation, app string, show func(str
 	if err != nil {
 		return err
 	}
-	keys, err := joinKeys(identity.KeyDir(filepath.Join(cfg.Dir, keyFiles)), inv.Kind, app)
+	keys, err := joinKeys(identity.KeyDir(filepath.Join(cfg.Dir, KeysDir)), inv.Kind, app)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func settle(ctx context.Context, db *store.DB, inv pairing.Invitation, joined pa
 	}
 	s := Self{
 		Tree: inv.Tree, Chain: joined.Leaf.Raw,
-		Gateway: gatewayRef{Member: inv.Gateway, Chain: gateway.Chain, Addresses: inv.Addresses},
+		Gateway: GatewayRef{Member: inv.Gateway, Chain: gateway.Chain, Addresses: inv.Addresses},
 	}
 	return Settle(ctx, db, s, joined.Trusted.Charter().Raw)
 }

@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,12 +50,16 @@ type Config struct {
 	Log    *slog.Logger     // nil: silence
 	Clock  func() time.Time // nil: the system's
 
+	// GatewayAddresses are tried for the gateway beside those the node was told.
+	GatewayAddresses []string
+
 	// Gateway is for the gateway itself, whose own home is not across the network.
 	Gateway *Gateway
 }
 
 // A Gateway is what the gateway's own node is given by the gateway.
 type Gateway struct {
+	Store   *store.DB                                                                    // open; the gateway closes it
 	Home    Home                                                                         // its own keeper
 	Live    func(ctx context.Context, chain [][]byte) (credential.Proof, error)          // looks a caller up in the roster
 	Handler func(caller func(context.Context) (credential.Principal, bool)) http.Handler // serves verified callers beside the node's own paths
@@ -76,12 +81,12 @@ type Home interface {
 // ErrNoMember says that a directory holds no member yet: its owner joins with an invitation, or makes a tree.
 var ErrNoMember = errors.New("this directory holds no member of a tree")
 
-// The names of keys in a directory. Which of them are there depends on the member.
+// What is in a directory. Which keys are there depends on the member.
 const (
-	KeyLeaf  = "leaf" // every member that connects
-	KeyCA    = "ca"   // of the owner, person or place right above the leaf, where it was made here
-	keyFiles = "keys" // the folder
-	dbFile   = "kindred.db"
+	KeyLeaf   = "leaf"       // every member that connects
+	KeyCA     = "ca"         // of the owner, person or place right above the leaf, where it was made here
+	KeysDir   = "keys"       // the folder of keys
+	StoreFile = "kindred.db" // what the member must not forget
 )
 
 // A Node is a member of a tree at work. Its methods may be called from several goroutines.
@@ -93,7 +98,7 @@ type Node struct {
 	key     crypto.Signer
 	self    identity.Chain
 	home    Home
-	gateway gatewayRef
+	gateway GatewayRef
 	journal *journal.Log
 	host    *peer.Host
 	http    *http.Client
@@ -119,7 +124,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 
 func open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	cfg = cfg.withDefaults()
-	keys := identity.KeyDir(filepath.Join(cfg.Dir, keyFiles))
+	keys := identity.KeyDir(filepath.Join(cfg.Dir, KeysDir))
 	key, err := keys.Open(KeyLeaf)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoMember
@@ -127,7 +132,7 @@ func open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.Open(ctx, filepath.Join(cfg.Dir, dbFile))
+	db, err := openStore(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +150,13 @@ func open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	return n, n.connect()
+}
+
+func openStore(ctx context.Context, cfg Config) (*store.DB, error) {
+	if cfg.Gateway != nil {
+		return cfg.Gateway.Store, nil
+	}
+	return store.Open(ctx, filepath.Join(cfg.Dir, StoreFile))
 }
 
 func (cfg Config) withDefaults() Config {
@@ -176,6 +188,7 @@ func (n *Node) load(ctx context.Context) error {
 		return err
 	}
 	n.gateway = s.Gateway
+	n.gateway.Addresses = append(slices.Clone(n.cfg.GatewayAddresses), n.gateway.Addresses...)
 	n.contact.db = n.db
 	return n.proofs.load(ctx, n.db)
 }
@@ -235,7 +248,10 @@ func (n *Node) Close() error {
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())
 	}
-	return errors.Join(append(errs, n.db.Close())...)
+	if n.cfg.Gateway == nil {
+		errs = append(errs, n.db.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Self returns the member's verified chain.
@@ -274,9 +290,6 @@ func (n *Node) Authority() (*identity.Authority, error) {
 	}
 	return identity.NewAuthority(above, key)
 }
-
-// Sign returns a statement signed with the member's key, with its certificates.
-func (n *Node) signer() (crypto.Signer, [][]byte) { return n.key, n.self.Raw }
 
 // url returns the base URL of a member of the node's tree.
 func (n *Node) url(member identity.MemberID) string {

@@ -20,7 +20,7 @@ type link struct {
 	heard   time.Time // when the gateway was last heard of
 	failed  time.Time // when it was last tried in vain
 	pokes   chan struct{}
-	replica int64 // entries of the node's journal that the gateway has
+	replica int64 // entries of the node's journal that the gateway has; -1: not known
 }
 
 // isolation is how recent a failed try must be for the node to count as isolated.
@@ -61,7 +61,7 @@ func (l *link) poke() {
 func (l *link) open() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pokes = make(chan struct{}, 1)
+	l.pokes, l.replica = make(chan struct{}, 1), -1
 	return l.pokes
 }
 
@@ -186,23 +186,19 @@ func (n *Node) handIn(ctx context.Context) error {
 		return err
 	}
 	for {
-		batch, err := n.journal.Since(ctx, n.cfg.Clock(), n.link.replica)
-		if err != nil {
-			return err
-		}
-		if len(batch.Entries) == 0 && n.link.replica > 0 {
-			return nil
-		}
-		raw, err := batch.Marshal()
-		if err != nil {
-			return err
+		var raw []byte
+		if n.link.replica >= 0 {
+			batch, err := n.journal.Since(ctx, n.cfg.Clock(), n.link.replica)
+			if err != nil || len(batch.Entries) == 0 {
+				return err
+			}
+			if raw, err = batch.Marshal(); err != nil {
+				return err
+			}
 		}
 		got, err := n.home.Record(ctx, raw)
 		if err != nil {
 			return err
-		}
-		if got.Size == n.link.replica {
-			return nil
 		}
 		n.link.replica = got.Size
 	}

@@ -21,11 +21,11 @@ import (
 type Self struct {
 	Tree    identity.TreeID
 	Chain   [][]byte // the member's certificates
-	Gateway gatewayRef
+	Gateway GatewayRef
 }
 
-// gatewayRef is where the home's gateway was when the member joined. Its address record, once there is one, is newer.
-type gatewayRef struct {
+// A GatewayRef is where the home's gateway was when the member joined. Its address record, once there is one, is newer.
+type GatewayRef struct {
 	Member    identity.MemberID
 	Chain     [][]byte // its certificates
 	Addresses []string

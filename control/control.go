@@ -173,7 +173,7 @@ type JoinAnswer struct {
 	Chain  [][]byte   `json:"chain,omitempty"`  // what pairing.Issue returned
 }
 
-// A Batch hands in a part of the caller's journal: an encoded journal.Batch.
+// A Batch hands in a part of the caller's journal, an encoded journal.Batch; or, empty, asks what is there.
 type Batch struct {
 	Batch []byte `json:"batch"`
 }
