@@ -1,0 +1,269 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// Admit puts members into the roster, the upper ones first, or gives live ones new certificates, labels or limits: all
+// of them or none. A live member keeps the label and the limits that an admission leaves empty. Admitting what is in
+// the roster already changes nothing. by is the verified leaf that asks.
+func (k *Keeper) Admit(ctx context.Context, by identity.Chain, admissions []tree.Admission) error {
+	if err := k.admit(ctx, by, admissions); err != nil {
+		return fmt.Errorf("keeper: admitting: %w", err)
+	}
+	return nil
+}
+
+func (k *Keeper) admit(ctx context.Context, by identity.Chain, admissions []tree.Admission) error {
+	if n := len(admissions); n == 0 || n > maxAdmissions {
+		return fmt.Errorf("%d members, want 1 to %d", n, maxAdmissions)
+	}
+	end, err := k.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := k.checkLive(by); err != nil {
+		return err
+	}
+	u := tree.Update{By: by.Member()}
+	seen := map[identity.MemberID]bool{}
+	for _, a := range admissions {
+		if err := checkAdmission(a, k.clock()); err != nil {
+			return err
+		}
+		a, changed, err := k.admission(by, a)
+		if err != nil {
+			return err
+		}
+		if seen[a.Chain.Member()] {
+			return fmt.Errorf("member %s is admitted twice", a.Chain.Member())
+		}
+		seen[a.Chain.Member()] = true
+		if changed {
+			u.Members = append(u.Members, a)
+		}
+	}
+	if len(u.Members) == 0 {
+		return nil
+	}
+	return k.apply(ctx, u, Event{})
+}
+
+// admission checks that by may admit a member, and completes the admission of a live one. It reports whether it
+// changes anything.
+func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admission, changed bool, err error) {
+	id := a.Chain.Member()
+	if err := k.mayAdmit(by, a.Chain); err != nil {
+		return a, false, err
+	}
+	if k.gone[tree.MemberKey(id)] {
+		return a, false, fmt.Errorf("%s, member %s: %w", a.Chain.ID.Path, id, ErrGone)
+	}
+	a.Limits = ordered(a.Limits)
+	old, ok := k.state.Member(id)
+	if !ok {
+		return a, true, nil
+	}
+	if err := k.mayAdmit(by, old.Chain); err != nil { // nobody takes over a member from elsewhere
+		return a, false, err
+	}
+	if a.Label == "" {
+		a.Label = old.Label
+	}
+	if len(a.Limits) == 0 {
+		a.Limits = old.Limits
+	}
+	same := a.Chain.Self().Digest == old.Certificate && slices.EqualFunc(a.Chain.Raw, old.Chain.Raw, slices.Equal) &&
+		a.Label == old.Label && slices.Equal(a.Limits, old.Limits)
+	return a, !same, nil
+}
+
+// Grant admits a signed grant and returns its ID. by, the verified leaf that asks, must have signed it, for the owner
+// it acts for. Whom and what it is about must be live members of this tree. Admitting a live grant again changes
+// nothing.
+func (k *Keeper) Grant(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
+	id, err := k.grant(ctx, by, raw)
+	if err != nil {
+		return tree.GrantID{}, fmt.Errorf("keeper: admitting a grant: %w", err)
+	}
+	return id, nil
+}
+
+func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
+	opened, err := grant.Open(raw, func(chain [][]byte, at time.Time) (identity.Chain, error) {
+		return identity.Verify(chain, k.signer.tree, k.signer.charter.RootCertificate(), at)
+	})
+	if err != nil {
+		if errors.Is(err, grant.ErrDelegated) {
+			err = denied("%v", err)
+		}
+		return tree.GrantID{}, err
+	}
+	end, err := k.begin(ctx)
+	if err != nil {
+		return tree.GrantID{}, err
+	}
+	defer end()
+	if err := k.checkOwner(by); err != nil {
+		return tree.GrantID{}, err
+	}
+	if s := opened.Signer(); s.Member() != by.Member() || s.Self().Digest != by.Self().Digest {
+		return tree.GrantID{}, denied("%s asks for what %s signed", by.ID.Path, s.ID.Path)
+	}
+	t := opened.Terms()
+	if old, live := k.state.Grant(t.ID); live && old.Statement == opened.Digest() {
+		return t.ID, nil
+	}
+	if err := k.checkTerms(t); err != nil {
+		return tree.GrantID{}, err
+	}
+	admitted := tree.Admitted{ID: t.ID, Raw: raw, Grant: tree.Grant{Statement: opened.Digest(), Giver: t.Giver}}
+	return t.ID, k.apply(ctx, tree.Update{By: by.Member(), Grants: []tree.Admitted{admitted}}, Event{})
+}
+
+// checkTerms checks a grant from an owner against the roster and the clock.
+func (k *Keeper) checkTerms(t grant.Terms) error {
+	now := k.clock()
+	thing, thingLive := k.state.Member(t.Thing.Member)
+	_, subjectLive := k.state.Member(t.Subject.Member)
+	switch {
+	case k.gone[tree.GrantKey(t.ID)]:
+		return fmt.Errorf("grant %s: %w", t.ID, ErrGone)
+	case t.Subject.Tree != k.signer.tree:
+		return fmt.Errorf("it is for a member of tree %s: grants to other trees are not understood by this version", t.Subject.Tree)
+	case !subjectLive:
+		return fmt.Errorf("it is for member %s, which is %w", t.Subject.Member, ErrNotLive)
+	case !thingLive:
+		return fmt.Errorf("it is about member %s, which is %w", t.Thing.Member, ErrNotLive)
+	case thing.Chain.Kind() != identity.Device && thing.Chain.Kind() != identity.Place:
+		return fmt.Errorf("it is about %s, a %s: want a device or a place", thing.Path(), thing.Chain.Kind())
+	case time.Unix(t.Time, 0).After(now.Add(credential.MaxSkew)):
+		return fmt.Errorf("it is dated %s, in the future", time.Unix(t.Time, 0).UTC().Format(time.RFC3339))
+	case t.Until != 0 && now.Unix() >= t.Until:
+		return fmt.Errorf("it ended at %s", time.Unix(t.Until, 0).UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Revoke takes away what a revocation names: a grant; or a member, with all below it and every grant from, to or about
+// any of them. The entry that the revocation names need not be the one there is now: who takes a member away means it,
+// whatever its certificate or label has become since. What is not live is taken away already, which is no error.
+func (k *Keeper) Revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
+	if already, err = k.revoke(ctx, p); err != nil {
+		return false, fmt.Errorf("keeper: taking away: %w", err)
+	}
+	return already, nil
+}
+
+func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
+	if p.Raw == nil || p.Tree != k.signer.tree {
+		return false, fmt.Errorf("a revocation of tree %s", p.Tree)
+	}
+	end, err := k.begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer end()
+	if err := k.checkLive(p.Signer); err != nil {
+		return false, err
+	}
+	u, event := tree.Update{By: p.Signer.Member()}, Event{Statement: p.Raw}
+	if !p.Grant.IsZero() {
+		g, ok := k.state.Grant(p.Grant)
+		if !ok {
+			return true, nil
+		}
+		if !p.Signer.Owner() && p.Signer.ActsFor() != g.Giver {
+			return false, denied("%s neither gave grant %s nor acts for an owner", p.Signer.ID.Path, g.ID)
+		}
+		event.Grants = []tree.Admitted{g}
+	} else {
+		target, ok := k.state.Member(p.Member)
+		if !ok {
+			return true, nil
+		}
+		if err := credential.MayRemove(p.Signer, target.Chain); err != nil {
+			return false, denied("%v", err)
+		}
+		u.Remove = []identity.MemberID{p.Member}
+		event.Members, event.Grants = k.below(target)
+	}
+	for _, g := range event.Grants {
+		u.Revoke = append(u.Revoke, g.ID)
+	}
+	return false, k.apply(ctx, u, event)
+}
+
+// below returns a member, all below it, and the grants that concern any of them.
+func (k *Keeper) below(top tree.Entry) (members []identity.Chain, grants []tree.Admitted) {
+	gone := map[identity.MemberID]bool{}
+	for e := range k.state.Members() {
+		if e.Path().Within(top.Path()) {
+			members = append(members, e.Chain)
+			gone[e.Chain.Member()] = true
+		}
+	}
+	for g := range k.state.Grants() {
+		if k.parties[g.ID].touches(gone) {
+			grants = append(grants, g)
+		}
+	}
+	return members, grants
+}
+
+// Limit sets how fresh a proof a device asks for, in place of the limits it has. by must be an owner's app.
+func (k *Keeper) Limit(ctx context.Context, by identity.Chain, member identity.MemberID, limits []tree.Limit) error {
+	err := k.revise(ctx, by, member, func(e tree.Entry) (tree.Admission, error) {
+		a := tree.Admission{Chain: e.Chain, Label: e.Label, Limits: ordered(limits)}
+		return a, checkLimits(e.Chain.Kind(), limits)
+	})
+	if err != nil {
+		return fmt.Errorf("keeper: setting limits: %w", err)
+	}
+	return nil
+}
+
+// Label sets what people call a member; "" takes the label away. by must be an owner's app.
+func (k *Keeper) Label(ctx context.Context, by identity.Chain, member identity.MemberID, label string) error {
+	err := k.revise(ctx, by, member, func(e tree.Entry) (tree.Admission, error) {
+		return tree.Admission{Chain: e.Chain, Label: label, Limits: e.Limits}, checkLabel(label)
+	})
+	if err != nil {
+		return fmt.Errorf("keeper: setting a label: %w", err)
+	}
+	return nil
+}
+
+// revise gives a live member the entry that change makes of the one it has.
+func (k *Keeper) revise(ctx context.Context, by identity.Chain, member identity.MemberID, change func(tree.Entry) (tree.Admission, error)) error {
+	end, err := k.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := k.checkOwner(by); err != nil {
+		return err
+	}
+	e, ok := k.state.Member(member)
+	if !ok {
+		return fmt.Errorf("member %s is %w", member, ErrNotLive)
+	}
+	a, err := change(e)
+	if err != nil {
+		return err
+	}
+	if a.Label == e.Label && slices.Equal(a.Limits, e.Limits) {
+		return nil
+	}
+	return k.apply(ctx, tree.Update{By: by.Member(), Members: []tree.Admission{a}}, Event{})
+}
