@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"strings"
 	"time"
 
@@ -315,8 +316,8 @@ func (inv Invitation) String() string {
 	return fmt.Sprintf("invitation %s of %s %s", inv.ID(), inv.Kind, inv.Path)
 }
 
-// GoString is String.
-func (inv Invitation) GoString() string { return inv.String() }
+// Format prints String for every verb (fmt.Formatter).
+func (inv Invitation) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, inv.String()) }
 
 // token lets its holder claim the invitation at the desk.
 func (inv Invitation) token() []byte { return inv.derive("claim", nil) }
