@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 
@@ -38,6 +39,7 @@ const wakeSize = 16
 type app struct {
 	abci.BaseApplication
 	db       dbm.DB
+	log      *slog.Logger
 	onCommit func(committed) error
 	blocks   blockReader // nil until the node is made
 
@@ -79,20 +81,21 @@ type blockReader interface {
 	LoadSeenCommit(height int64) *types.Commit
 }
 
-func newApp(db dbm.DB, chainID string, onCommit func(committed) error) (*app, error) {
-	height, state, err := load(db, chainID)
+func newApp(db dbm.DB, cfg Config, onCommit func(committed) error) (*app, error) {
+	height, state, err := load(db, cfg.ChainID)
 	if err != nil {
 		return nil, err
 	}
 	return &app{
-		db: db, onCommit: onCommit, height: height, state: state,
+		db: db, log: cfg.Log, onCommit: onCommit, height: height, state: state,
 	}, nil
 }
 
 // guard turns a panic into an error, and remembers the first error of a method that must not fail.
 func (a *app) guard(doing string, err *error) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		*err = fmt.Errorf("panic: %v", r)
+		a.log.Error("the ledger's application panicked", "doing", doing, "err", *err, "stack", string(debug.Stack()))
 	}
 	if *err == nil {
 		return

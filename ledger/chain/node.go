@@ -51,7 +51,8 @@ func startNode(ctx context.Context, cfg Config, open opener, onCommit func(commi
 	n := &embedded{dbs: databases{open: open, dir: cfg.Dir}}
 	defer func() {
 		if r := recover(); r != nil { // CometBFT panics where what is on disk does not fit together
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			err = fmt.Errorf("CometBFT gave up: %v", r)
+			cfg.Log.Debug("CometBFT panicked", "err", err, "stack", string(debug.Stack()))
 		}
 		if err != nil {
 			err = errors.Join(err, n.stop())
@@ -61,7 +62,7 @@ func startNode(ctx context.Context, cfg Config, open opener, onCommit func(commi
 	if err != nil {
 		return nil, nil, err
 	}
-	if n.app, err = newApp(db, cfg.ChainID, onCommit); err != nil {
+	if n.app, err = newApp(db, cfg, onCommit); err != nil {
 		return nil, nil, err
 	}
 	validator, signedBefore, err := loadValidator(cfg)
@@ -114,6 +115,7 @@ func settings(cfg Config) *config.Config {
 	c.Mempool.MaxTxsBytes = (maxWaiting + 16) * ledger.MaxTransaction
 	c.Mempool.MaxTxBytes = ledger.MaxTransaction
 	c.Consensus.WalPath = "wal/wal"
+	c.Consensus.TimeoutPropose = 500 * time.Millisecond // lost where a crash fell between signing a proposal and logging it
 	c.Consensus.TimeoutCommit = 0
 	c.Consensus.SkipTimeoutCommit = true
 	c.Consensus.CreateEmptyBlocks = false

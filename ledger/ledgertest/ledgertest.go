@@ -36,19 +36,35 @@ func Key(name string) ed25519.PrivateKey {
 // NewTree makes a tree with an anchor. Its keys, and so its ID, follow from its name alone.
 func NewTree(t testing.TB, name string, anchor ledger.Anchor) *Tree {
 	t.Helper()
-	tr := &Tree{Root: Key(name + " root"), Keeper: Key(name + " keeper"), Chain: anchor.Chain, t: t}
+	root, keeper := Key(name+" root"), Key(name+" keeper")
 	notBefore := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	root, err := identity.NewRoot(tr.Root, identity.MemberID{1}, notBefore, notBefore.AddDate(100, 0, 0))
-	tr.check(err)
-	tr.ID = root.Tree()
-	keeper, err := x509.MarshalPKIXPublicKey(tr.Keeper.Public())
-	tr.check(err)
-	raw, err := signed.Sign(tr.Root, tree.CharterType, tree.Charter{
-		Tree: tr.ID, Root: root.Certificate(), Keeper: keeper, Anchors: []tree.Anchor{anchor},
+	authority, err := identity.NewRoot(root, identity.MemberID{1}, notBefore, notBefore.AddDate(100, 0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(keeper.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	charter, err := signed.Sign(root, tree.CharterType, tree.Charter{
+		Tree: authority.Tree(), Root: authority.Certificate(), Keeper: spki, Anchors: []tree.Anchor{anchor},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return OpenTree(t, name, charter)
+}
+
+// OpenTree returns the tree that NewTree made with a name, possibly in another process, from its charter.
+func OpenTree(t testing.TB, name string, charter []byte) *Tree {
+	t.Helper()
+	tr := &Tree{Root: Key(name + " root"), Keeper: Key(name + " keeper"), t: t}
+	var err error
+	tr.ID, err = identity.TreeIDOf(tr.Root.Public())
 	tr.check(err)
-	tr.Charter, err = tree.OpenCharter(raw, tr.ID)
+	tr.Charter, err = tree.OpenCharter(charter, tr.ID)
 	tr.check(err)
+	tr.Chain = tr.Charter.Anchors[0].Chain
 	return tr
 }
 
