@@ -74,12 +74,12 @@ func (w world) allowed(by, on identity.Path, affordance, action string) bool {
 func TestDecideAgainstModel(t *testing.T) {
 	h := newHousehold(t)
 	allowed, denied, changed := 0, 0, 0
-	for seed := range uint64(60) {
+	for seed := range uint64(32) {
 		p := play{household: h, Rand: rand.New(rand.NewPCG(seed, 7)), t: t, stand: map[tree.GrantID]*rules{}}
 		p.zone = zones[seed%uint64(len(zones))]
 		p.now = p.moment()
 		p.known, p.fresh, p.offline = p.now, time.Hour, 24*time.Hour
-		for range 80 {
+		for range 60 {
 			p.step()
 			a, d, c := p.ask()
 			allowed, denied, changed = allowed+a, denied+d, changed+c

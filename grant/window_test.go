@@ -89,7 +89,7 @@ func TestHoursAgainstModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 60 {
+		for range 30 {
 			h := hours{zone: zone}
 			for range 1 + r.IntN(3) {
 				h.windows = append(h.windows, randomWindow(r))
