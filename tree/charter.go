@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -119,6 +120,9 @@ func openCharter(raw []byte, tree identity.TreeID) (Ruled, error) {
 	keeper, err := x509.ParsePKIXPublicKey(c.Keeper)
 	if err != nil {
 		return Ruled{}, fmt.Errorf("keeper key: %w", err)
+	}
+	if bytes.Equal(c.Keeper, root.RawSubjectPublicKeyInfo) {
+		return Ruled{}, errors.New("its keeper key is the root key")
 	}
 	return Ruled{Charter: c, Digest: s.Digest, Raw: raw, root: root, keeper: keeper}, c.check()
 }

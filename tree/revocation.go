@@ -1,7 +1,10 @@
 package tree
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,10 +43,28 @@ func OpenRevocationList(raw []byte, head Head) (RevocationList, error) {
 	if err := signed.Unmarshal(raw, &l); err != nil {
 		return RevocationList{}, fmt.Errorf("tree: reading the revocation list of head %d: %w", head.Sequence, err)
 	}
-	if len(l.Revoked) > MaxListed || l.From > head.Sequence {
-		return RevocationList{}, fmt.Errorf("tree: reading the revocation list of head %d: %d entries from sequence %d", head.Sequence, len(l.Revoked), l.From)
+	if err := l.check(head.Sequence); err != nil {
+		return RevocationList{}, fmt.Errorf("tree: reading the revocation list of head %d: %w", head.Sequence, err)
 	}
 	return l, nil
+}
+
+// check looks at the numbers in the list of a head: its entries are in the order of the heads that took them away.
+func (l RevocationList) check(sequence uint64) error {
+	if n := len(l.Revoked); n > MaxListed {
+		return fmt.Errorf("%d entries, of at most %d", n, MaxListed)
+	}
+	last := l.From
+	for _, r := range l.Revoked {
+		if r.Sequence < last {
+			return fmt.Errorf("an entry of head %d after head %d", r.Sequence, last)
+		}
+		last = r.Sequence
+	}
+	if last > sequence {
+		return fmt.Errorf("it knows of head %d", last)
+	}
+	return nil
 }
 
 // Names reports whether the list takes away the entry with this leaf hash.
@@ -103,8 +124,12 @@ type Address struct {
 	Time      int64             `cbor:"5,keyasint"` // Unix time, seconds
 }
 
-// MaxAddresses is the number of addresses in a record, at most.
-const MaxAddresses = 16
+const (
+	// MaxAddresses is the number of addresses in a record, at most.
+	MaxAddresses = 16
+
+	maxAddress = 512 // bytes
+)
 
 // OpenAddress reads the address record of the member of a tree whose key is pub.
 func OpenAddress(raw []byte, tree identity.TreeID, member identity.MemberID, pub crypto.PublicKey) (Address, error) {
@@ -117,13 +142,22 @@ func OpenAddress(raw []byte, tree identity.TreeID, member identity.MemberID, pub
 	case err != nil:
 	case a.Tree != tree || a.Member != member:
 		err = fmt.Errorf("it is of member %s of tree %s", a.Member, a.Tree)
+	case !sameKey(a.Key, pub):
+		err = errors.New("it names another key than the one that signed it")
 	case len(a.Addresses) > MaxAddresses:
 		err = fmt.Errorf("%d addresses, of at most %d", len(a.Addresses), MaxAddresses)
+	case slices.ContainsFunc(a.Addresses, func(s string) bool { return len(s) > maxAddress }):
+		err = fmt.Errorf("an address of more than %d bytes", maxAddress)
 	}
 	if err != nil {
 		return Address{}, fmt.Errorf("tree: reading an address record: %w", err)
 	}
 	return a, nil
+}
+
+func sameKey(spki []byte, pub crypto.PublicKey) bool {
+	want, err := x509.MarshalPKIXPublicKey(pub)
+	return err == nil && bytes.Equal(spki, want)
 }
 
 // RecognitionType is the type of a signed Recognition.

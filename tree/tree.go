@@ -29,6 +29,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/merkle"
@@ -92,9 +93,40 @@ const MaxLabel = 128
 
 // A Limit says how fresh a proof a thing asks for.
 type Limit struct {
-	Affordance string `cbor:"1,keyasint,omitempty"` // empty: every affordance that has no limit of its own
-	Fresh      int64  `cbor:"2,keyasint,omitempty"` // the age of a proof up to which it serves, seconds; 0: DefaultFresh
-	Offline    int64  `cbor:"3,keyasint,omitempty"` // the longest offline term that is honoured, seconds; 0: DefaultOffline
+	Affordance string `cbor:"1,keyasint,omitempty"` // empty: the whole thing, for what its affordances leave open
+	Fresh      int64  `cbor:"2,keyasint,omitempty"` // the age of a proof up to which it serves, seconds; 0: left open
+	Offline    int64  `cbor:"3,keyasint,omitempty"` // the longest offline term that is honoured, seconds; 0: left open
+}
+
+const (
+	// MaxLimits is the number of limits of a thing, at most.
+	MaxLimits = 64
+	// MaxLimit is the longest time that a limit can set.
+	MaxLimit = 366 * 24 * time.Hour
+
+	maxAffordance = 128 // bytes
+)
+
+// check looks at what is for people and for things in an entry. What is no UTF-8 would be refused by every reader.
+func (m Member) check() error {
+	if len(m.Label) > MaxLabel || !utf8.ValidString(m.Label) {
+		return fmt.Errorf("the label %.40q: %d bytes, want at most %d of UTF-8", m.Label, len(m.Label), MaxLabel)
+	}
+	if n := len(m.Limits); n > MaxLimits {
+		return fmt.Errorf("%d limits, of at most %d", n, MaxLimits)
+	}
+	seen := map[string]bool{}
+	for _, l := range m.Limits {
+		if len(l.Affordance) > maxAffordance || !utf8.ValidString(l.Affordance) || seen[l.Affordance] {
+			return fmt.Errorf("a limit of %.40q, which is set twice, or more than %d bytes of UTF-8", l.Affordance, maxAffordance)
+		}
+		seen[l.Affordance] = true
+		const most = int64(MaxLimit / time.Second)
+		if l.Fresh < 0 || l.Fresh > most || l.Offline < 0 || l.Offline > most {
+			return fmt.Errorf("a limit of %q of %d s fresh and %d s offline, want at most %d s", l.Affordance, l.Fresh, l.Offline, most)
+		}
+	}
+	return nil
 }
 
 // The limits of a thing that has none in the roster.
@@ -103,21 +135,18 @@ const (
 	DefaultOffline = 7 * 24 * time.Hour
 )
 
-// LimitFor returns the limit for an affordance: how fresh a proof must be, and the longest offline term.
+// LimitFor returns the limit for an affordance: how fresh a proof must be, and the longest offline term. What the
+// affordance's own limit leaves open is that of the thing, and what this leaves open the default.
 func (m Member) LimitFor(affordance string) (fresh, offline time.Duration) {
 	fresh, offline = DefaultFresh, DefaultOffline
-	for _, l := range m.Limits {
-		if l.Affordance != "" && l.Affordance != affordance {
-			continue
-		}
-		if l.Fresh > 0 {
-			fresh = time.Duration(l.Fresh) * time.Second
-		}
-		if l.Offline > 0 {
-			offline = time.Duration(l.Offline) * time.Second
-		}
-		if l.Affordance == affordance {
-			break
+	for _, of := range []string{"", affordance} {
+		for _, l := range m.Limits {
+			if l.Affordance == of && l.Fresh > 0 {
+				fresh = time.Duration(l.Fresh) * time.Second
+			}
+			if l.Affordance == of && l.Offline > 0 {
+				offline = time.Duration(l.Offline) * time.Second
+			}
 		}
 	}
 	return fresh, offline

@@ -1,0 +1,268 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/signed"
+)
+
+// An Update is what somebody wants changed. Everything in it happens, or nothing.
+type Update struct {
+	By          identity.MemberID // the leaf that asks
+	Time        time.Time
+	Members     []Admission         // new members, the upper ones first; or new certificates, labels, limits of old ones
+	Grants      []Admitted          // new grants; By and Since are taken from the update
+	Checkpoints []JournalCheckpoint // where journals stand
+	Remove      []identity.MemberID // members to take away, and all below them
+	Revoke      []GrantID           // grants to take away
+}
+
+// An Admission puts a member into the roster, or replaces the entry it has. Renewal revokes nothing; what was proved
+// with the entry before is revoked if the member moves, or its key was stolen.
+//
+// Whoever signs certificates takes all below along: an update that gives it another certificate has an admission,
+// with the new chain, for each of them.
+type Admission struct {
+	Chain  identity.Chain
+	Label  string
+	Limits []Limit
+	Stolen bool // the key it had
+}
+
+// A JournalCheckpoint says where the journal of a member stands.
+type JournalCheckpoint struct {
+	Member identity.MemberID
+	Checkpoint
+}
+
+// A Change is an Update that was found to be in order, for the State it was planned on. Set and Deleted are for
+// whoever stores the roster.
+type Change struct {
+	Root    merkle.Hash
+	Set     []merkle.Entry // entries added or replaced
+	Deleted []merkle.Hash  // keys of the entries taken away; none of them is in Set
+	Revoked []merkle.Hash  // leaf hashes for the revocation list
+
+	members []Entry
+	gone    []identity.MemberID
+	grants  []Admitted
+	dropped []GrantID
+	entries merkle.Map
+}
+
+// Plan checks u against s and returns what it changes. It leaves s as it is.
+func (s *State) Plan(u Update) (Change, error) {
+	p := planner{
+		State: s, update: u, change: Change{entries: s.entries},
+		paths: map[identity.Path]identity.MemberID{}, renewed: map[identity.MemberID]bool{},
+	}
+	for _, step := range []func() error{p.revoke, p.remove, p.admit, p.grant, p.checkpoint} {
+		if err := step(); err != nil {
+			return Change{}, fmt.Errorf("tree: planning a change: %w", err)
+		}
+	}
+	p.change.Root = p.change.entries.Root()
+	return p.change, nil
+}
+
+// A planner works an update into a change.
+type planner struct {
+	*State
+	update Update
+	change Change
+
+	paths   map[identity.Path]identity.MemberID // of members the update admits
+	renewed map[identity.MemberID]bool          // who it gives another certificate
+}
+
+func (p *planner) set(key merkle.Hash, value any) error {
+	data, err := signed.Marshal(value)
+	if err != nil {
+		return err
+	}
+	p.change.Set = append(p.change.Set, merkle.Entry{Key: key, Value: data})
+	p.change.entries = p.change.entries.Set(key, data)
+	return nil
+}
+
+// drop takes away an entry; revoked says that proofs which rest on it must not be believed any more.
+func (p *planner) drop(key merkle.Hash, revoked bool) {
+	leaf, ok := p.change.entries.Leaf(key)
+	if !ok {
+		return
+	}
+	p.change.entries = p.change.entries.Delete(key)
+	p.change.Deleted = append(p.change.Deleted, key)
+	if revoked {
+		p.change.Revoked = append(p.change.Revoked, leaf)
+	}
+}
+
+func (p *planner) revoke() error {
+	for _, id := range p.update.Revoke {
+		if _, ok := p.grants[id]; !ok {
+			return fmt.Errorf("no grant %s", id)
+		}
+		p.drop(GrantKey(id), true)
+		p.change.dropped = append(p.change.dropped, id)
+	}
+	return nil
+}
+
+func (p *planner) remove() error {
+	for _, id := range p.update.Remove {
+		top, ok := p.members[id]
+		if !ok {
+			return fmt.Errorf("no member %s", id)
+		}
+		for e := range p.Members() {
+			if e.Path().Within(top.Path()) && !slices.Contains(p.change.gone, e.Chain.Member()) {
+				p.drop(MemberKey(e.Chain.Member()), true)
+				p.drop(CheckpointKey(e.Chain.Member()), false)
+				p.change.gone = append(p.change.gone, e.Chain.Member())
+			}
+		}
+	}
+	return nil
+}
+
+func (p *planner) admit() error {
+	for _, a := range p.update.Members {
+		if err := p.admitOne(a); err != nil {
+			return fmt.Errorf("admitting %s: %w", a.Chain.ID.Path, err)
+		}
+	}
+	return p.checkLines()
+}
+
+func (p *planner) admitOne(a Admission) error {
+	id, path := a.Chain.Member(), a.Chain.ID.Path
+	m := Member{
+		Certificate: a.Chain.Self().Digest, By: p.update.By, Since: p.update.Time.Unix(), Label: a.Label, Limits: a.Limits,
+	}
+	if err := p.checkAdmission(a); err != nil {
+		return err
+	}
+	if err := m.check(); err != nil {
+		return err
+	}
+	if old, ok := p.members[id]; ok {
+		if old.Chain.Kind() != a.Chain.Kind() {
+			return fmt.Errorf("a %s cannot become a %s", old.Chain.Kind(), a.Chain.Kind())
+		}
+		moved := old.Path() != path
+		if moved || a.Stolen {
+			leaf, _ := p.change.entries.Leaf(MemberKey(id))
+			p.change.Revoked = append(p.change.Revoked, leaf)
+		} else {
+			m.Since = old.Since
+		}
+		if moved || old.Certificate != m.Certificate {
+			p.renewed[id] = true
+		}
+	}
+	p.change.members = append(p.change.members, Entry{m, a.Chain})
+	p.paths[path] = id
+	return p.set(MemberKey(id), m)
+}
+
+func (p *planner) checkAdmission(a Admission) error {
+	id := a.Chain.Member()
+	switch {
+	case a.Chain.ID.Tree != p.tree:
+		return fmt.Errorf("it is of tree %s", a.Chain.ID.Tree)
+	case slices.Contains(p.change.gone, id):
+		return errors.New("its member ID was taken away before")
+	case p.admitted(id):
+		return errors.New("it is admitted twice")
+	}
+	if holder, ok := p.holder(a.Chain.ID.Path); ok && holder != id {
+		return fmt.Errorf("the path is taken by member %s", holder)
+	}
+	for _, above := range a.Chain.Line[:len(a.Chain.Line)-1] {
+		if leaf, ok := p.certificate(above.Member); !ok || leaf != above.Digest {
+			return fmt.Errorf("%q above it is not live with this certificate", above.Name)
+		}
+	}
+	return nil
+}
+
+// checkLines checks that nobody is left below a certificate that is not live any more.
+func (p *planner) checkLines() error {
+	if len(p.renewed) == 0 {
+		return nil
+	}
+	for id, e := range p.members {
+		if slices.Contains(p.change.gone, id) || p.admitted(id) {
+			continue
+		}
+		for _, above := range e.Chain.Line {
+			if p.renewed[above.Member] {
+				return fmt.Errorf("%q has another certificate: %s below it needs a new chain", above.Name, e.Path())
+			}
+		}
+	}
+	return nil
+}
+
+// admitted reports whether the update so far admits a member.
+func (p *planner) admitted(id identity.MemberID) bool {
+	return slices.ContainsFunc(p.change.members, func(e Entry) bool { return e.Chain.Member() == id })
+}
+
+// holder returns who has a path once the removals so far are done.
+func (p *planner) holder(path identity.Path) (identity.MemberID, bool) {
+	if id, ok := p.paths[path]; ok {
+		return id, true
+	}
+	id, ok := p.State.paths[path]
+	return id, ok && !slices.Contains(p.change.gone, id)
+}
+
+// certificate returns the digest of the certificate that a member has once the update so far is done.
+func (p *planner) certificate(id identity.MemberID) (signed.Digest, bool) {
+	for _, e := range p.change.members {
+		if e.Chain.Member() == id {
+			return e.Certificate, true
+		}
+	}
+	e, ok := p.members[id]
+	return e.Certificate, ok && !slices.Contains(p.change.gone, id)
+}
+
+func (p *planner) grant() error {
+	for _, g := range p.update.Grants {
+		if g.ID.IsZero() {
+			return errors.New("a grant without an ID")
+		}
+		if _, ok := p.change.entries.Leaf(GrantKey(g.ID)); ok || slices.Contains(p.change.dropped, g.ID) {
+			return fmt.Errorf("grant %s is there already", g.ID)
+		}
+		if _, ok := p.certificate(g.Giver); !ok {
+			return fmt.Errorf("grant %s: its giver %s is no live member", g.ID, g.Giver)
+		}
+		g.By, g.Since = p.update.By, p.update.Time.Unix()
+		if err := p.set(GrantKey(g.ID), g.Grant); err != nil {
+			return err
+		}
+		p.change.grants = append(p.change.grants, g)
+	}
+	return nil
+}
+
+func (p *planner) checkpoint() error {
+	for _, c := range p.update.Checkpoints {
+		if _, ok := p.certificate(c.Member); !ok {
+			continue // its journal ends with it
+		}
+		if err := p.set(CheckpointKey(c.Member), c.Checkpoint); err != nil {
+			return err
+		}
+	}
+	return nil
+}
