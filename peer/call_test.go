@@ -244,6 +244,21 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+// TestCallBack calls a peer that listens nowhere over the connection it made.
+func TestCallBack(t *testing.T) {
+	p := newPlace(t)
+	gateway := p.join("gateway", greet)
+	phone := p.join("phone", greet, func(c *Config) { c.Listen = []string{} })
+	back := gateway.client(nil, phone)
+	if _, err := back.Get("kindred://phone/"); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("before it called, the phone was reached: %v", err)
+	}
+	get(t, phone.client(nil, gateway), "kindred://gateway/")
+	if _, got := get(t, back, "kindred://phone/"); got != "good day, gateway" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestConcurrentRequests(t *testing.T) {
 	p := newPlace(t)
 	meter, phone := p.join("meter", greet), p.join("phone", nil)
@@ -344,15 +359,15 @@ func TestStreamEndedByCaller(t *testing.T) {
 	<-ended
 }
 
-func TestStreamEndedByCallee(t *testing.T) {
+func TestStreamEnded(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		end  func(meter, phone *member)
-		want error
+		want error // nil: any, for a handler that returns in time ends its response well
 	}{
-		{"disconnecting", func(meter, phone *member) { meter.Disconnect(phone.public()) }, ErrUnreachable},
-		{"closing", func(meter, phone *member) { meter.Close() }, nil},
-		{"caller closing", func(meter, phone *member) { phone.Close() }, ErrClosed},
+		{"callee disconnects", func(meter, phone *member) { meter.Disconnect(phone.public()) }, ErrUnreachable},
+		{"callee closes", func(meter, phone *member) { meter.Close() }, nil},
+		{"caller closes", func(meter, phone *member) { phone.Close() }, ErrClosed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPlace(t)
@@ -369,7 +384,7 @@ func TestStreamEndedByCallee(t *testing.T) {
 			}
 			tt.end(meter, phone)
 			<-ended
-			if _, err := io.ReadAll(r); err == nil || (tt.want != nil && !errors.Is(err, tt.want)) {
+			if _, err := io.ReadAll(r); tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("the stream ended with %v, want %v", err, tt.want)
 			}
 		})
@@ -403,4 +418,39 @@ func TestAbandonedUploadIsNotComplete(t *testing.T) {
 		t.Error("the callee took half a body for a whole one")
 	}
 	wg.Wait()
+}
+
+func TestWorthRepeating(t *testing.T) {
+	stale := &CallError{Err: staleError{ErrUnreachable}}
+	request := func(method string, body io.Reader, header ...string) *http.Request {
+		r, err := http.NewRequest(method, "kindred://lock/", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range header {
+			r.Header.Set(h, "1")
+		}
+		return r
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		name string
+		req  *http.Request
+		err  error
+		want bool
+	}{
+		{"answered", request("GET", nil), nil, false},
+		{"stale", request("GET", nil), stale, true},
+		{"lost on a new connection", request("GET", nil), &CallError{Err: ErrUnreachable}, false},
+		{"stale action", request("POST", strings.NewReader("x")), stale, false},
+		{"stale action that may be repeated", request("POST", strings.NewReader("x"), "Idempotency-Key"), stale, true},
+		{"body that cannot be had again", request("POST", io.MultiReader(), "Idempotency-Key"), stale, false},
+		{"not looked at", request("POST", strings.NewReader("x")), &CallError{Err: errForgotten}, true},
+		{"given up", request("GET", nil).WithContext(ended), stale, false},
+	} {
+		if got := worthRepeating(tt.req, tt.err); got != tt.want {
+			t.Errorf("%s: got %v", tt.name, got)
+		}
+	}
 }

@@ -28,7 +28,8 @@ type Target struct {
 
 	// Addresses are the only ones tried, all at once: multiaddrs or IP:PORT. A
 	// connection with the callee that exists already, whoever made it and
-	// wherever it leads, is used instead.
+	// wherever it leads, is used instead; so one that called can be called back
+	// without any address.
 	Addresses []string
 
 	// Hello returns the hello to show, at most MaxHello bytes; nil shows none.
@@ -75,11 +76,11 @@ func (h *Host) connect(ctx context.Context, id libp2ppeer.ID, addrs []string) (*
 
 // dialError says in one line why no connection came about.
 func (h *Host) dialError(ctx context.Context, err error, addrs []string) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
 	if h.ctx.Err() != nil {
 		return ErrClosed
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	var all *swarm.DialError
 	if !errors.As(err, &all) {
@@ -113,6 +114,7 @@ type call struct {
 	link   *link
 	target Target
 	hello  frame // what target.Hello returned
+	later  bool  // the connection had served before
 
 	writing sync.Mutex
 	began   bool          // the opening was written; guarded by writing
@@ -120,12 +122,13 @@ type call struct {
 	ended   chan struct{} // closed by Close
 	close   sync.Once
 
-	held    frame // the callee's hello, as told in the opening; guarded by started
-	greet   sync.Once
-	greeted error // of greet
-	in      *bufio.Reader
-	mid     atomic.Bool // bytes were written since the last were read: a request is under way
-	showed  atomic.Bool // the callee showed a hello, and it was accepted
+	held     frame // the callee's hello, as told in the opening; guarded by started
+	greet    sync.Once
+	greeted  error // of greet
+	in       *bufio.Reader
+	mid      atomic.Bool // bytes were written since the last were read: a request is under way
+	answered atomic.Bool // the callee's frames were read
+	showed   atomic.Bool // the callee showed a hello, and it was accepted
 }
 
 // open opens a stream to the target.
@@ -151,7 +154,7 @@ func (h *Host) open(ctx context.Context, t Target) (*call, error) {
 	}
 	l.opened()
 	c := &call{
-		Stream: s, link: l, target: t, hello: fullFrame(hello),
+		Stream: s, link: l, target: t, hello: fullFrame(hello), later: l.served(),
 		started: make(chan struct{}), ended: make(chan struct{}), in: bufio.NewReader(s),
 	}
 	h.mu.Lock()
@@ -187,9 +190,10 @@ func (h *Host) stream(ctx context.Context, id libp2ppeer.ID, addrs []string) (*l
 			}
 			s.Reset()
 		}
-		if again || ctx.Err() != nil || !l.conn.IsClosed() {
+		if again || ctx.Err() != nil || errors.Is(err, network.ErrResourceLimitExceeded) {
 			return nil, nil, fmt.Errorf("%w: opening a stream: %w", ErrUnreachable, err)
 		}
+		l.conn.Close() // dead, though it may not know yet
 	}
 }
 
@@ -270,6 +274,8 @@ func (c *call) readGreeting() error {
 		return err
 	}
 	c.Stream.SetReadDeadline(time.Time{})
+	c.answered.Store(true)
+	c.link.serves()
 	if c.target.Check != nil {
 		if err := c.target.Check(c.link.key, theirs.hello); err != nil {
 			if theirs.kind == frameNone {
@@ -316,13 +322,20 @@ func (c *call) readFrames() (frame, error) {
 
 // lost says why the stream died, with what the host itself did about it.
 func (c *call) lost(err error) error {
-	if why := context.Cause(c.link.ctx); errors.Is(why, ErrUnreachable) {
-		return why
-	}
 	if c.link.host.ctx.Err() != nil {
 		return ErrClosed
 	}
-	return lost(err)
+	var se *network.StreamError
+	stale := c.later && !c.answered.Load() && !(errors.As(err, &se) && se.Remote)
+	if why := context.Cause(c.link.ctx); errors.Is(why, ErrUnreachable) {
+		err = why
+	} else {
+		err = lost(err)
+	}
+	if stale {
+		return staleError{err}
+	}
+	return err
 }
 
 // Close ends the call. The callee sees an end of input and that nobody reads.

@@ -35,6 +35,12 @@ var (
 // was shown; the next stream shows it in full.
 var errForgotten = errors.New("the peer does not remember the hello it was shown")
 
+// A staleError is the loss of a connection that had served before, on a stream
+// that brought nothing yet: likely the callee was restarted or moved.
+type staleError struct{ error }
+
+func (e staleError) Unwrap() error { return e.error }
+
 // A CallError is the failure of a call: errors of this package that come out of
 // [Host.Transport] are of this type, outside whatever net/http wrapped around
 // them. Match what went wrong with errors.Is and As.

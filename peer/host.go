@@ -84,6 +84,9 @@ type Host struct {
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
 
+	closing  sync.Once
+	closeErr error // of closing
+
 	mu     sync.Mutex
 	closed bool                   // nothing new is counted in running
 	links  map[network.Conn]*link // by live connection
@@ -211,8 +214,13 @@ func (h *Host) Addresses() []string {
 
 // Close ends all calls and connections and waits until every goroutine of the
 // host, and every handler, has returned. Responses that were not yet delivered
-// are lost.
+// are lost. A handler that does not heed its request's context delays it.
 func (h *Host) Close() error {
+	h.closing.Do(func() { h.closeErr = h.close() })
+	return h.closeErr
+}
+
+func (h *Host) close() error {
 	h.mu.Lock()
 	h.closed = true
 	calls := slices.Collect(maps.Keys(h.calls))
@@ -228,10 +236,9 @@ func (h *Host) Close() error {
 	for _, c := range calls {
 		c.Close()
 	}
-	for i := len(h.closers) - 1; i >= 0; i-- {
-		errs = append(errs, h.closers[i]())
+	for _, closer := range slices.Backward(h.closers) {
+		errs = append(errs, closer())
 	}
-	h.closers = nil
 	h.running.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("peer: closing the host: %w", err)

@@ -19,6 +19,7 @@ const (
 	maxStreams  = 200      // a caller keeps open to one host; QUIC allows 256 a connection
 	maxExamined = 16       // streams of one connection whose frames are read at a time
 	maxAdmitted = 4        // accepted hellos remembered for a connection
+	maxRefused  = 16       // callers verified in vain on one connection
 )
 
 // A timing is how long a host waits for others.
@@ -59,7 +60,8 @@ func newResourceManager() (network.ResourceManager, error) {
 			Memory: 64 << 20,
 		},
 		PeerDefault: rcmgr.ResourceLimits{
-			Conns: 16, ConnsInbound: 8, ConnsOutbound: 8,
+			// A killed process's connections linger for half a minute.
+			Conns: 40, ConnsInbound: 32, ConnsOutbound: 8,
 			Streams: 768, StreamsInbound: 512, StreamsOutbound: 512,
 			Memory: 64 << 20,
 		},

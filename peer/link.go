@@ -34,7 +34,9 @@ type link struct {
 	mu       sync.Mutex
 	known    bool                  // the other end is someone, not a stranger
 	admitted map[digest]*admission // hellos shown by the other end, at most maxAdmitted
+	refused  int                   // verifications that failed
 	recent   []digest              // keys of admitted, oldest first
+	serving  bool                  // the other end has answered on a stream of ours
 	shown    digest                // our hello that the other end accepted; zero if none
 	held     frame                 // the other end's hello that we accepted; none or full
 	streams  int                   // open, in both directions
@@ -128,12 +130,17 @@ func (l *link) ended() {
 // once, even if several streams show it at the same time; refusals are not
 // remembered.
 func (l *link) admit(shown frame) (Admission, error) {
+	l.mu.Lock()
+	if !l.known && l.refused >= maxRefused {
+		l.mu.Unlock()
+		return Admission{}, fmt.Errorf("refused %d times on this connection", maxRefused)
+	}
 	if shown.kind == frameNone {
+		l.mu.Unlock()
 		result, err := l.verify(nil)
 		l.recognize(err)
 		return result, err
 	}
-	l.mu.Lock()
 	a := l.admitted[shown.digest]
 	if a == nil && shown.kind == frameDigest {
 		l.mu.Unlock()
@@ -190,12 +197,14 @@ func (l *link) verify(hello []byte) (result Admission, err error) {
 	return l.host.cfg.Admit(ctx, l.key, hello)
 }
 
-// recognize notes that the other end was accepted, if err is nil.
+// recognize notes whether the other end was accepted.
 func (l *link) recognize(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.known = true
+	} else {
+		l.refused++
 	}
 }
 
@@ -216,6 +225,19 @@ func (l *link) accepted(shown digest, theirs frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.known, l.shown, l.held = true, shown, theirs
+}
+
+// serves notes that the other end answered; served reports whether it ever did.
+func (l *link) serves() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.serving = true
+}
+
+func (l *link) served() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.serving
 }
 
 // startOver makes the next stream show its hello in full.

@@ -49,6 +49,9 @@ func (h *Host) accept(s network.Stream) {
 		c.Close()
 		return
 	}
+	if c.refused != nil {
+		h.log.Debug("refusing a caller", "peer", s.Conn().RemotePeer(), "address", s.Conn().RemoteMultiaddr(), "error", c.refused)
+	}
 	select {
 	case h.served <- c:
 	case <-h.ctx.Done():
@@ -232,12 +235,13 @@ func Caller(ctx context.Context) (Remote, bool) {
 // startServer serves HTTP on the streams that accept hands over.
 func (h *Host) startServer() {
 	h.server = &http.Server{
-		Handler:           http.HandlerFunc(h.serve),
-		ReadHeaderTimeout: h.timing.hello,
-		IdleTimeout:       calleeIdle,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		BaseContext:       func(net.Listener) context.Context { return h.ctx },
+		Handler:                      http.HandlerFunc(h.serve),
+		ReadHeaderTimeout:            h.timing.hello,
+		IdleTimeout:                  calleeIdle,
+		MaxHeaderBytes:               maxHeader,
+		ErrorLog:                     slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		BaseContext:                  func(net.Listener) context.Context { return h.ctx },
+		DisableGeneralOptionsHandler: true, // nobody is answered but by serve
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			c := conn.(*served)
 			ctx, cancel := context.WithCancel(context.WithValue(ctx, callerKey, c))

@@ -53,9 +53,9 @@ func Callee(resp *http.Response) (Remote, bool) {
 // but ends with the host. Errors are CallErrors, or what resolve or the
 // request's context returned.
 //
-// A request that got no answer on a kept stream is repeated on a new one where
-// net/http does so: it has no body or can get it again, and its method is
-// idempotent or it carries an Idempotency-Key.
+// A request that got no answer on a kept stream or connection is repeated once
+// on a new one if it has no body or can get it again, and its method is GET,
+// HEAD, OPTIONS or TRACE or it carries an Idempotency-Key.
 func (h *Host) Transport(resolve func(ctx context.Context, host string) (Target, error)) http.RoundTripper {
 	t := &transport{host: h, resolve: resolve, known: make(map[string]*acquaintance)}
 	t.http = &http.Transport{
@@ -94,11 +94,7 @@ type acquaintance struct {
 // are kept.
 func (t *transport) port(host string) string {
 	t.mu.Lock()
-	a := t.known[host]
-	if a == nil {
-		a = &acquaintance{count: 1}
-		t.known[host] = a
-	}
+	a := t.acquaintance(host)
 	makeHello := a.target.Hello
 	t.mu.Unlock()
 	var hello []byte
@@ -112,6 +108,16 @@ func (t *transport) port(host string) string {
 		a.count++
 	}
 	return strconv.Itoa(a.count)
+}
+
+// acquaintance returns that of host, made if need be. t.mu is held.
+func (t *transport) acquaintance(host string) *acquaintance {
+	a := t.known[host]
+	if a == nil {
+		a = &acquaintance{count: 1}
+		t.known[host] = a
+	}
+	return a
 }
 
 // dial opens a stream to addr, HOST:PORT with a port of the method port.
@@ -133,7 +139,7 @@ func (t *transport) dial(ctx context.Context, _, addr string) (net.Conn, error) 
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a := t.known[name]
+	a := t.acquaintance(name)
 	switch {
 	case a.target.Key == nil: // the first
 		a.hello = c.hello.hello
@@ -151,9 +157,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("peer: requesting %q: not of the form %s://HOST/PATH", redact(req.URL), Scheme)
 	}
 	resp, err := t.try(req)
-	if errors.Is(err, errForgotten) && (req.Body == nil || req.GetBody != nil) {
+	if worthRepeating(req, err) {
 		again := req
-		if req.Body != nil {
+		if req.GetBody != nil {
 			again = req.Clone(req.Context())
 			if again.Body, err = req.GetBody(); err != nil {
 				return nil, err
@@ -170,6 +176,27 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Request = req.WithContext(context.WithValue(req.Context(), calleeKey, resp.Request.Context().Value(calleeKey)))
 	return resp, nil
+}
+
+// worthRepeating reports whether req failed in a way that another stream may
+// mend, and can be made once more: without harm if the callee did not look at
+// it, and otherwise under net/http's conditions.
+func worthRepeating(req *http.Request, err error) bool {
+	if req.Context().Err() != nil || req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+		return false
+	}
+	var stale staleError
+	switch {
+	case errors.Is(err, errForgotten):
+		return true
+	case !errors.As(err, &stale):
+		return false
+	}
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return req.Header.Get("Idempotency-Key") != ""
 }
 
 // try makes the request through net/http; the response's request carries the call.
