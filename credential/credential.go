@@ -134,6 +134,9 @@ func ParseHello(data []byte) (Hello, error) {
 	return h, nil
 }
 
+// Marshal encodes p.
+func (p Proof) Marshal() ([]byte, error) { return signed.Marshal(p) }
+
 // ParseProof reads a proof. It checks the form and verifies nothing.
 func ParseProof(data []byte) (Proof, error) {
 	var p Proof

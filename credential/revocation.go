@@ -133,3 +133,13 @@ func MayRemove(signer, target identity.Chain) error {
 	}
 	return nil
 }
+
+// SignerOf returns who signed a revocation, by certificates that are in order. Whether the signer is live, and may take
+// that away, it does not say: that is VerifyNotice.
+func SignerOf(n Notice, charter tree.Ruled, now time.Time) (identity.Chain, error) {
+	s, err := signed.Parse(n.Statement)
+	if err != nil {
+		return identity.Chain{}, fmt.Errorf("credential: reading a revocation: %w", err)
+	}
+	return identity.Verify(s.Chain, charter.Tree, charter.RootCertificate(), now)
+}

@@ -1,0 +1,356 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/keeper"
+	"github.com/kindred-iot/kindred/store"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// home answers control calls. Who calls is verified, and looked up in the roster for every call: what was taken away
+// a moment ago is refused here whatever its proof says.
+type home struct{ *Gateway }
+
+var _ control.Home = (*home)(nil)
+
+// handler serves the control API to verified callers.
+func (h *home) handler(caller func(context.Context) (credential.Principal, bool)) http.Handler {
+	return control.Handler(h, func(ctx context.Context) (credential.Principal, bool) {
+		who, ok := caller(ctx)
+		return who, ok && h.isLive(who.Chain)
+	}, h.cfg.Log)
+}
+
+// isLive reports whether a member and all above it are in the roster with these certificates.
+func (g *Gateway) isLive(c identity.Chain) (live bool) {
+	g.keeper.View(func(s *tree.State) {
+		live = !slices.ContainsFunc(c.Line, func(l identity.Link) bool {
+			e, ok := s.Member(l.Member)
+			return !ok || e.Certificate != l.Digest
+		})
+	})
+	return live
+}
+
+// live proves the members on a chain that a caller shows, for the gateway's own node: callers need no proof here.
+func (g *Gateway) live(ctx context.Context, raw [][]byte) (credential.Proof, error) {
+	c, err := identity.Verify(raw, g.keeper.Charter().Tree, g.keeper.Charter().RootCertificate(), g.cfg.Clock())
+	if err != nil {
+		return credential.Proof{}, err
+	}
+	if !g.isLive(c) {
+		return credential.Proof{}, fmt.Errorf("gateway: %s is not in the roster: %w", c.ID.Path, credential.ErrRevoked)
+	}
+	return g.keeper.Prove(ctx, line(c), nil, 0)
+}
+
+// line returns the members on a chain.
+func line(c identity.Chain) []identity.MemberID {
+	ids := make([]identity.MemberID, len(c.Line))
+	for i, l := range c.Line {
+		ids[i] = l.Member
+	}
+	return ids
+}
+
+// Resolve says where a member is, to whoever has some right to it.
+func (h *home) Resolve(_ context.Context, who credential.Principal, q control.Lookup) (control.Contact, error) {
+	e, err := h.find(q.Path, q.Member)
+	if err != nil {
+		return control.Contact{}, err
+	}
+	if !h.concerns(who.Chain, e.Chain) {
+		return control.Contact{}, notFound(q.Path) // whether it exists is nobody else's business
+	}
+	return h.contact(e.Chain), nil
+}
+
+func (h *home) find(path identity.Path, member string) (e tree.Entry, err error) {
+	var ok bool
+	if member != "" {
+		id, err := identity.ParseMemberID(member)
+		if err != nil {
+			return e, invalid(err)
+		}
+		e, ok = h.member(id)
+	} else {
+		h.keeper.View(func(s *tree.State) { e, ok = s.At(path) })
+	}
+	if !ok {
+		return e, notFound(path)
+	}
+	return e, nil
+}
+
+// concerns reports whether a leaf has some right to a member: to itself, to those above it, to the gateway, as an
+// owner to everybody, or by a grant.
+func (h *home) concerns(who, member identity.Chain) bool {
+	if who.Owner() || member.Member() == h.node.Self().Member() || who.ID.Path.Within(member.ID.Path) {
+		return true
+	}
+	return len(h.grantsFor(who, member)) > 0
+}
+
+// grantsFor returns the live grants that are for a leaf and about a thing.
+func (g *Gateway) grantsFor(who, thing identity.Chain) (found []tree.Admitted) {
+	g.keeper.View(func(s *tree.State) {
+		for a := range s.Grants() {
+			if t, _, err := grant.Parse(a.Raw); err == nil && t.To(who) && t.On(thing) {
+				found = append(found, a)
+			}
+		}
+	})
+	return found
+}
+
+// maxEvidence is how many grants go into one hello: the newest.
+const maxEvidence = 16
+
+// Prove proves that the caller is live, and the grants it has for a thing.
+func (h *home) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
+	return h.evidence(ctx, who.Chain, q)
+}
+
+func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.ProofQuery) (control.Evidence, error) {
+	self, ok := g.member(who.Member())
+	if !ok {
+		return control.Evidence{}, refused("you are not a member of this home any more")
+	}
+	e := control.Evidence{Chain: self.Chain.Raw}
+	members := line(self.Chain)
+	var grants []tree.GrantID
+	if q.Thing != "" {
+		id, err := identity.ParseMemberID(q.Thing)
+		if err != nil {
+			return e, invalid(err)
+		}
+		if thing, ok := g.member(id); ok {
+			found := g.grantsFor(self.Chain, thing.Chain)
+			for _, a := range found[max(0, len(found)-maxEvidence):] {
+				e.Grants = append(e.Grants, a.Raw)
+				grants = append(grants, a.ID)
+				if !slices.Contains(members, a.Giver) {
+					members = append(members, a.Giver)
+				}
+			}
+		}
+	}
+	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge)
+	if err != nil {
+		return e, err
+	}
+	if e.Proof, err = proof.Marshal(); err != nil {
+		return e, err
+	}
+	g.keeper.View(func(s *tree.State) { e.Self, _ = s.Value(tree.MemberKey(who.Member())) })
+	return e, nil
+}
+
+// Roster lists what of the tree the caller may see.
+func (h *home) Roster(_ context.Context, who credential.Principal, _ control.None) (control.Roster, error) {
+	return h.roster(who.Chain), nil
+}
+
+func (g *Gateway) roster(who identity.Chain) control.Roster {
+	var r control.Roster
+	var entries []tree.Entry
+	var grants []tree.Admitted
+	values := map[identity.MemberID][]byte{}
+	g.keeper.View(func(s *tree.State) {
+		entries = slices.Collect(s.Members())
+		grants = slices.Collect(s.Grants())
+		for _, e := range entries {
+			values[e.Chain.Member()], _ = s.Value(tree.MemberKey(e.Chain.Member()))
+		}
+		for _, a := range grants {
+			t, _, err := grant.Parse(a.Raw)
+			if value, ok := s.Value(tree.GrantKey(a.ID)); ok && err == nil && (who.Owner() || t.To(who)) {
+				r.Grants = append(r.Grants, control.Grant{Raw: a.Raw, Value: value})
+			}
+		}
+	})
+	h := &home{g}
+	for _, e := range entries {
+		if !h.concerns(who, e.Chain) {
+			continue
+		}
+		id := e.Chain.Member()
+		m := control.Member{
+			Chain: e.Chain.Raw, Value: values[id], Path: e.Path(), Kind: e.Chain.Kind().String(),
+			Label: e.Label, Since: time.Unix(e.Since, 0), Limits: e.Limits,
+		}
+		if who.Owner() {
+			m.Address, _ = g.keeper.Address(id)
+		}
+		if e.Chain.Kind() == identity.Device {
+			online := id == g.node.Self().Member() || g.watchers.online(id)
+			m.Online = &online
+		}
+		r.Members = append(r.Members, m)
+	}
+	return r
+}
+
+// Admit puts members into the roster, for owners' apps.
+func (h *home) Admit(ctx context.Context, who credential.Principal, a control.Admission) (control.None, error) {
+	var admissions []tree.Admission
+	for _, raw := range a.Chains {
+		c, err := identity.Verify(raw, who.ID.Tree, h.keeper.Charter().RootCertificate(), h.cfg.Clock())
+		if err != nil {
+			return control.None{}, invalid(err)
+		}
+		admissions = append(admissions, tree.Admission{Chain: c})
+	}
+	if len(admissions) > 0 {
+		admissions[0].Label = a.Label
+	}
+	if err := h.keeper.Admit(ctx, who.Chain, admissions); err != nil {
+		return control.None{}, answer(err)
+	}
+	for _, a := range admissions {
+		h.tell(ctx, journal.Admit, who.Chain, journal.Party{}, party(a.Chain), tree.GrantID{})
+	}
+	return control.None{}, nil
+}
+
+// Grant admits a grant.
+func (h *home) Grant(ctx context.Context, who credential.Principal, g control.SignedGrant) (control.None, error) {
+	id, err := h.keeper.Grant(ctx, who.Chain, g.Raw)
+	if err != nil {
+		return control.None{}, answer(err)
+	}
+	if t, _, err := grant.Parse(g.Raw); err == nil {
+		thing, _ := h.member(t.Thing.Member)
+		subject, _ := h.member(t.Subject.Member)
+		h.tell(ctx, journal.Share, who.Chain, party(thing.Chain), party(subject.Chain), id)
+	}
+	return control.None{}, nil
+}
+
+// Limit changes how fresh a proof a thing asks for.
+func (h *home) Limit(ctx context.Context, who credential.Principal, l control.Limits) (control.None, error) {
+	e, err := h.find("", l.Member)
+	if err != nil {
+		return control.None{}, err
+	}
+	if err := h.keeper.Limit(ctx, who.Chain, e.Chain.Member(), l.Limits); err != nil {
+		return control.None{}, answer(err)
+	}
+	h.tell(ctx, journal.Limit, who.Chain, party(e.Chain), journal.Party{}, tree.GrantID{})
+	return control.None{}, nil
+}
+
+// Announce files where the caller can be reached.
+func (h *home) Announce(ctx context.Context, who credential.Principal, a control.SignedAddress) (control.Contact, error) {
+	if err := h.keeper.SetAddress(ctx, who.Chain, a.Address); err != nil {
+		return control.Contact{}, answer(err)
+	}
+	return h.contact(h.node.Self()), nil
+}
+
+// Record takes in a part of the caller's journal.
+func (h *home) Record(ctx context.Context, who credential.Principal, b control.Batch) (control.Recorded, error) {
+	node := who.Member()
+	if len(b.Batch) > 0 {
+		batch, err := journal.ParseBatch(b.Batch)
+		if err != nil {
+			return control.Recorded{}, invalid(err)
+		}
+		if err := h.replica.Accept(ctx, node, batch, who.Key); err != nil {
+			var tampered *journal.TamperError
+			if errors.As(err, &tampered) {
+				h.cfg.Log.Error("a journal contradicts itself", "who", who.ID.Path, "error", err)
+				return control.Recorded{}, &control.Error{Code: control.Conflict, Message: "the journal contradicts what was handed in before"}
+			}
+			return control.Recorded{}, invalid(err)
+		}
+		if c, err := journal.OpenCheckpoint(batch.Checkpoint, who.Key); err == nil {
+			h.keeper.Checkpoint(node, tree.Checkpoint{Size: uint64(c.Size), Root: [32]byte(c.Root), Time: c.Time.Unix()})
+		}
+	}
+	size, _, err := h.replica.Have(ctx, node)
+	return control.Recorded{Size: size}, err
+}
+
+// History tells owners what happened.
+func (h *home) History(ctx context.Context, who credential.Principal, q control.HistoryQuery) (control.History, error) {
+	if !who.Owner() {
+		return control.History{}, refused("only owners read the home's journal")
+	}
+	f := journal.Filter{Since: q.Since, Until: q.Until, Limit: min(q.Limit, control.MaxHistory)}
+	for id, to := range map[string]*journal.Party{q.Caller: &f.Who, q.Thing: &f.Thing} {
+		if id == "" {
+			continue
+		}
+		member, err := identity.ParseMemberID(id)
+		if err != nil {
+			return control.History{}, invalid(err)
+		}
+		*to = journal.Party{Member: member, ID: identity.ID{Tree: who.ID.Tree}}
+	}
+	if err := h.node.Journal().Sync(ctx); err != nil {
+		return control.History{}, err
+	}
+	items, err := h.replica.Query(ctx, f)
+	if err != nil {
+		return control.History{}, err
+	}
+	var out control.History
+	for _, item := range slices.Backward(items) { // the newest so many, the oldest first
+		out.Entries = append(out.Entries, item.Entry)
+	}
+	return out, nil
+}
+
+// tell writes a change of the tree into the gateway's journal.
+func (g *Gateway) tell(ctx context.Context, op journal.Op, by identity.Chain, thing, with journal.Party, id tree.GrantID) {
+	e := journal.Entry{Time: g.cfg.Clock(), Caller: party(by), Op: op, Outcome: journal.Served, Thing: thing, With: with}
+	if !id.IsZero() {
+		e.Grant = id.String()
+	}
+	if err := g.node.Journal().Append(ctx, e); err != nil {
+		g.cfg.Log.Error("writing the journal", "error", err)
+	}
+}
+
+func party(c identity.Chain) journal.Party {
+	if len(c.Line) == 0 {
+		return journal.Party{}
+	}
+	return journal.Party{Member: c.Member(), ID: c.ID}
+}
+
+// The errors that callers are told.
+
+func refused(message string) error { return &control.Error{Code: control.Refused, Message: message} }
+
+func invalid(err error) error { return &control.Error{Code: control.Invalid, Message: err.Error()} }
+
+func notFound(path identity.Path) error {
+	return &control.Error{Code: control.NotFound, Message: fmt.Sprintf("there is no %s, or it is not shared with you", path)}
+}
+
+// answer turns what the keeper says into what the caller, a member, is told.
+func answer(err error) error {
+	e := &control.Error{Code: control.Conflict, Message: err.Error()}
+	switch {
+	case errors.Is(err, keeper.ErrDenied):
+		e.Code = control.Refused
+	case errors.Is(err, keeper.ErrNotLive):
+		e.Code = control.NotFound
+	case errors.Is(err, keeper.ErrBehind), errors.Is(err, store.ErrFull), errors.Is(err, context.DeadlineExceeded):
+		e.Code = control.Unavailable
+	}
+	return e
+}
