@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,13 +73,13 @@ func TestFaultPoints(t *testing.T) {
 // unreadable fails every read while down.
 type unreadable struct {
 	*storetest.DB
-	down bool
+	down atomic.Bool
 }
 
 var errDown = errors.New("the disk does not answer")
 
 func (u *unreadable) LogSize(ctx context.Context, name []byte) (int64, []byte, error) {
-	if u.down {
+	if u.down.Load() {
 		return 0, nil, errDown
 	}
 	return u.DB.LogSize(ctx, name)
@@ -92,7 +93,7 @@ func TestDoubt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := openLog(t, port, lock)
 				port.FailAt(1, fault)
-				port.down = true
+				port.down.Store(true)
 				if err := l.Note(opened(1)); err != nil {
 					t.Fatal(err)
 				}
@@ -107,7 +108,7 @@ func TestDoubt(t *testing.T) {
 				}
 				time.Sleep(time.Minute) // it goes on trying
 				synctest.Wait()
-				port.down = false
+				port.down.Store(false)
 				time.Sleep(retryDelay)
 				synctest.Wait()
 				want := []uint64{1} // noted, and so repeated; 2 was refused, and so is not
@@ -145,11 +146,10 @@ func TestTwoLogsOfOneName(t *testing.T) {
 	a, b := openLog(t, db, lock), openLog(t, db, lock)
 	appendAll(t, a, opened(1))
 	tampered := (*TamperError)(nil)
-	if err := b.Append(t.Context(), opened(2)); err == nil {
-		t.Error("a second Log of the same name wrote")
-	}
-	if err := b.Append(t.Context(), opened(3)); !errors.As(err, &tampered) {
-		t.Errorf("Append = %v, want a TamperError", err)
+	for n := range 3 {
+		if err := b.Append(t.Context(), opened(2)); !errors.As(err, &tampered) {
+			t.Errorf("Append %d of the second = %v, want a TamperError", n, err)
+		}
 	}
 	appendAll(t, a, opened(4))
 	wantOnDisk(t, db, lock, 1, 4)

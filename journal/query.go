@@ -27,7 +27,7 @@ type Filter struct {
 type Item struct {
 	Node  identity.MemberID // whose log
 	Index int64             // which entry of it
-	Raw   []byte            // as it is signed for; see [ParseEntry]
+	Raw   []byte            // the entry as it stands in the tree; see [ParseEntry]
 	Entry Entry
 }
 

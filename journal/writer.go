@@ -25,11 +25,14 @@ type pending struct {
 	row    Row
 	noted  bool // nobody was told that it failed, so it is tried again
 	call   func(context.Context) error
-	result chan error // capacity 1, answered once; nil when nobody waits
+	result chan error // capacity 1; nil when nobody waits
+	told   bool       // result was sent; of the writer alone
 }
 
+// answer tells who waits, once.
 func (p *pending) answer(err error) {
-	if p.result != nil {
+	if p.result != nil && !p.told {
+		p.told = true
 		p.result <- err
 	}
 }
@@ -149,23 +152,31 @@ func (l *Log) write(ctx context.Context) {
 	}
 }
 
-// drain writes the queue until it is empty or a write fails.
+// drain writes the queue until it is empty or a write fails. After a failure
+// nobody is left waiting.
 func (l *Log) drain(ctx context.Context) {
+	if len(l.w.doubt) > 0 {
+		happened, err := l.settle(ctx)
+		switch {
+		case err != nil:
+			l.refuse(err)
+			return
+		case happened:
+			l.written()
+		default:
+			l.unwritten(l.w.cause)
+		}
+	}
 	for {
-		err := l.settle(ctx)
-		if err == nil {
-			rows, call := l.take()
-			switch {
-			case len(rows) > 0:
-				err = l.append(ctx, rows)
-			case call != nil:
-				call.answer(call.call(ctx))
-			default:
+		rows, call := l.take()
+		switch {
+		case len(rows) > 0:
+			if err := l.append(ctx, rows); err != nil {
 				return
 			}
-		}
-		if err != nil {
-			l.refuse(err)
+		case call != nil:
+			call.answer(call.call(ctx))
+		default:
 			return
 		}
 	}
@@ -193,12 +204,14 @@ func (l *Log) take() (rows []*pending, call *pending) {
 	return rows, call
 }
 
-// append writes rows in one transaction and answers those who wait.
+// append writes rows in one transaction and answers those who wait: when it
+// fails, everybody who waits by then.
 func (l *Log) append(ctx context.Context, rows []*pending) error {
 	l.w.next, l.w.doubt, l.w.wrote = l.w.edge, rows, make([]Row, 0, len(rows))
 	for _, p := range rows {
 		hashes, err := l.w.next.append(p.row.Data)
 		if err != nil {
+			l.refuse(err)
 			l.unwritten(err)
 			return err
 		}
@@ -212,33 +225,33 @@ func (l *Log) append(ctx context.Context, rows []*pending) error {
 		return nil
 	}
 	l.w.cause = cause
-	before := l.w.edge.size
-	if err := l.settle(ctx); err != nil {
-		for _, p := range l.w.doubt { // nobody waits for what may take hours to be known
-			p.answer(cause)
-			p.result = nil
+	happened, err := l.settle(ctx)
+	switch {
+	case err != nil: // it stays in doubt; nobody waits for what may take hours to be known
+		err = fmt.Errorf("%w; then %w", cause, err)
+		l.refuse(err)
+		for _, p := range rows {
+			p.answer(err)
 		}
-		return cause
-	}
-	if l.w.edge.size > before { // it failed, but happened
+		return err
+	case happened:
+		l.written()
 		return nil
 	}
+	l.refuse(cause)
+	l.unwritten(cause)
 	return cause
 }
 
-// settle ends the doubt about an earlier write, if there is one, by reading.
-func (l *Log) settle(ctx context.Context) error {
-	if len(l.w.doubt) == 0 {
-		return nil
-	}
+// settle finds out by reading whether the rows in doubt are on disk.
+func (l *Log) settle(ctx context.Context) (happened bool, err error) {
 	size, _, err := l.port.LogSize(ctx, l.node[:])
 	if err != nil {
-		return fmt.Errorf("journal: reading back the log of %s: %w", l.node, err)
+		return false, fmt.Errorf("journal: reading back the log of %s: %w", l.node, err)
 	}
 	switch size {
 	case l.w.edge.size:
-		l.unwritten(l.w.cause)
-		return nil
+		return false, nil
 	case l.w.next.size:
 		same := true
 		err := l.port.LogRows(ctx, l.node[:], l.w.edge.size, size, func(index int64, row Row) error {
@@ -246,14 +259,13 @@ func (l *Log) settle(ctx context.Context) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("journal: reading back the log of %s: %w", l.node, err)
+			return false, fmt.Errorf("journal: reading back the log of %s: %w", l.node, err)
 		}
 		if same {
-			l.written()
-			return nil
+			return true, nil
 		}
 	}
-	return &TamperError{Node: l.node, Index: l.w.edge.size, What: fmt.Sprintf("somebody else wrote to it: it has %d entries", size)}
+	return false, &TamperError{Node: l.node, Index: l.w.edge.size, What: fmt.Sprintf("somebody else wrote to it: it has %d entries", size)}
 }
 
 // written ends a doubt: the rows are on disk.
@@ -268,9 +280,9 @@ func (l *Log) written() {
 	}
 }
 
-// unwritten ends a doubt: the rows are not on disk, because of err. Those who
-// wait are told, and their entries dropped; what was noted goes back to the
-// head of the queue.
+// unwritten ends a doubt: the rows are not on disk, because of err. What was
+// noted goes back to the head of the queue; the others are told, and their
+// entries dropped.
 func (l *Log) unwritten(err error) {
 	rows := l.w.doubt
 	l.w.doubt, l.w.wrote, l.w.cause = nil, nil, nil
