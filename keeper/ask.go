@@ -14,8 +14,9 @@ import (
 )
 
 // Admit puts members into the roster, the upper ones first, or gives live ones new certificates, labels or limits: all
-// of them or none. A live member keeps the label and the limits that an admission leaves empty. Admitting what is in
-// the roster already changes nothing. by is the verified leaf that asks.
+// of them or none, at most 512. A live member keeps the label and the limits that an admission leaves empty. With a new
+// certificate of an owner, person or place come all below it, with chains through that certificate. Admitting what is
+// in the roster already changes nothing. by is the verified leaf that asks.
 func (k *Keeper) Admit(ctx context.Context, by identity.Chain, admissions []tree.Admission) error {
 	if err := k.admit(ctx, by, admissions); err != nil {
 		return fmt.Errorf("keeper: admitting: %w", err)
@@ -56,7 +57,31 @@ func (k *Keeper) admit(ctx context.Context, by identity.Chain, admissions []tree
 	if len(u.Members) == 0 {
 		return nil
 	}
+	if err := k.checkBelow(u.Members, seen); err != nil {
+		return err
+	}
 	return k.apply(ctx, u, Event{})
+}
+
+// checkBelow checks that nobody is left with a chain through a certificate that admissions replace.
+func (k *Keeper) checkBelow(admissions []tree.Admission, admitted map[identity.MemberID]bool) error {
+	for _, a := range admissions {
+		self := a.Chain.Self()
+		old, ok := k.state.Member(self.Member)
+		if !ok || old.Certificate == self.Digest || self.Kind.Leaf() {
+			continue
+		}
+		for e := range k.state.Members() {
+			if id := e.Chain.Member(); id == self.Member || admitted[id] {
+				continue
+			}
+			through := func(l identity.Link) bool { return l.Member == self.Member }
+			if slices.ContainsFunc(e.Chain.Line, through) {
+				return fmt.Errorf("%s gets a new certificate, and %s below it is not admitted with it", a.Chain.ID.Path, e.Path())
+			}
+		}
+	}
+	return nil
 }
 
 // admission checks that by may admit a member, and completes the admission of a live one. It reports whether it

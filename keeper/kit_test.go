@@ -19,7 +19,6 @@ import (
 	"github.com/kindred-iot/kindred/identity/identitytest"
 	"github.com/kindred-iot/kindred/ledger"
 	"github.com/kindred-iot/kindred/ledger/chain"
-	"github.com/kindred-iot/kindred/ledger/light"
 	"github.com/kindred-iot/kindred/merkle"
 	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/store"
@@ -88,7 +87,7 @@ type net struct {
 	mu      sync.Mutex
 	submits int
 	fail    map[int]storetest.Fault // by submission, counted from 1
-	held    chan struct{}           // submissions wait until it is closed; nil: they do not
+	permits chan struct{}           // one is taken for each submission; nil: none is needed
 }
 
 var errInjected = errors.New("this submission was made to fail")
@@ -103,29 +102,31 @@ func (n *net) NewBlock() <-chan struct{} { return n.blocks }
 // block says that there is a new block.
 func (n *net) block() { n.blocks <- struct{}{} }
 
-// hold has submissions wait until the function returned is called.
-func (n *net) hold() (release func()) {
+// hold has submissions wait for a permit each.
+func (n *net) hold() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	held := make(chan struct{})
-	n.held = held
-	return sync.OnceFunc(func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.held = nil
-		close(held)
-	})
+	n.permits = make(chan struct{}, 1024)
+}
+
+// permit lets so many submissions through.
+func (n *net) permit(count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for range count {
+		n.permits <- struct{}{}
+	}
 }
 
 func (n *net) Submit(ctx context.Context, tx []byte) error {
 	n.mu.Lock()
 	n.submits++
 	fault, faulty := n.fail[n.submits]
-	held := n.held
+	permits := n.permits
 	n.mu.Unlock()
-	if held != nil {
+	if permits != nil {
 		select {
-		case <-held:
+		case <-permits:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -152,6 +153,7 @@ type home struct {
 
 	mu     sync.Mutex
 	events []Event
+	noted  chan struct{} // closed at the next event
 
 	stopRun func()
 }
@@ -264,6 +266,16 @@ func (h *home) note(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.events = append(h.events, e)
+	close(h.moreLocked())
+	h.noted = nil
+}
+
+// moreLocked returns a channel that is closed at the next event.
+func (h *home) moreLocked() chan struct{} {
+	if h.noted == nil {
+		h.noted = make(chan struct{})
+	}
+	return h.noted
 }
 
 func (h *home) laptop() identity.Chain { return h.At("sam/laptop").Chain }
@@ -377,5 +389,47 @@ func (h *home) sequence() uint64 {
 	return n
 }
 
-// block returns the time of a proof's oldest vote.
-func votedAt(p light.Proof) time.Time { return time.Unix(0, p.Votes[0].Time) }
+// renew returns a new chain for the member at a path: the same member, with a key and at a path as given, below whom
+// the tree has there.
+func (h *home) renew(old identity.Chain, path identity.Path, key crypto.Signer) identity.Chain {
+	h.t.Helper()
+	raw, err := h.Authority(path.Parent()).Issue(identity.Subject{
+		Kind: old.Kind(), Member: old.Member(), Name: path.Name(), Key: key.Public(),
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(identitytest.Lifetime / 2),
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return h.chainOf(raw)
+}
+
+func (h *home) chainOf(raw [][]byte) identity.Chain {
+	h.t.Helper()
+	c, err := identity.Verify(raw, h.ID, h.Root, time.Now())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return c
+}
+
+// live reports whether a grant is in the roster.
+func (h *home) live(id tree.GrantID) (ok bool) {
+	h.View(func(s *tree.State) { _, ok = s.Grant(id) })
+	return ok
+}
+
+// entry returns the roster's entry at a path.
+func (h *home) entry(path identity.Path) (e tree.Entry, ok bool) {
+	h.View(func(s *tree.State) { e, ok = s.At(path) })
+	return e, ok
+}
+
+// unchanged checks that what was done left the newest head as it was.
+func (h *home) unchanged(what string, done func()) {
+	h.t.Helper()
+	before := h.sequence()
+	done()
+	if after := h.sequence(); after != before {
+		h.t.Errorf("%s: there is head %d after head %d", what, after, before)
+	}
+}

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	maxAdmissions = 64                   // members in one request
+	maxAdmissions = 512                  // members in one request
 	maxLimits     = 64                   // of one thing
 	maxLimit      = 366 * 24 * time.Hour // of a limit's terms
 	maxAffordance = 63                   // bytes of its name
