@@ -65,7 +65,7 @@ var (
 type Hello struct {
 	Chain  [][]byte `cbor:"1,keyasint"`           // certificates, DER, leaf first, without the root
 	Grants [][]byte `cbor:"2,keyasint,omitempty"` // signed grants it rests on
-	Proofs []Proof  `cbor:"3,keyasint"`           // one for each tree involved
+	Proofs []Proof  `cbor:"3,keyasint,omitempty"` // one for each tree involved; none to a gateway, who has the roster
 }
 
 // A Proof shows that entries were live in a tree's roster.
@@ -125,8 +125,8 @@ func ParseHello(data []byte) (Hello, error) {
 	if err := signed.Unmarshal(data, &h); err != nil {
 		return fail(err)
 	}
-	if n := len(h.Proofs); n == 0 || n > maxProofs {
-		return fail(fmt.Errorf("%d proofs, want 1 to %d", n, maxProofs))
+	if n := len(h.Proofs); n > maxProofs {
+		return fail(fmt.Errorf("%d proofs, of at most %d", n, maxProofs))
 	}
 	if n := len(h.Grants); n > maxGrants {
 		return fail(fmt.Errorf("%d grants, of at most %d", n, maxGrants))
