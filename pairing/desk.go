@@ -61,6 +61,10 @@ type Config struct {
 	Log     *slog.Logger     // nil: silence
 	Now     func() time.Time // nil: time.Now
 	Wait    time.Duration    // how long a question for the result stays open without news; 0: 8 s
+
+	// Changed, unless it is nil, is told of every change of a request, once it is on disk. It must return soon and
+	// call no method of the desk. A device that the gateway signs for passes through StageWaiting, too.
+	Changed func(Request)
 }
 
 // A Desk is the gateway's side of pairing. It is safe for concurrent use and runs no goroutine of its own: what is
@@ -358,10 +362,13 @@ func (d *Desk) put(ctx context.Context, id ID, e *entry, r *record) error {
 		return err
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	e.until = r.Until
 	close(e.changed)
 	e.changed = make(chan struct{})
+	d.mu.Unlock()
+	if d.cfg.Changed != nil {
+		d.cfg.Changed(r.request(id))
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,7 +42,7 @@ func TestStrangerLearnsNothing(t *testing.T) {
 			if path == pairing.ResultPath {
 				q = resultQuestion{Token: make([]byte, 32), ID: id}
 			}
-			status, body := post(t, r.desk.Handler(), path, q)
+			status, body := post(t, r.desk().Handler(), path, q)
 			return fmt.Sprint(status, " ", body)
 		}
 		for _, path := range []string{pairing.ClaimPath, pairing.ResultPath} {
@@ -79,7 +80,7 @@ func TestBadQuestions(t *testing.T) {
 		"number as text": `{"token":1}`,
 	} {
 		for _, path := range []string{pairing.ClaimPath, pairing.ResultPath} {
-			if status, answered := post(t, r.desk.Handler(), path, []byte(body)); status != http.StatusBadRequest {
+			if status, answered := post(t, r.desk().Handler(), path, []byte(body)); status != http.StatusBadRequest {
 				t.Errorf("%s at %s: %d %s", name, path, status, answered)
 			}
 		}
@@ -92,14 +93,14 @@ func TestOutOfOrder(t *testing.T) {
 		r := newRig(t)
 		inv := r.invite(identity.Person, "sam/anna")
 		laptop := r.At("sam/laptop").Member()
-		if err := r.desk.Answer(t.Context(), laptop, inv.ID(), nil); err == nil {
+		if err := r.desk().Answer(t.Context(), laptop, inv.ID(), nil); err == nil {
 			t.Error("answered what nobody claimed")
 		}
 		var token []byte
 		r.change = func(path string, body []byte, deliver func(string, []byte) *http.Response) (*http.Response, error) {
 			if token == nil {
 				token = field(t, body, "token")
-				status, answered := post(t, r.desk.Handler(), pairing.ResultPath, resultQuestion{Token: token, ID: inv.ID()})
+				status, answered := post(t, r.desk().Handler(), pairing.ResultPath, resultQuestion{Token: token, ID: inv.ID()})
 				if status != http.StatusBadRequest {
 					t.Errorf("asked for the result before the claim: %d %s", status, answered)
 				}
@@ -109,19 +110,19 @@ func TestOutOfOrder(t *testing.T) {
 		keys := personKeys(t)
 		s := r.start(t.Context(), inv, keys)
 		<-s.digits
-		q, err := r.desk.Watch(t.Context(), inv.ID(), pairing.StageOpen)
+		q, err := r.desk().Watch(t.Context(), inv.ID(), pairing.StageOpen)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.desk.Answer(t.Context(), laptop, inv.ID(), r.At("sam/laptop").Raw); err == nil {
+		if err := r.desk().Answer(t.Context(), laptop, inv.ID(), r.At("sam/laptop").Raw); err == nil {
 			t.Error("answered with another's certificates")
 		}
 		chain, _ := r.issue(inv, q)
 		other, _ := r.issue(inv, q)
-		if err := r.desk.Answer(t.Context(), laptop, inv.ID(), chain); err != nil {
+		if err := r.desk().Answer(t.Context(), laptop, inv.ID(), chain); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.desk.Answer(t.Context(), laptop, inv.ID(), other); err != nil {
+		if err := r.desk().Answer(t.Context(), laptop, inv.ID(), other); err != nil {
 			t.Errorf("answered twice: %v", err)
 		}
 		if <-s.done; s.err != nil {
@@ -130,7 +131,7 @@ func TestOutOfOrder(t *testing.T) {
 		if string(s.joined.CA.Raw[0]) != string(chain[0]) {
 			t.Error("the second answer counted")
 		}
-		if _, err := r.desk.Watch(t.Context(), pairing.ID{1}, 0); !errors.Is(err, pairing.ErrUnknown) {
+		if _, err := r.desk().Watch(t.Context(), pairing.ID{1}, 0); !errors.Is(err, pairing.ErrUnknown) {
 			t.Errorf("watched an unknown invitation: %v", err)
 		}
 	})
@@ -161,11 +162,33 @@ func TestAppOfAnotherKey(t *testing.T) {
 	})
 }
 
+// The gateway hears of what it pushes to owners' apps.
+func TestChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		inv := r.invite(identity.Person, "sam/anna")
+		s := r.start(t.Context(), inv, personKeys(t))
+		if got := <-r.news; got != "sam/anna waiting" {
+			t.Errorf("after the claim: %s", got)
+		}
+		r.confirm(inv)
+		if <-s.done; s.err != nil {
+			t.Fatal(s.err)
+		}
+		// signed; signed and with the app's certificate; joined
+		for _, want := range []string{"sam/anna signed", "sam/anna signed", "sam/anna joined"} {
+			if got := <-r.news; got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+	})
+}
+
 func TestRegister(t *testing.T) {
 	r := newRig(t)
 	good := r.invite(identity.Device, "home/lock").Offer("Küche", false)
 	laptop := r.At("sam/laptop").Member()
-	if err := r.desk.Register(t.Context(), laptop, good); err != nil {
+	if err := r.desk().Register(t.Context(), laptop, good); err != nil {
 		t.Errorf("the same again: %v", err)
 	}
 	for name, change := range map[string]func(o *pairing.Offer){
@@ -181,7 +204,7 @@ func TestRegister(t *testing.T) {
 	} {
 		o := good
 		change(&o)
-		if err := r.desk.Register(t.Context(), laptop, o); err == nil {
+		if err := r.desk().Register(t.Context(), laptop, o); err == nil {
 			t.Errorf("%s: registered", name)
 		}
 	}
@@ -201,7 +224,7 @@ func TestForgets(t *testing.T) {
 		if _, err := r.join(open, deviceKeys(t)); !errors.Is(err, pairing.ErrUnknown) {
 			t.Errorf("long expired: %v", err)
 		}
-		if list, err := r.desk.Pending(t.Context()); err != nil || len(list) != 1 || list[0].ID != waiting.ID() {
+		if list, err := r.desk().Pending(t.Context()); err != nil || len(list) != 1 || list[0].ID != waiting.ID() {
 			t.Errorf("waiting: %+v, %v", list, err)
 		}
 		time.Sleep(pairing.PendingFor)
@@ -218,7 +241,7 @@ func TestForgets(t *testing.T) {
 			t.Errorf("%d records on disk after a restart", n)
 		}
 		for _, id := range ids {
-			if err := r.desk.Refuse(t.Context(), id, ""); !errors.Is(err, pairing.ErrUnknown) {
+			if err := r.desk().Refuse(t.Context(), id, ""); !errors.Is(err, pairing.ErrUnknown) {
 				t.Errorf("refused what is forgotten: %v", err)
 			}
 		}
@@ -243,12 +266,12 @@ func TestPending(t *testing.T) {
 			s := r.start(t.Context(), inv, personKeys(t))
 			<-s.digits
 			defer func() {
-				if err := r.desk.Refuse(t.Context(), inv.ID(), "enough"); err != nil {
+				if err := r.desk().Refuse(t.Context(), inv.ID(), "enough"); err != nil {
 					t.Error(err)
 				}
 			}()
 		}
-		list, err := r.desk.Pending(t.Context())
+		list, err := r.desk().Pending(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,7 +307,7 @@ func TestTooManyQuestions(t *testing.T) {
 		codes := make(chan int, 8)
 		for range 8 {
 			go func() {
-				status, _ := post(t, r.desk.Handler(), pairing.ResultPath, resultQuestion{Token: token, ID: inv.ID()})
+				status, _ := post(t, r.desk().Handler(), pairing.ResultPath, resultQuestion{Token: token, ID: inv.ID()})
 				codes <- status
 			}()
 		}
@@ -351,17 +374,18 @@ func scenario(t *testing.T, r *rig, kind identity.Kind, path identity.Path) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for r.desk.Register(t.Context(), laptop.Member(), inv.Offer("Küche", false)) != nil {
+	for r.desk().Register(t.Context(), laptop.Member(), inv.Offer("Küche", false)) != nil {
 		r.restart()
 	}
-	acknowledged := false
+	acknowledged := make(chan struct{})
+	var once sync.Once
 	r.change = func(path string, body []byte, deliver func(string, []byte) *http.Response) (*http.Response, error) {
 		resp := deliver(path, body)
 		if resp.StatusCode >= 500 {
 			r.restart()
 			return nil, errors.New("connection lost")
 		}
-		acknowledged = true
+		once.Do(func() { close(acknowledged) })
 		return resp, nil
 	}
 	keys := deviceKeys(t)
@@ -369,13 +393,10 @@ func scenario(t *testing.T, r *rig, kind identity.Kind, path identity.Path) {
 		keys = personKeys(t)
 	}
 	s := r.start(t.Context(), inv, keys)
-	synctest.Wait()
-	for !acknowledged {
-		time.Sleep(time.Second)
-	}
+	<-acknowledged
 	if kind == identity.Person {
 		for {
-			q, err := r.desk.Watch(t.Context(), inv.ID(), pairing.StageOpen)
+			q, err := r.desk().Watch(t.Context(), inv.ID(), pairing.StageOpen)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -383,7 +404,7 @@ func scenario(t *testing.T, r *rig, kind identity.Kind, path identity.Path) {
 				break
 			}
 			chain, _ := r.issue(inv, q)
-			if err := r.desk.Answer(t.Context(), laptop.Member(), inv.ID(), chain); err != nil {
+			if err := r.desk().Answer(t.Context(), laptop.Member(), inv.ID(), chain); err != nil {
 				r.restart()
 			}
 		}

@@ -35,7 +35,7 @@ type Joined struct {
 }
 
 // Join claims an invitation with keys and waits until the member is let in. The client must reach the gateway that
-// the invitation names, by its key, at base (a URL without the path). When somebody has to confirm, progress is
+// the invitation names, by its key, at base (a URL without the path), and give it half a minute for an answer. When somebody has to confirm, progress is
 // called with the six digits to show; it may be nil.
 //
 // Everything that Joined holds apart from its opaque parts has been verified: the charter is the one that the

@@ -25,7 +25,7 @@ import (
 // A device below the gateway's place is let in at once, here over real HTTP.
 func TestDeviceJoins(t *testing.T) {
 	r := newRig(t)
-	server := httptest.NewServer(r.desk.Handler())
+	server := httptest.NewServer(r.desk().Handler())
 	defer server.Close()
 	inv := r.invite(identity.Device, "home/lock")
 	keys := deviceKeys(t)
@@ -93,7 +93,7 @@ func TestConfirmed(t *testing.T) {
 				if _, ok := r.State.At(tt.leaf); !ok {
 					t.Errorf("%s is not in the roster", tt.leaf)
 				}
-				if q, err := r.desk.Watch(t.Context(), inv.ID(), pairing.StageSigned); err != nil || q.Stage != pairing.StageJoined {
+				if q, err := r.desk().Watch(t.Context(), inv.ID(), pairing.StageSigned); err != nil || q.Stage != pairing.StageJoined {
 					t.Errorf("the approver sees %s, %v", q.Stage, err)
 				}
 			})
@@ -148,7 +148,7 @@ func TestExpired(t *testing.T) {
 		if _, err := r.join(late, deviceKeys(t)); !errors.Is(err, pairing.ErrExpired) {
 			t.Errorf("claimed too late: %v", err)
 		}
-		if _, err := r.desk.Watch(t.Context(), late.ID(), pairing.StageOpen); !errors.Is(err, pairing.ErrExpired) {
+		if _, err := r.desk().Watch(t.Context(), late.ID(), pairing.StageOpen); !errors.Is(err, pairing.ErrExpired) {
 			t.Errorf("watched what expired: %v", err)
 		}
 		r.confirm(person) // claimed in time, confirmed late
@@ -182,7 +182,7 @@ func TestRefused(t *testing.T) {
 		s := r.start(t.Context(), inv, personKeys(t))
 		<-s.digits
 		reason := "these are not the digits on my screen\n\x1b[31m" + strings.Repeat("x", 300)
-		if err := r.desk.Refuse(t.Context(), inv.ID(), reason); err != nil {
+		if err := r.desk().Refuse(t.Context(), inv.ID(), reason); err != nil {
 			t.Fatal(err)
 		}
 		<-s.done
@@ -193,15 +193,15 @@ func TestRefused(t *testing.T) {
 		if len(refused.Reason) > 200 || strings.ContainsAny(refused.Reason, "\n\x1b") || !strings.HasPrefix(refused.Reason, "these are not the digits") {
 			t.Errorf("the joiner is told %q", refused.Reason)
 		}
-		if err := r.desk.Refuse(t.Context(), inv.ID(), "again"); err != nil {
+		if err := r.desk().Refuse(t.Context(), inv.ID(), "again"); err != nil {
 			t.Errorf("refusing twice: %v", err)
 		}
-		err := r.desk.Answer(t.Context(), r.At("sam/laptop").Member(), inv.ID(), nil)
+		err := r.desk().Answer(t.Context(), r.At("sam/laptop").Member(), inv.ID(), nil)
 		if !errors.As(err, &refused) || refused.Reason == "again" {
 			t.Errorf("answering what was refused: %v", err)
 		}
 		withdrawn := r.invite(identity.Device, "home/lock")
-		if err := r.desk.Refuse(t.Context(), withdrawn.ID(), "withdrawn"); err != nil {
+		if err := r.desk().Refuse(t.Context(), withdrawn.ID(), "withdrawn"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := r.join(withdrawn, deviceKeys(t)); !errors.Is(err, pairing.ErrRefused) {
@@ -211,7 +211,7 @@ func TestRefused(t *testing.T) {
 		if _, err := r.join(done, deviceKeys(t)); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.desk.Refuse(t.Context(), done.ID(), "too late"); err == nil {
+		if err := r.desk().Refuse(t.Context(), done.ID(), "too late"); err == nil {
 			t.Error("refused who is in the tree")
 		}
 	})
@@ -230,7 +230,7 @@ func TestStalledApprover(t *testing.T) {
 		if !errors.Is(s.err, context.DeadlineExceeded) {
 			t.Fatal(s.err)
 		}
-		waiting, err := r.desk.Pending(t.Context())
+		waiting, err := r.desk().Pending(t.Context())
 		if err != nil || len(waiting) != 1 || waiting[0].Path != "sam/anna" {
 			t.Fatalf("waiting: %+v, %v", waiting, err)
 		}
@@ -339,7 +339,7 @@ func TestGatewaySwapsKeys(t *testing.T) {
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				s := r.start(ctx, inv, personKeys(t))
-				q, err := r.desk.Watch(t.Context(), inv.ID(), pairing.StageOpen)
+				q, err := r.desk().Watch(t.Context(), inv.ID(), pairing.StageOpen)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -511,7 +511,7 @@ func TestKeysFitKind(t *testing.T) {
 		if _, err := r.join(inv, tt.keys); err == nil {
 			t.Errorf("%s: joined", name)
 		}
-		if q, err := r.desk.Watch(t.Context(), inv.ID(), 0); err != nil || q.Stage != pairing.StageOpen {
+		if q, err := r.desk().Watch(t.Context(), inv.ID(), 0); err != nil || q.Stage != pairing.StageOpen {
 			t.Errorf("%s: the desk has it %s, %v", name, q.Stage, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,7 +79,8 @@ type rig struct {
 	*gateway
 	t    testing.TB
 	db   *storetest.DB
-	desk *pairing.Desk
+	up   atomic.Pointer[pairing.Desk]
+	news chan string      // the paths and stages of requests
 	now  func() time.Time // the desk's
 	wait time.Duration    // the desk's
 
@@ -94,7 +96,7 @@ func newRig(t testing.TB) *rig {
 			Home: credentialtest.New(t, time.Now()), removed: map[identity.MemberID]bool{},
 			calls: map[string]int{}, entered: map[string]pairing.Entrance{},
 		},
-		t: t, db: storetest.Wrap(storetest.Open(t)), now: time.Now,
+		t: t, db: storetest.Wrap(storetest.Open(t)), now: time.Now, news: make(chan string, 100),
 	}
 	r.restart()
 	return r
@@ -105,13 +107,17 @@ func (r *rig) restart() {
 	r.t.Helper()
 	desk, err := pairing.NewDesk(r.t.Context(), pairing.Config{
 		Tree: r.ID, Store: r.db, Gateway: r.gateway, Now: func() time.Time { return r.now() }, Wait: r.wait,
+		Changed: func(q pairing.Request) { r.news <- string(q.Path) + " " + q.Stage.String() },
 	})
 	if err != nil {
 		r.t.Error(err)
 		return
 	}
-	r.desk = desk
+	r.up.Store(desk)
 }
+
+// desk returns the desk that is up.
+func (r *rig) desk() *pairing.Desk { return r.up.Load() }
 
 // RoundTrip makes the rig the transport of a client.
 func (r *rig) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -125,7 +131,7 @@ func (r *rig) RoundTrip(req *http.Request) (*http.Response, error) {
 	deliver := func(path string, body []byte) *http.Response {
 		w := httptest.NewRecorder()
 		q := httptest.NewRequestWithContext(req.Context(), req.Method, path, bytes.NewReader(body))
-		r.desk.Handler().ServeHTTP(w, q)
+		r.desk().Handler().ServeHTTP(w, q)
 		return w.Result()
 	}
 	if r.change != nil {
@@ -154,7 +160,7 @@ func (r *rig) invite(kind identity.Kind, path identity.Path) pairing.Invitation 
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.desk.Register(r.t.Context(), laptop.Member(), inv.Offer("Küche", false)); err != nil {
+	if err := r.desk().Register(r.t.Context(), laptop.Member(), inv.Offer("Küche", false)); err != nil {
 		r.t.Fatal(err)
 	}
 	return inv
@@ -181,12 +187,12 @@ func (r *rig) issue(inv pairing.Invitation, q pairing.Request) (chain [][]byte, 
 // confirm waits for a claim and answers it. It returns the digits that the approver saw.
 func (r *rig) confirm(inv pairing.Invitation) string {
 	r.t.Helper()
-	q, err := r.desk.Watch(r.t.Context(), inv.ID(), pairing.StageOpen)
+	q, err := r.desk().Watch(r.t.Context(), inv.ID(), pairing.StageOpen)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	chain, digits := r.issue(inv, q)
-	if err := r.desk.Answer(r.t.Context(), r.At("sam/laptop").Member(), inv.ID(), chain); err != nil {
+	if err := r.desk().Answer(r.t.Context(), r.At("sam/laptop").Member(), inv.ID(), chain); err != nil {
 		r.t.Fatal(err)
 	}
 	return digits
