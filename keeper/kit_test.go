@@ -433,3 +433,12 @@ func (h *home) unchanged(what string, done func()) {
 		h.t.Errorf("%s: there is head %d after head %d", what, after, before)
 	}
 }
+
+func spki(t testing.TB, key crypto.PublicKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
