@@ -34,9 +34,10 @@
 // on the same connection by a frame other than none. held is none or a digest:
 // of a hello that the callee showed on the same connection and the caller
 // accepted. A callee whose hello has exactly that digest answers with the
-// digest, and otherwise in full. A digest that its receiver does not know ends
-// the stream with code 0x6b01, anything malformed with 0x6b02; the caller then
-// starts over with full hellos.
+// digest, and otherwise in full. A digest that the callee does not know ends
+// the stream with code 0x6b01, upon which the caller starts over with a full
+// hello; anything malformed ends it with 0x6b02, and slowness or want of room
+// with 0x6b03.
 //
 // A callee that does not accept its caller shows none, answers the first request
 // with 403 and closes the stream: no stranger ever sees a hello. A caller that
