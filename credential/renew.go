@@ -15,11 +15,11 @@ func (l Live) Renew(t Trusted, now time.Time) (Live, error) {
 	if t.Tree != l.Tree || t.charter.Digest != l.charter.Digest {
 		return fail(fmt.Errorf("tree %s is not under that charter any more", t.Tree))
 	}
-	l, err := t.judge(l, now)
+	renewed, err := t.judge(l, now)
 	if err != nil {
 		return fail(err)
 	}
-	return l, nil
+	return renewed, nil
 }
 
 // Renew returns p as of what l says, if p still is who it was.

@@ -1,0 +1,161 @@
+package kindred_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/kindred-iot/kindred"
+
+// mayImport is the table of doc/arch.md: which of Kindred's packages each package may import, besides kits for tests.
+// The root package is ".".
+var mayImport = map[string][]string{
+	"identity":       {},
+	"signed":         {"identity"},
+	"merkle":         {},
+	"tree":           {"identity", "signed", "merkle"},
+	"ledger":         {"identity", "signed", "merkle", "tree"},
+	"ledger/light":   {"ledger", "merkle"},
+	"ledger/chain":   {"ledger", "ledger/light", "merkle"},
+	"credential":     {"identity", "signed", "merkle", "tree", "ledger", "ledger/light"},
+	"grant":          {"identity", "signed", "tree", "credential"},
+	"journal":        {"identity", "signed"},
+	"peer":           {"identity"},
+	"pairing":        {"identity", "signed", "credential"},
+	"control":        {"identity", "tree", "credential", "grant", "journal", "pairing"},
+	"keeper":         {"identity", "signed", "merkle", "tree", "ledger", "ledger/light", "credential", "grant"},
+	"store":          {},
+	"thing":          {},
+	"meter/p1":       {},
+	"device/p1meter": {"thing", "meter/p1"},
+	"device/camera":  {"thing"},
+	"device/lock":    {"thing"},
+	".": {"identity", "signed", "merkle", "tree", "ledger", "ledger/light", "credential", "grant", "journal", "peer",
+		"pairing", "control", "store", "thing"},
+	"gateway": {".", "identity", "signed", "merkle", "tree", "ledger", "ledger/light", "ledger/chain", "credential",
+		"grant", "journal", "peer", "pairing", "control", "keeper", "store", "thing"},
+	"demo": {"meter/p1"},
+	"cmd/kindred": {".", "gateway", "device/p1meter", "device/camera", "device/lock", "demo", "control", "identity", "tree",
+		"credential", "grant", "journal", "pairing", "peer", "store", "thing", "meter/p1"},
+	"examples/thermometer": {".", "thing"},
+}
+
+// fences say which packages alone may import what is outside.
+var fences = []struct {
+	path string
+	only []string
+}{
+	{"github.com/veraison/go-cose", []string{"signed"}},
+	{"github.com/fxamacker/cbor", []string{"signed"}},
+	{"github.com/cometbft/cometbft/node", []string{"ledger/chain"}},
+	{"github.com/cometbft/", []string{"ledger/chain", "ledger/light"}},
+	{"github.com/cedar-policy/", []string{"grant"}},
+	{"github.com/libp2p/", []string{"peer"}},
+	{"github.com/quic-go/", []string{"peer"}},
+	{"modernc.org/sqlite", []string{"store"}},
+	{"github.com/spf13/cobra", []string{"cmd/kindred"}},
+	{"gopkg.in/yaml.v3", []string{"cmd/kindred"}},
+	{"testing", nil},
+}
+
+// lightMayImport is all of CometBFT that a verifier links.
+var lightMayImport = []string{"github.com/cometbft/cometbft/proto/", "github.com/cometbft/cometbft/crypto"}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	GoFiles    []string
+}
+
+func packages(t *testing.T) map[string]goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]goPackage{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return found
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.GoFiles) > 0 {
+			found[local(p.ImportPath)] = p
+		}
+	}
+}
+
+func local(path string) string {
+	if path == module {
+		return "."
+	}
+	return strings.TrimPrefix(path, module+"/")
+}
+
+// kit reports whether a package is a kit for tests: the subject's name and "test".
+func kit(name string) bool { return strings.HasSuffix(name, "test") }
+
+func TestImports(t *testing.T) {
+	found := packages(t)
+	for name, p := range found {
+		if kit(name) {
+			continue
+		}
+		allowed, known := mayImport[name]
+		if !known {
+			t.Errorf("package %s is not in the table of arch_test.go and doc/arch.md", name)
+		}
+		for _, path := range p.Imports {
+			if local(path) != path && !slices.Contains(allowed, local(path)) {
+				t.Errorf("%s imports %s, which the table does not allow", name, local(path))
+			}
+		}
+	}
+	for name := range mayImport {
+		if _, ok := found[name]; !ok {
+			t.Errorf("the table has %s, and there is no such package", name)
+		}
+	}
+}
+
+func TestFences(t *testing.T) {
+	for name, p := range packages(t) {
+		if kit(name) {
+			continue
+		}
+		for _, path := range p.Imports {
+			for _, f := range fences {
+				if strings.HasPrefix(path, f.path) && !slices.Contains(f.only, name) {
+					t.Errorf("%s imports %s, which only %v may", name, path, f.only)
+				}
+			}
+			if name == "ledger/light" && strings.HasPrefix(path, "github.com/cometbft/") &&
+				!slices.ContainsFunc(lightMayImport, func(prefix string) bool { return strings.HasPrefix(path, prefix) }) {
+				t.Errorf("%s imports %s: a verifier links no node", name, path)
+			}
+		}
+	}
+}
+
+// Names that say nothing, and packages nobody described.
+func TestPackages(t *testing.T) {
+	for name := range packages(t) {
+		for _, part := range strings.Split(name, "/") {
+			if slices.Contains([]string{"utils", "util", "common", "pkg", "helpers", "internal", "misc"}, part) {
+				t.Errorf("package %s: %q says nothing about what is in it", name, part)
+			}
+		}
+		out, err := exec.Command("go", "list", "-f", "{{.Doc}}", "./"+name).Output()
+		if err != nil || len(bytes.TrimSpace(out)) == 0 {
+			t.Errorf("package %s has no package comment (%v)", name, err)
+		}
+	}
+}
