@@ -142,7 +142,8 @@ func (cfg Config) check() (Config, error) {
 	return cfg, nil
 }
 
-// fresh waits for a block that was voted on after began. The first block after a crash may carry votes from before.
+// fresh waits for a block that was voted on after began and proves all that is recorded. The first block after a
+// crash may carry votes from before it, and transactions.
 func (c *Chain) fresh(ctx context.Context, began time.Time) error {
 	for height := c.view().height; ; {
 		if err := c.node.wake(); err != nil {
@@ -152,7 +153,8 @@ func (c *Chain) fresh(ctx context.Context, began time.Time) error {
 		if err != nil {
 			return fmt.Errorf("waiting for the first block: %w", err)
 		}
-		if !v.block.Time.Before(began.Truncate(time.Millisecond)) { // votes are dated in whole milliseconds
+		dated := !v.block.Time.Before(began.Truncate(time.Millisecond)) // votes are dated in whole milliseconds
+		if dated && v.proved.Root() == v.state.Root() {
 			if ahead := time.Until(v.block.Time); ahead > time.Minute {
 				c.log.Warn("the ledger's time is ahead of this machine's clock", "by", ahead)
 			}

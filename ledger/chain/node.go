@@ -115,7 +115,10 @@ func settings(cfg Config) *config.Config {
 	c.Mempool.MaxTxsBytes = (maxWaiting + 16) * ledger.MaxTransaction
 	c.Mempool.MaxTxBytes = ledger.MaxTransaction
 	c.Consensus.WalPath = "wal/wal"
-	c.Consensus.TimeoutPropose = 500 * time.Millisecond // lost where a crash fell between signing a proposal and logging it
+	// A round is lost where a crash fell between signing a proposal and logging it. There is nobody else to wait for.
+	c.Consensus.TimeoutPropose = 500 * time.Millisecond
+	c.Consensus.TimeoutPrevote = 50 * time.Millisecond
+	c.Consensus.TimeoutPrecommit = 50 * time.Millisecond
 	c.Consensus.TimeoutCommit = 0
 	c.Consensus.SkipTimeoutCommit = true
 	c.Consensus.CreateEmptyBlocks = false

@@ -103,7 +103,7 @@ func Verify(anchor ledger.Anchor, p Proof, appHash merkle.Hash) (Block, error) {
 	for _, v := range p.Votes {
 		power += anchor.Validators[v.Validator].Power
 	}
-	if power <= total/3*2+total%3*2/3 {
+	if 3*power <= 2*total {
 		return fail(fmt.Errorf("votes of power %d, of more than two thirds of %d", power, total))
 	}
 	hash := headerHash(appHash, p.Aunts)
