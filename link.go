@@ -21,6 +21,7 @@ type link struct {
 	failed  time.Time // when it was last tried in vain
 	pokes   chan struct{}
 	replica int64 // entries of the node's journal that the gateway has; -1: not known
+	touch   touch
 }
 
 // isolation is how recent a failed try must be for the node to count as isolated.
@@ -171,7 +172,9 @@ func (n *Node) heed(ctx context.Context, e control.Event) error {
 	if e.Evidence != nil {
 		if _, err := n.keep(ctx, identity.MemberID{}, *e.Evidence); err != nil {
 			n.log.Warn("news from the gateway do not verify", "error", err)
+			return nil
 		}
+		n.link.touch.reached()
 	}
 	return nil
 }
