@@ -129,6 +129,29 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
+// TestDoubtNobodyListens is the same when the caller has gone by the time its
+// answer is known, and once more by the time the doubt ends.
+func TestDoubtNobodyListens(t *testing.T) {
+	port := &unreadable{DB: storetest.Wrap(storetest.Open(t))}
+	synctest.Test(t, func(t *testing.T) {
+		l := openLog(t, port, lock)
+		port.FailAt(1, storetest.Failed)
+		port.down.Store(true)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if err := l.Append(gone, opened(1)); err == nil {
+			t.Error("Append succeeded")
+		}
+		synctest.Wait()
+		port.down.Store(false)
+		appendAll(t, l, opened(2))
+		wantOnDisk(t, port, lock, 2)
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestCloseSaysWhatIsLost(t *testing.T) {
 	port := &unreadable{DB: storetest.Wrap(storetest.Open(t))}
 	l := openLog(t, port, lock)

@@ -101,7 +101,7 @@ func (r *Replica) Accept(ctx context.Context, node identity.MemberID, b Batch, p
 		return &TamperError{Node: node, Index: b.From, Kept: kept, Shown: b.Checkpoint, What: fmt.Sprintf(
 			"%d entries have the root %v, signed was %v: these entries or some before differ from the node's", c.Size, root, c.Root)}
 	}
-	if len(rows) == 0 && kept != nil {
+	if len(rows) == 0 {
 		return nil // the checkpoint kept covers as much
 	}
 	if err := r.port.LogAppend(ctx, node[:], size, rows, b.Checkpoint); err != nil {

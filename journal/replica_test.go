@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"reflect"
@@ -335,6 +336,38 @@ func TestVerifyFindsTampering(t *testing.T) {
 	}
 	if err := NewReplica(gateway, home).Verify(t.Context(), lock.Member, keyOf(porch).Public()); err == nil {
 		t.Error("verified with another's key")
+	}
+}
+
+// shortened is a port whose logs lost all from entry size on.
+type shortened struct {
+	altered
+	size int64
+}
+
+func (s shortened) LogSize(ctx context.Context, name []byte) (int64, []byte, error) {
+	_, checkpoint, err := s.Port.LogSize(ctx, name)
+	return s.size, checkpoint, err
+}
+
+func TestShortenedLogIsFound(t *testing.T) {
+	db := storetest.Open(t)
+	l := openLog(t, db, lock)
+	appendAll(t, l, opened(0), opened(1), opened(2))
+	raw, err := l.Checkpoint(t.Context(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := range int64(3) {
+		port := shortened{altered{db, func(index int64, _ *Row) bool { return index < size }}, size}
+		_, opening := Open(t.Context(), port, lock.Member, home, keyOf(lock))
+		verifying := NewReplica(port, home).Verify(t.Context(), lock.Member, keyOf(lock).Public())
+		for _, err := range []error{opening, verifying} {
+			tampered := (*TamperError)(nil)
+			if !errors.As(err, &tampered) || tampered.Index != size || string(tampered.Kept) != string(raw) {
+				t.Errorf("with %d of 3 entries: %v, want a TamperError there", size, err)
+			}
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -150,6 +151,19 @@ func TestEndedContextWritesNothing(t *testing.T) {
 	}
 	if value, err := db.Load(t.Context(), "k"); value != nil || err != nil {
 		t.Errorf("Load = %q, %v after a write whose context had ended", value, err)
+	}
+}
+
+func TestBegunWriteIsNotCutShort(t *testing.T) {
+	db := openNew(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := db.update(ctx, "testing", func(ctx context.Context, tx *sql.Tx) error {
+		cancel()
+		_, err := tx.StmtContext(ctx, db.write.put).ExecContext(ctx, "k", []byte("v"))
+		return err
+	})
+	if value, loadErr := db.Load(t.Context(), "k"); err != nil || loadErr != nil || string(value) != "v" {
+		t.Errorf("update = %v, Load = %q, %v, want it written", err, value, loadErr)
 	}
 }
 
