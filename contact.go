@@ -2,6 +2,7 @@ package kindred
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,14 +15,13 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/peer"
-	"github.com/kindred-iot/kindred/store"
 	"github.com/kindred-iot/kindred/tree"
 )
 
-// contacts remember who is where.
+// contacts remember who is where for as long as the process lives; the database does for longer.
 type contacts struct {
-	db *store.DB
-	mu sync.Mutex
+	mu    sync.Mutex
+	given map[string][]string // addresses that the user gave, by host of a URL
 }
 
 // A Contact is a member that can be called.
@@ -146,8 +146,67 @@ func (n *Node) memberOf(host string) (identity.MemberID, error) {
 // recordFor is how old an address record may be for the request to leave before the callee has shown who it is.
 const recordFor = 24 * time.Hour
 
+// At returns the base URL of a member at an address that the user knows, in place of those the gateway knows. The
+// address ends in /p2p/KEY, and nobody but the holder of that key is talked to. A member of another tree cannot be
+// verified here: what it says is only as good as where the address came from.
+func (n *Node) At(id identity.ID, address string) (string, error) {
+	key, err := peer.KeyOf(address)
+	if err != nil {
+		return "", err
+	}
+	host := foreignHost(key, id.Tree)
+	n.contact.mu.Lock()
+	defer n.contact.mu.Unlock()
+	if n.contact.given == nil {
+		n.contact.given = map[string][]string{}
+	}
+	n.contact.given[host] = []string{address}
+	return peer.Scheme + "://" + host, nil
+}
+
+// foreignHost names the holder of a key in a URL, where no member ID is known.
+func foreignHost(key crypto.PublicKey, tree identity.TreeID) string {
+	name, _ := peer.WithKey("", key)
+	return "at-" + strings.TrimPrefix(name, "/p2p/") + "." + tree.String()
+}
+
+// atGiven returns how to call somebody at an address that the user gave.
+func (n *Node) atGiven(host string) (peer.Target, bool) {
+	n.contact.mu.Lock()
+	addresses, ok := n.contact.given[host]
+	n.contact.mu.Unlock()
+	if !ok {
+		return peer.Target{}, false
+	}
+	key, err := peer.KeyOf(addresses[0])
+	if err != nil {
+		return peer.Target{}, false
+	}
+	t := peer.Target{Key: key, Addresses: addresses, Hello: func() []byte { return n.hello(identity.MemberID{}) }}
+	if strings.HasSuffix(host, "."+n.self.ID.Tree.String()) {
+		t.Check = func(key peerKey, hello []byte) error { return n.checkHolder(key, hello) }
+	}
+	return t, true
+}
+
+// checkHolder is checkCallee for a member of the node's own tree of whom only the key is known.
+func (n *Node) checkHolder(key peerKey, hello []byte) error {
+	if hello == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askGateway)
+	defer cancel()
+	if _, err := n.examine(ctx, key, hello); err != nil {
+		return fmt.Errorf("kindred: %w: %w", ErrDistrusted, err)
+	}
+	return nil
+}
+
 // target tells package peer how to call the member a URL names.
 func (n *Node) target(ctx context.Context, host string) (peer.Target, error) {
+	if t, ok := n.atGiven(host); ok {
+		return t, nil
+	}
 	member, err := n.memberOf(host)
 	if err != nil {
 		return peer.Target{}, err

@@ -189,7 +189,6 @@ func (n *Node) load(ctx context.Context) error {
 	}
 	n.gateway = s.Gateway
 	n.gateway.Addresses = append(slices.Clone(n.cfg.GatewayAddresses), n.gateway.Addresses...)
-	n.contact.db = n.db
 	return n.proofs.load(ctx, n.db)
 }
 
@@ -257,8 +256,17 @@ func (n *Node) Close() error {
 // Self returns the member's verified chain.
 func (n *Node) Self() identity.Chain { return n.self }
 
-// Addresses returns where the node can be reached, as multiaddrs; none if it only calls.
-func (n *Node) Addresses() []string { return n.host.Addresses() }
+// Addresses returns where the node can be reached, as multiaddrs that end in the name of its key (/p2p/KEY); none if it
+// only calls.
+func (n *Node) Addresses() []string {
+	var named []string
+	for _, a := range n.host.Addresses() {
+		if a, err := peer.WithKey(a, n.key.Public()); err == nil {
+			named = append(named, a)
+		}
+	}
+	return named
+}
 
 // Journal returns the node's own journal.
 func (n *Node) Journal() *journal.Log { return n.journal }

@@ -53,7 +53,7 @@ func (n *Node) invite(ctx context.Context, who Invitee) (pairing.Invitation, str
 		return none, "", err
 	}
 	charter := n.Charter()
-	addresses := slices.Compact(slices.Clone(gateway.Addresses))
+	addresses := bare(gateway.Addresses)
 	inv, text, err := pairing.NewInvitation(n.key, pairing.Terms{
 		Tree: n.self.ID.Tree, Epoch: charter.Epoch, Charter: charter.Digest,
 		Gateway: n.gateway.Member, GatewayKey: gateway.Key, Addresses: addresses[:min(len(addresses), 8)],
@@ -66,6 +66,18 @@ func (n *Node) invite(ctx context.Context, who Invitee) (pairing.Invitation, str
 		return none, "", err
 	}
 	return inv, text, n.Gateway().Invite(ctx, inv.Offer(who.Label, who.Parents))
+}
+
+// bare drops the names of keys from addresses, and what is then there twice.
+func bare(addresses []string) []string {
+	var out []string
+	for _, a := range addresses {
+		a, _, _ = strings.Cut(a, "/p2p/")
+		if !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // AwaitClaim waits until somebody has claimed an invitation, or it is over.

@@ -171,6 +171,12 @@ func (n *Node) refresh(ctx context.Context, thing identity.MemberID, maxAge time
 	return n.keep(ctx, thing, e)
 }
 
+// Refresh fetches a fresh proof of the node itself. A node that listens is sent one whenever there is news.
+func (n *Node) Refresh(ctx context.Context) error {
+	_, err := n.refresh(ctx, identity.MemberID{}, 0)
+	return err
+}
+
 // keep verifies evidence about the node itself, learns from it, and stores it.
 func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evidence) (bool, error) {
 	proof, err := credential.ParseProof(e.Proof)
@@ -224,4 +230,19 @@ func (n *Node) prepare(ctx context.Context, thing identity.MemberID) error {
 // askGateway bounds how long a call waits for the gateway before it goes on without.
 const askGateway = 2 * time.Second
 
-var errNoHello = errors.New("it showed nothing of itself")
+// What a peer did not show.
+var (
+	errNoHello = errors.New("it showed nothing of itself")
+	errNoProof = errors.New("it showed no proof that it is live")
+)
+
+// Settled reads back what Settle wrote.
+func Settled(ctx context.Context, db *store.DB) (Self, tree.Ruled, error) {
+	s, err := loadSelf(ctx, db)
+	if err != nil {
+		return s, tree.Ruled{}, err
+	}
+	var t trust
+	err = t.load(ctx, db, s.Tree)
+	return s, t.charter(), err
+}

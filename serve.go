@@ -62,6 +62,9 @@ func (n *Node) proofOf(ctx context.Context, hello credential.Hello) (credential.
 			return p, nil
 		}
 	}
+	if len(hello.Proofs) == 0 {
+		return credential.Proof{}, errNoProof
+	}
 	return credential.Proof{}, credential.ErrStranger
 }
 

@@ -17,7 +17,6 @@ package gateway
 
 import (
 	"context"
-	"crypto"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -164,7 +163,10 @@ func (g *Gateway) startNode(ctx context.Context) (err error) {
 			Handler: h.handler,
 		},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return g.node.Refresh(ctx)
 }
 
 // Node returns the gateway's own node.
@@ -222,6 +224,3 @@ func (g *Gateway) authority(place tree.Entry) (*identity.Authority, error) {
 }
 
 func placeKey(id identity.MemberID) string { return keyPlace + id.String() }
-
-// signer is a key and who it is.
-type signer = crypto.Signer

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -142,7 +143,7 @@ func (g *Gateway) ensurePlace(ctx context.Context, by identity.Chain, path ident
 		return nil, err
 	}
 	root := g.keeper.Charter().RootCertificate()
-	c, key, err := issue(above, root, identity.Place, path, g.cfg.Clock(), caLife, func(id identity.MemberID) (signer, error) {
+	c, key, err := issue(above, root, identity.Place, path, g.cfg.Clock(), caLife, func(id identity.MemberID) (crypto.Signer, error) {
 		return g.keys.Create(placeKey(id))
 	})
 	if err != nil {
