@@ -193,5 +193,9 @@ func (l Live) entry(key merkle.Hash, v any) bool {
 
 // VerifyChain checks a certificate chain of the tree at a moment: its form and signatures, not who on it is live.
 func (l Live) VerifyChain(chain [][]byte, at time.Time) (identity.Chain, error) {
-	return identity.Verify(chain, l.Tree, l.charter.RootCertificate(), at)
+	root := l.charter.RootCertificate()
+	if root == nil {
+		return identity.Chain{}, errors.New("credential: verifying a chain: no proof was verified before")
+	}
+	return identity.Verify(chain, l.Tree, root, at)
 }

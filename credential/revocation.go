@@ -134,12 +134,22 @@ func MayRemove(signer, target identity.Chain) error {
 	return nil
 }
 
-// SignerOf returns who signed a revocation, by certificates that are in order. Whether the signer is live, and may take
-// that away, it does not say: that is VerifyNotice.
+// SignerOf returns who signed a revocation: the signature is theirs, and their certificates are in order. Whether they
+// are live, and may take that away, it does not say: that is VerifyNotice.
 func SignerOf(n Notice, charter tree.Ruled, now time.Time) (identity.Chain, error) {
+	fail := func(err error) (identity.Chain, error) {
+		return identity.Chain{}, fmt.Errorf("credential: reading who signed a revocation: %w", err)
+	}
 	s, err := signed.Parse(n.Statement)
 	if err != nil {
-		return identity.Chain{}, fmt.Errorf("credential: reading a revocation: %w", err)
+		return fail(err)
 	}
-	return identity.Verify(s.Chain, charter.Tree, charter.RootCertificate(), now)
+	signer, err := identity.Verify(s.Chain, charter.Tree, charter.RootCertificate(), now)
+	if err != nil {
+		return fail(err)
+	}
+	if err := s.Open(signer.Key, tree.RevocationType, new(tree.Revocation)); err != nil {
+		return fail(err)
+	}
+	return signer, nil
 }
