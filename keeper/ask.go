@@ -14,9 +14,8 @@ import (
 )
 
 // Admit puts members into the roster, the upper ones first, or gives live ones new certificates, labels or limits: all
-// of them or none, at most 512. A live member keeps the label and the limits that an admission leaves empty. With a new
-// certificate of an owner, person or place come all below it, with chains through that certificate. Admitting what is
-// in the roster already changes nothing. by is the verified leaf that asks.
+// of them or none, at most 512; see tree.Admission. A live member keeps the label and the limits that an admission leaves
+// empty. Admitting what is in the roster already changes nothing. by is the verified leaf that asks.
 func (k *Keeper) Admit(ctx context.Context, by identity.Chain, admissions []tree.Admission) error {
 	if err := k.admit(ctx, by, admissions); err != nil {
 		return fmt.Errorf("keeper: admitting: %w", err)
@@ -37,7 +36,6 @@ func (k *Keeper) admit(ctx context.Context, by identity.Chain, admissions []tree
 		return err
 	}
 	u := tree.Update{By: by.Member()}
-	seen := map[identity.MemberID]bool{}
 	for _, a := range admissions {
 		if err := checkAdmission(a, k.clock()); err != nil {
 			return err
@@ -46,10 +44,6 @@ func (k *Keeper) admit(ctx context.Context, by identity.Chain, admissions []tree
 		if err != nil {
 			return err
 		}
-		if seen[a.Chain.Member()] {
-			return fmt.Errorf("member %s is admitted twice", a.Chain.Member())
-		}
-		seen[a.Chain.Member()] = true
 		if changed {
 			u.Members = append(u.Members, a)
 		}
@@ -57,31 +51,7 @@ func (k *Keeper) admit(ctx context.Context, by identity.Chain, admissions []tree
 	if len(u.Members) == 0 {
 		return nil
 	}
-	if err := k.checkBelow(u.Members, seen); err != nil {
-		return err
-	}
 	return k.apply(ctx, u, Event{})
-}
-
-// checkBelow checks that nobody is left with a chain through a certificate that admissions replace.
-func (k *Keeper) checkBelow(admissions []tree.Admission, admitted map[identity.MemberID]bool) error {
-	for _, a := range admissions {
-		self := a.Chain.Self()
-		old, ok := k.state.Member(self.Member)
-		if !ok || old.Certificate == self.Digest || self.Kind.Leaf() {
-			continue
-		}
-		for e := range k.state.Members() {
-			if id := e.Chain.Member(); id == self.Member || admitted[id] {
-				continue
-			}
-			through := func(l identity.Link) bool { return l.Member == self.Member }
-			if slices.ContainsFunc(e.Chain.Line, through) {
-				return fmt.Errorf("%s gets a new certificate, and %s below it is not admitted with it", a.Chain.ID.Path, e.Path())
-			}
-		}
-	}
-	return nil
 }
 
 // admission checks that by may admit a member, and completes the admission of a live one. It reports whether it
@@ -101,6 +71,9 @@ func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admissio
 	}
 	if err := k.mayAdmit(by, old.Chain); err != nil { // nobody takes over a member from elsewhere
 		return a, false, err
+	}
+	if a.Stolen && a.Chain.Self().Digest != old.Certificate && identity.SameKey(a.Chain.Key, old.Chain.Key) {
+		return a, false, fmt.Errorf("the key of %s was stolen, and it would keep it", a.Chain.ID.Path)
 	}
 	if a.Label == "" {
 		a.Label = old.Label
@@ -181,8 +154,9 @@ func (k *Keeper) checkTerms(t grant.Terms) error {
 }
 
 // Revoke takes away what a revocation names: a grant; or a member, with all below it and every grant from, to or about
-// any of them. The entry that the revocation names need not be the one there is now: who takes a member away means it,
-// whatever its certificate or label has become since. What is not live is taken away already, which is no error.
+// any of them. Who takes a member away means it, whatever its certificate or label has become since the entry that the
+// revocation names. What is not live is taken away already, which is no error; so is an entry that was revoked before
+// and whose member has another one since, because its key was stolen or it moved.
 func (k *Keeper) Revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
 	if already, err = k.revoke(ctx, p); err != nil {
 		return false, fmt.Errorf("keeper: taking away: %w", err)
@@ -201,6 +175,9 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 	defer end()
 	if err := k.checkLive(p.Signer); err != nil {
 		return false, err
+	}
+	if k.newest.revocations.Names(p.Leaf) {
+		return true, nil
 	}
 	u, event := tree.Update{By: p.Signer.Member()}, Event{Statement: p.Raw}
 	if !p.Grant.IsZero() {

@@ -19,6 +19,7 @@ import (
 	"github.com/kindred-iot/kindred/identity/identitytest"
 	"github.com/kindred-iot/kindred/ledger"
 	"github.com/kindred-iot/kindred/ledger/chain"
+	"github.com/kindred-iot/kindred/ledger/light"
 	"github.com/kindred-iot/kindred/merkle"
 	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/store"
@@ -84,10 +85,11 @@ type net struct {
 	*chain.Chain
 	blocks chan struct{}
 
-	mu      sync.Mutex
-	submits int
-	fail    map[int]storetest.Fault // by submission, counted from 1
-	permits chan struct{}           // one is taken for each submission; nil: none is needed
+	mu       sync.Mutex
+	submits  int
+	fail     map[int]storetest.Fault // by submission, counted from 1
+	onSubmit func(n int)
+	permits  chan struct{} // one is taken for each submission; nil: none is needed
 }
 
 var errInjected = errors.New("this submission was made to fail")
@@ -123,6 +125,9 @@ func (n *net) Submit(ctx context.Context, tx []byte) error {
 	n.submits++
 	fault, faulty := n.fail[n.submits]
 	permits := n.permits
+	if n.onSubmit != nil {
+		n.onSubmit(n.submits)
+	}
 	n.mu.Unlock()
 	if permits != nil {
 		select {
@@ -441,4 +446,18 @@ func spki(t testing.TB, key crypto.PublicKey) []byte {
 		t.Fatal(err)
 	}
 	return der
+}
+
+// An emptyLedger has no record of the tree.
+type emptyLedger struct{ *net }
+
+func (emptyLedger) Prove(context.Context, identity.TreeID) (ledger.Proof, light.Proof, error) {
+	return ledger.Proof{}, light.Proof{}, fmt.Errorf("proving: %w", ledger.ErrUnknown)
+}
+
+// A brokenLedger proves nothing.
+type brokenLedger struct{ *net }
+
+func (brokenLedger) Prove(context.Context, identity.TreeID) (ledger.Proof, light.Proof, error) {
+	return ledger.Proof{}, light.Proof{}, errInjected
 }

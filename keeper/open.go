@@ -2,7 +2,6 @@ package keeper
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -108,8 +107,7 @@ func (k *Keeper) restoreHead(ctx context.Context) error {
 	return nil
 }
 
-// restoreRoster restores the state, and checks that it is the one that the head commits to and that nothing in it
-// stands alone.
+// restoreRoster restores the state, and checks that it is the one that the head commits to.
 func (k *Keeper) restoreRoster(ctx context.Context) error {
 	entries := map[merkle.Hash][]byte{}
 	leaves := map[merkle.Hash]merkle.Hash{}
@@ -145,15 +143,6 @@ func (k *Keeper) restoreRoster(ctx context.Context) error {
 	if got := k.state.Root(); got != m.head.Root || m.entries.Root() != got {
 		return fmt.Errorf("the entries have the root %s, head %d commits to %s", got, m.head.Sequence, m.head.Root)
 	}
-	known := len(chains) + len(grants)
-	for _, c := range chains {
-		if _, ok := entries[tree.CheckpointKey(c.Member())]; ok {
-			known++
-		}
-	}
-	if known != len(entries) {
-		return fmt.Errorf("%d entries, of which %d have their certificates or statements", len(entries), known)
-	}
 	return k.restoreGrants()
 }
 
@@ -172,9 +161,12 @@ func (k *Keeper) loadChains(ctx context.Context) (chains []identity.Chain, err e
 		if err := signed.Unmarshal(value, &raw); err != nil {
 			return fmt.Errorf("record %q: %w", name, err)
 		}
-		at, err := begins(raw, root)
+		at, err := identity.ValidFrom(raw)
 		if err != nil {
 			return fmt.Errorf("record %q: %w", name, err)
+		}
+		if at.Before(root.NotBefore) {
+			at = root.NotBefore
 		}
 		chain, err := identity.Verify(raw, k.signer.tree, root, at)
 		if err != nil {
@@ -189,21 +181,6 @@ func (k *Keeper) loadChains(ctx context.Context) (chains []identity.Chain, err e
 	return chains, err
 }
 
-// begins returns the first moment at which all certificates of a chain are valid.
-func begins(chain [][]byte, root *x509.Certificate) (time.Time, error) {
-	at := root.NotBefore
-	for _, der := range chain {
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return at, err
-		}
-		if cert.NotBefore.After(at) {
-			at = cert.NotBefore
-		}
-	}
-	return at, nil
-}
-
 func (k *Keeper) loadGrants(ctx context.Context) (map[tree.GrantID][]byte, error) {
 	grants := map[tree.GrantID][]byte{}
 	err := k.store.Scan(ctx, grantPrefix, func(name string, value []byte) error {
@@ -214,17 +191,10 @@ func (k *Keeper) loadGrants(ctx context.Context) (map[tree.GrantID][]byte, error
 	return grants, err
 }
 
-// restoreGrants checks the statements of the grants against their entries.
-func (k *Keeper) restoreGrants() error {
+// restoreGrants reads whom the grants concern.
+func (k *Keeper) restoreGrants() (err error) {
 	for g := range k.state.Grants() {
-		s, err := signed.Parse(g.Raw)
-		if err == nil && s.Digest != g.Statement {
-			err = fmt.Errorf("its statement is %s, the roster has %s", s.Digest, g.Statement)
-		}
-		if err == nil {
-			k.parties[g.ID], err = partiesOf(g)
-		}
-		if err != nil {
+		if k.parties[g.ID], err = partiesOf(g); err != nil {
 			return fmt.Errorf("grant %s: %w", g.ID, err)
 		}
 	}

@@ -41,13 +41,13 @@ type Refresher interface {
 	Refresh(ctx context.Context) error
 }
 
-// An Event tells what happened to the roster. Either a change is on disk: then what it took away is here and nothing
-// else. Or Recorded is set: the ledger proves the head with this Sequence, or proves it as of a newer block.
+// An Event tells what happened to the roster. Either a change is on disk that took something away. Or Recorded is set:
+// the ledger proves the head with this Sequence, or proves it as of a newer block.
 type Event struct {
 	Sequence  uint64
-	Revoked   []merkle.Hash    // leaf hashes of the entries taken away
-	Members   []identity.Chain // whom they were of, by path
-	Grants    []tree.Admitted  // what they were of, the oldest first
+	Revoked   []merkle.Hash    // leaf hashes: of entries taken away, and of those before a move or a theft
+	Members   []identity.Chain // the members taken away, by path
+	Grants    []tree.Admitted  // the grants taken away, the oldest first
 	Statement []byte           // the signed tree.Revocation that asked for it
 	Recorded  *light.Block     // the newest block
 }

@@ -54,7 +54,7 @@ func (k *Keeper) prove(ctx context.Context, members []identity.MemberID, grants 
 func (k *Keeper) await(ctx context.Context, sequence uint64) error {
 	for {
 		k.mu.RLock()
-		recorded, progress, behind, trouble := k.recorded, k.progress, k.behind, k.trouble
+		recorded, progress, behind := k.recorded, k.progress, k.behind
 		k.mu.RUnlock()
 		if behind != nil {
 			return behind
@@ -65,7 +65,9 @@ func (k *Keeper) await(ctx context.Context, sequence uint64) error {
 		select {
 		case <-progress:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the ledger to record head %d: %w", sequence, errors.Join(context.Cause(ctx), trouble))
+			k.mu.RLock()
+			defer k.mu.RUnlock()
+			return fmt.Errorf("waiting for the ledger to record head %d: %w", sequence, errors.Join(context.Cause(ctx), k.trouble))
 		}
 	}
 }

@@ -15,10 +15,8 @@ import (
 )
 
 const (
-	maxAdmissions = 512                  // members in one request
-	maxLimits     = 64                   // of one thing
-	maxLimit      = 366 * 24 * time.Hour // of a limit's terms
-	maxAffordance = 63                   // bytes of its name
+	maxAdmissions = 512 // members in one request
+	maxAffordance = 63  // bytes of its name
 )
 
 func denied(format string, args ...any) error {
@@ -99,33 +97,23 @@ func checkAdmission(a tree.Admission, now time.Time) error {
 	return checkLimits(a.Chain.Kind(), a.Limits)
 }
 
-// checkLabel keeps out of the roster what its encoding does not hold, and what is no text to show.
+// checkLabel keeps out of the roster what is no text to show.
 func checkLabel(label string) error {
-	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
-	if len(label) > tree.MaxLabel || !utf8.ValidString(label) || strings.ContainsFunc(label, unprintable) {
-		return fmt.Errorf("the label %.140q, want at most %d bytes of printable text", label, tree.MaxLabel)
+	if !utf8.ValidString(label) || strings.ContainsFunc(label, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("the label %.140q is no printable text", label)
 	}
 	return nil
 }
 
+// checkLimits checks what tree does not know: what has limits, and what its affordances can be called.
 func checkLimits(kind identity.Kind, limits []tree.Limit) error {
 	if kind != identity.Device {
 		return fmt.Errorf("limits of a %s: only devices have limits", kind)
 	}
-	if len(limits) > maxLimits {
-		return fmt.Errorf("%d limits, of at most %d", len(limits), maxLimits)
-	}
-	seen := map[string]bool{}
 	for _, l := range limits {
-		switch {
-		case l.Affordance != "" && !validAffordance(l.Affordance):
+		if l.Affordance != "" && !validAffordance(l.Affordance) {
 			return fmt.Errorf("a limit of %.80q, which is no name of an affordance", l.Affordance)
-		case seen[l.Affordance]:
-			return fmt.Errorf("two limits of %q", l.Affordance)
-		case l.Fresh < 0 || l.Offline < 0 || max(l.Fresh, l.Offline) > int64(maxLimit/time.Second):
-			return fmt.Errorf("limits of %d and %d seconds for %q, want at most %d", l.Fresh, l.Offline, l.Affordance, int64(maxLimit/time.Second))
 		}
-		seen[l.Affordance] = true
 	}
 	return nil
 }
@@ -141,7 +129,7 @@ func validAffordance(name string) bool {
 	return len(name) > 0 && len(name) <= maxAffordance
 }
 
-// ordered returns limits in the order that the roster has them: the general one first, so that others override it.
+// ordered returns limits in the order that the roster has them.
 func ordered(limits []tree.Limit) []tree.Limit {
 	return slices.SortedFunc(slices.Values(limits), func(a, b tree.Limit) int { return cmp.Compare(a.Affordance, b.Affordance) })
 }

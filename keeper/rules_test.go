@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -139,13 +140,13 @@ func TestAdmitRefuses(t *testing.T) {
 		{"too many", "sam/laptop", make([]tree.Admission, maxAdmissions+1), "513 members"},
 		{"no certificates", "sam/laptop", make([]tree.Admission, 1), "without certificates"},
 		{"twice the same", "sam/laptop", []tree.Admission{{Chain: fresh}, {Chain: fresh}}, "admitted twice"},
-		{"a long label", "sam/laptop", []tree.Admission{{Chain: fresh, Label: strings.Repeat("x", tree.MaxLabel+1)}}, "at most 128 bytes"},
+		{"a long label", "sam/laptop", []tree.Admission{{Chain: fresh, Label: strings.Repeat("x", tree.MaxLabel+1)}}, "at most 128 of UTF-8"},
 		{"a label that is no text", "sam/laptop", []tree.Admission{{Chain: fresh, Label: "a\xff"}}, "printable text"},
 		{"a label that moves the cursor", "sam/laptop", []tree.Admission{{Chain: fresh, Label: "a\x1b[2J"}}, "printable text"},
 		{"limits of a place", "sam/laptop", []tree.Admission{{Chain: porch, Limits: []tree.Limit{{Fresh: 1}}}}, "only devices have limits"},
 		{"another tree's device", "sam/laptop", []tree.Admission{{Chain: other.At("home/new").Chain}}, "it is of tree"},
 		{"another member's ID", "home/gateway", []tree.Admission{{Chain: h.chainOf(stolen)}}, "is not"},
-		{"a place without those below", "sam/laptop", []tree.Admission{{Chain: h.renew(porch, "home/porch", h.At("home/porch").Signer)}}, "home/porch/bell below it is not admitted with it"},
+		{"a place without those below", "sam/laptop", []tree.Admission{{Chain: h.renew(porch, "home/porch", h.At("home/porch").Signer)}}, "home/porch/bell below it needs a new chain"},
 		{"a path that is taken", "sam/laptop", []tree.Admission{{Chain: h.renew(fresh, "home/lock", identitytest.NewKey(t))}}, "is taken"},
 		{"one bad among good ones", "home/gateway", []tree.Admission{{Chain: fresh}, {Chain: h.At("sam/anna").Chain}}, "admits devices and places"},
 	} {
@@ -216,12 +217,12 @@ func TestLimitsAndLabels(t *testing.T) {
 		is   error
 		want string
 	}{
-		{"a negative limit", func() error { return set(tree.Limit{Fresh: -1}) }, nil, "-1 and 0 seconds"},
+		{"a negative limit", func() error { return set(tree.Limit{Fresh: -1}) }, nil, "-1 s fresh"},
 		{"an endless limit", func() error { return set(tree.Limit{Offline: 1 << 60}) }, nil, "at most"},
-		{"one thing twice", func() error { return set(tree.Limit{Affordance: "a"}, tree.Limit{Affordance: "a"}) }, nil, `two limits of "a"`},
+		{"one thing twice", func() error { return set(tree.Limit{Affordance: "a"}, tree.Limit{Affordance: "a"}) }, nil, "set twice"},
 		{"no name", func() error { return set(tree.Limit{Affordance: "a b"}) }, nil, "no name of an affordance"},
 		{"no text", func() error { return set(tree.Limit{Affordance: "a\xff"}) }, nil, "no name of an affordance"},
-		{"too many", func() error { return set(make([]tree.Limit, maxLimits+1)...) }, nil, "65 limits"},
+		{"too many", func() error { return set(make([]tree.Limit, tree.MaxLimits+1)...) }, nil, "65 limits"},
 		{"a person", func() error {
 			return h.Limit(t.Context(), h.laptop(), h.member("sam/anna"), []tree.Limit{{Fresh: 1}})
 		}, nil, "limits of a person"},
@@ -353,6 +354,42 @@ func TestRevokeRefuses(t *testing.T) {
 	}
 }
 
+// Once the key was replaced, a revocation of the entry with the stolen one is done, and does not take the member away.
+func TestStolenKey(t *testing.T) {
+	h := newHome(t)
+	lock := h.At("home/lock")
+	id := h.share()
+	old := h.proof([]identity.MemberID{lock.Member()}, id)
+	p := h.revokeMember("home/lock")
+	same := tree.Admission{Chain: h.renew(lock.Chain, "home/lock", lock.Signer), Stolen: true}
+	wants(t, "the same key", h.Admit(t.Context(), h.laptop(), []tree.Admission{same}), nil, "would keep it")
+	replaced := tree.Admission{Chain: h.renew(lock.Chain, "home/lock", identitytest.NewKey(t)), Stolen: true}
+	if err := h.Admit(t.Context(), h.laptop(), []tree.Admission{replaced}); err != nil {
+		t.Fatal(err)
+	}
+	if e := h.eventOf(h.sequence()); len(e.Revoked) != 1 || e.Revoked[0] != p.Leaf || len(e.Members) != 0 {
+		t.Errorf("the event of the replaced key is %+v", e)
+	}
+	h.unchanged("what is done already", func() {
+		if err := h.Admit(t.Context(), h.laptop(), []tree.Admission{replaced}); err != nil {
+			t.Errorf("the same again: %v", err)
+		}
+		if already, err := h.Revoke(t.Context(), p); !already || err != nil {
+			t.Errorf("the revocation of the old entry: %v, %v", already, err)
+		}
+	})
+	trusted, err := credential.Trust(h.ID, h.charter)
+	if err == nil {
+		_, trusted, err = credential.VerifyProof(h.proof([]identity.MemberID{lock.Member()}, id), trusted, time.Now())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := credential.VerifyProof(old, trusted, time.Now()); !errors.Is(err, credential.ErrRevoked) {
+		t.Errorf("a proof with the stolen key: %v, want %v", err, credential.ErrRevoked)
+	}
+}
+
 // An owner who removes a thing means the thing, also if its entry was changed a moment before.
 func TestRevokeWhatWasRelabelled(t *testing.T) {
 	h := newHome(t)
@@ -407,7 +444,7 @@ func TestAddresses(t *testing.T) {
 		wants(t, "somebody else's", set("home/gateway", h.address("home/lock", now)), nil, "reading an address record")
 		wants(t, "another key", set("home/lock", h.address("home/lock", now.Add(time.Second), func(a *tree.Address) { a.Key = spki(t, h.laptop().Key) })), nil, "another key")
 		wants(t, "for another member", set("home/lock", h.address("home/lock", now.Add(time.Second), func(a *tree.Address) { a.Member = h.member("home/gateway") })), nil, "it is of member")
-		wants(t, "a large one", set("home/lock", make([]byte, maxAddress+1)), nil, "8193 bytes")
+		wants(t, "a large one", set("home/lock", make([]byte, maxAddress+1)), nil, "16385 bytes")
 	})
 	has("after two", second)
 	h.restart()
