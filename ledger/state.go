@@ -45,54 +45,49 @@ const (
 // NewState returns the state of a chain before its first transaction.
 func NewState(chain string) State { return State{chain: chain} }
 
-// Load returns the state of a chain that all its writes lead to, in any order, the last for every key. It trusts
+// Load returns the state of a chain that all its writes lead to: the last one for every key, in any order. It trusts
 // them: whoever kept them compares the root.
-func Load(chain string, writes iter.Seq2[[]byte, []byte]) (State, error) {
-	s := NewState(chain)
+func Load(chain string, kept iter.Seq2[[]byte, []byte]) (State, error) {
 	charters := make(map[signed.Digest][]byte)
-	var trees []TreeID
-	for key, value := range writes {
+	var records []Write
+	for key, value := range kept {
 		switch {
 		case len(key) == 33 && key[0] == charterWrite:
 			charters[signed.Digest(key[1:])] = value
 		case len(key) == 33 && key[0] == recordWrite:
-			id := TreeID(key[1:])
-			if _, again := s.entries.get(id); !again {
-				trees = append(trees, id)
-			}
-			s.entries = s.entries.set(id, entry{raw: value})
+			records = append(records, Write{key, value})
 		default:
 			return State{}, fmt.Errorf("ledger: loading the state: unknown key %.40x", key)
 		}
 	}
-	for _, id := range trees {
-		e, _ := s.entries.get(id)
-		var err error
-		if e.record, err = parseRecord(e.raw); err != nil {
+	s := NewState(chain)
+	leaves := make([]leaf, len(records))
+	for i, w := range records {
+		id := TreeID(w.Key[1:])
+		record, err := parseRecord(w.Value)
+		if err != nil {
 			return State{}, fmt.Errorf("ledger: loading the record of tree %s: %w", id, err)
 		}
-		var ok bool
-		if e.charter.raw, ok = charters[e.record.Charter]; !ok {
-			return State{}, fmt.Errorf("ledger: loading the record of tree %s: charter %s is missing", id, e.record.Charter)
+		raw, ok := charters[record.Charter]
+		if !ok {
+			return State{}, fmt.Errorf("ledger: loading the record of tree %s: charter %s is missing", id, record.Charter)
 		}
-		s.entries = s.entries.set(id, e)
+		s.entries = s.entries.set(id, entry{record: record, raw: w.Value, charter: charter{raw: raw}})
+		leaves[i].key = Key(id)
+		leaves[i].hash = merkle.LeafHash(leaves[i].key, w.Value)
 	}
-	s.records = merkle.Build(s.leaves(trees))
-	return s, nil
-}
-
-// leaves yields the keys and leaf hashes of the records of trees.
-func (s State) leaves(trees []TreeID) iter.Seq2[merkle.Hash, merkle.Hash] {
-	return func(yield func(key, leaf merkle.Hash) bool) {
-		for _, id := range trees {
-			e, _ := s.entries.get(id)
-			key := Key(id)
-			if !yield(key, merkle.LeafHash(key, e.raw)) {
+	s.records = merkle.Build(func(yield func(key, hash merkle.Hash) bool) {
+		for _, l := range leaves {
+			if !yield(l.key, l.hash) {
 				return
 			}
 		}
-	}
+	})
+	return s, nil
 }
+
+// leaf is a key in the map of records, and its leaf hash.
+type leaf struct{ key, hash merkle.Hash }
 
 // Len returns how many trees are registered.
 func (s State) Len() int { return s.entries.len }
@@ -254,6 +249,9 @@ func checkHead(r Record) error {
 func compare(had, want Record) error {
 	if had == want {
 		return fmt.Errorf("head %d %w", had.Sequence, ErrAlready)
+	}
+	if had.Charter != want.Charter {
+		return fmt.Errorf("under charter %s: %w, it is registered under %s", want.Charter, ErrPassed, had.Charter)
 	}
 	return fmt.Errorf("head %d %s: %w, it is at head %d %s", want.Sequence, want.Head, ErrPassed, had.Sequence, had.Head)
 }

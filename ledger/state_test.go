@@ -3,14 +3,19 @@ package ledger_test
 import (
 	"bytes"
 	"crypto"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/ledger"
 	"github.com/kindred-iot/kindred/ledger/ledgertest"
 	"github.com/kindred-iot/kindred/merkle"
@@ -76,7 +81,8 @@ func TestApply(t *testing.T) {
 
 		{"register again, the same", apply(t, empty, home.Register(4)), home.Register(4), "head 4 is recorded already", ledger.ErrAlready},
 		{"register again, after advances", at5, home.Register(4), "the ledger has gone past it, it is at head 5", ledger.ErrPassed},
-		{"register again, another head", at5, home.Register(5), "recorded already", ledger.ErrAlready},
+		{"register again, another charter", at5, ledgertest.NewTree(t, "home", anchor).Register(5), "it is registered under " + home.Charter.Digest.String(), ledger.ErrPassed},
+		{"register again, at the latest head", at5, home.Register(5), "recorded already", ledger.ErrAlready},
 		{"advance again, the same", at5, home.Advance(5), "head 5 is recorded already", ledger.ErrAlready},
 		{"advance to another head of the sequence", at5, home.AdvanceTo(5, head), "the ledger has gone past it", ledger.ErrPassed},
 		{"advance to an older head", at5, home.Advance(4), "the ledger has gone past it", ledger.ErrPassed},
@@ -334,6 +340,117 @@ func TestLoadRefused(t *testing.T) {
 	if err := s.Check(home.Advance(3)); err == nil || !strings.Contains(err.Error(), "the charter kept as "+home.Charter.Digest.String()) {
 		t.Error(err)
 	}
+}
+
+// update has TestVectors write testdata/vectors.json anew.
+var update = flag.Bool("update", false, "write testdata/vectors.json from new transactions")
+
+// vectors is testdata/vectors.json: transactions applied one after the other to a new state.
+type vectors struct {
+	About string   `json:"about"`
+	Chain string   `json:"chain"`
+	Steps []vector `json:"steps"`
+}
+
+type vector struct {
+	Transaction string `json:"transaction"`
+	Tree        string `json:"tree"`
+	Because     string `json:"because,omitempty"` // part of this package's reason to refuse it
+	Root        string `json:"root"`              // application hash afterwards
+	Record      string `json:"record,omitempty"`  // of the tree
+	Map         string `json:"map,omitempty"`     // the proof that the record is in the state
+}
+
+// TestVectors applies the transactions in testdata, for any implementation to do the same.
+func TestVectors(t *testing.T) {
+	const file = "testdata/vectors.json"
+	if *update {
+		data, err := json.MarshalIndent(makeVectors(t), "", "\t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v vectors
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Steps) == 0 {
+		t.Fatal("no vectors")
+	}
+	state := ledger.NewState(v.Chain)
+	for i, want := range v.Steps {
+		var got vector
+		state, got = step(t, state, want.Transaction, want.Tree)
+		if want.Because != "" && strings.Contains(got.Because, want.Because) {
+			got.Because = want.Because
+		}
+		if got != want {
+			t.Errorf("step %d: %+v, want %+v", i, got, want)
+		}
+	}
+}
+
+// step applies a transaction.
+func step(t *testing.T, s ledger.State, transaction, tree string) (ledger.State, vector) {
+	t.Helper()
+	tx, err := hex.DecodeString(transaction)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := identity.ParseTreeID(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := vector{Transaction: transaction, Tree: tree}
+	s, _, err = s.Apply(tx)
+	if err != nil {
+		out.Because = err.Error()
+	}
+	out.Root = s.Root().String()
+	if p, err := s.Prove(id); err == nil {
+		out.Record, out.Map = hex.EncodeToString(p.Record), hex.EncodeToString(p.Map)
+	}
+	return s, out
+}
+
+func makeVectors(t *testing.T) vectors {
+	v := vectors{
+		About: "Transactions applied in order to the empty state of a chain. All bytes hexadecimal; those with a reason must be refused.",
+		Chain: chain,
+	}
+	home, other := ledgertest.NewTree(t, "home", anchor), ledgertest.NewTree(t, "other", anchor)
+	state := ledger.NewState(chain)
+	for _, s := range []struct {
+		tree    *ledgertest.Tree
+		tx      []byte
+		because string
+	}{
+		{home, home.Advance(2), "not registered"},
+		{home, home.Register(2), ""},
+		{home, home.Register(2), "recorded already"},
+		{other, other.Register(7), ""},
+		{home, home.Advance(3), ""},
+		{home, home.Advance(3), "recorded already"},
+		{home, home.AdvanceTo(3, home.Head(9)), "gone past it"},
+		{home, home.Advance(5), "does not follow"},
+		{other, other.Advance(8), ""},
+	} {
+		var out vector
+		state, out = step(t, state, hex.EncodeToString(s.tx), s.tree.ID.String())
+		if !strings.Contains(out.Because, s.because) || (out.Because == "") != (s.because == "") {
+			t.Fatalf("%q, want %q", out.Because, s.because)
+		}
+		out.Because = s.because
+		v.Steps = append(v.Steps, out)
+	}
+	return v
 }
 
 // FuzzTransaction: whatever it is fed, a state refuses it or has a new root and everything it had before.

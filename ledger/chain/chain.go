@@ -28,7 +28,7 @@ type Config struct {
 	ChainID  string             // of NewChainID
 	Key      ed25519.PrivateKey // the validator's, used for nothing else
 	Interval time.Duration      // between blocks with nothing in them; DefaultInterval if 0
-	Log      *slog.Logger       // CometBFT's own messages go there too, errors as warnings and the rest below debug; nothing is logged if nil
+	Log      *slog.Logger       // CometBFT's messages go there too, its errors as warnings, the rest at debug or below; nil: nothing is logged
 }
 
 // NewChainID returns the ID of a new chain: "kindred-" and 32 random characters.
@@ -68,6 +68,7 @@ type Chain struct {
 	mu      sync.Mutex
 	latest  *view
 	waiting map[[sha256.Size]byte]*submission
+	room    int // how many may be waiting
 }
 
 // view is what the newest block proves. It never changes.
@@ -108,6 +109,7 @@ func start(ctx context.Context, cfg Config, open opener) (*Chain, error) {
 		log:     cfg.Log,
 		blocks:  make(chan struct{}, 1),
 		waiting: make(map[[sha256.Size]byte]*submission),
+		room:    maxWaiting,
 	}
 	c.life, c.end = context.WithCancelCause(context.Background())
 	began := time.Now()
@@ -119,6 +121,7 @@ func start(ctx context.Context, cfg Config, open opener) (*Chain, error) {
 	if err := c.fresh(ctx, began); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
+	c.node.settled.Store(true)
 	return c, nil
 }
 
@@ -153,8 +156,7 @@ func (c *Chain) fresh(ctx context.Context, began time.Time) error {
 		if err != nil {
 			return fmt.Errorf("waiting for the first block: %w", err)
 		}
-		dated := !v.block.Time.Before(began.Truncate(time.Millisecond)) // votes are dated in whole milliseconds
-		if dated && v.proved.Root() == v.state.Root() {
+		if !v.block.Time.Before(began) && v.proved.Root() == v.state.Root() {
 			if ahead := time.Until(v.block.Time); ahead > time.Minute {
 				c.log.Warn("the ledger's time is ahead of this machine's clock", "by", ahead)
 			}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,7 +127,7 @@ func TestRestart(t *testing.T) {
 		if err := c.Submit(t.Context(), home.Advance(n+2)); !errors.Is(err, ErrStopped) {
 			t.Fatalf("after Stop: %v", err)
 		}
-		began := time.Now().Truncate(time.Millisecond)
+		began := time.Now()
 		c = run(t, cfg)
 		wantHead(t, c, home, n+1)
 		if _, block := proved(t, c, home.ID); block.Time.Before(began) || block.Height <= before.Height {
@@ -158,5 +160,80 @@ func TestInterval(t *testing.T) {
 			t.Fatalf("block %d is from %v, block %d before it from %v", block.Height, block.Time, last.Height, last.Time)
 		}
 		last = block
+	}
+}
+
+// TestManyAtOnce: transactions of many trees, each submitted by several at once, with little room.
+func TestManyAtOnce(t *testing.T) {
+	c := run(t, testConfig(t))
+	c.room = 3
+	var all sync.WaitGroup
+	for i := range 12 {
+		tree := testTree(t, fmt.Sprint("tree ", i))
+		for range 3 {
+			all.Go(func() {
+				for sequence := uint64(1); sequence <= 4; sequence++ {
+					tx := tree.Register(1)
+					if sequence > 1 {
+						tx = tree.Advance(sequence)
+					}
+					// One of the others may be ahead by now.
+					if err := c.Submit(t.Context(), tx); err != nil && !errors.Is(err, ledger.ErrPassed) {
+						t.Error(err)
+					}
+					if record, _ := proved(t, c, tree.ID); record.Sequence < sequence {
+						t.Errorf("submitted head %d, proved head %d", sequence, record.Sequence)
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+	if len(c.waiting) != 0 {
+		t.Errorf("%d transactions are still waited for", len(c.waiting))
+	}
+}
+
+// TestContext: who gives up waiting is told so, and what was submitted goes its way.
+func TestContext(t *testing.T) {
+	c := run(t, testConfig(t))
+	home := testTree(t, "home")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Submit(ctx, home.Register(1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a cancelled context: %v", err)
+	}
+	submit(t, c, home.Register(1))
+	wantHead(t, c, home, 1)
+
+	if c, err := Start(ctx, testConfig(t)); !errors.Is(err, context.Canceled) {
+		t.Errorf("start with a cancelled context: %v, %v", c, err)
+	}
+}
+
+// TestQuiet: nothing is worth a warning where nothing is wrong.
+func TestQuiet(t *testing.T) {
+	var log bytes.Buffer
+	cfg := testConfig(t)
+	cfg.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	home := testTree(t, "home")
+	for range 3 {
+		c := run(t, cfg)
+		submit(t, c, home.Register(1))
+		stop(t, c)
+		stop(t, c) // twice is once
+	}
+	if log.Len() > 0 {
+		t.Errorf("logged:\n%s", &log)
+	}
+}
+
+func TestNewChainID(t *testing.T) {
+	id, err := NewChainID(bytes.NewReader(make([]byte, 20)))
+	if want := "kindred-" + strings.Repeat("a", 32); err != nil || id != want {
+		t.Errorf("%q, %v, want %q", id, err, want)
+	}
+	if _, err := NewChainID(bytes.NewReader(make([]byte, 19))); err == nil {
+		t.Error("made from too little")
 	}
 }

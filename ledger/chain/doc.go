@@ -35,5 +35,6 @@
 //	"height"         →  the height that all of it belongs to, 8 bytes, big endian
 //
 // Blocks are on disk before the state is, so whatever a crash cut off is done again at the next start; what
-// [Chain.Submit] has reported is never lost. The validator's key is not stored here.
+// [Chain.Submit] has reported is never lost. The validator's key is not stored here. Nothing is pruned: a block takes
+// about 3 KB, half of it in wal/, which CometBFT keeps below 1 GB.
 package chain

@@ -55,11 +55,12 @@ func victim(t *testing.T) {
 	}
 }
 
-// startVictim starts this test again, as the victim. Each returned line is a word and a sequence.
+// startVictim starts this test again, as the victim. Each returned line is a word and a sequence. CometBFT must print
+// nothing, unless it was asked to.
 func startVictim(t *testing.T, dir string, home *ledgertest.Tree, env ...string) (*exec.Cmd, func() (word string, sequence uint64, ok bool)) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=60s")
 	cmd.Env = append(append(os.Environ(), victimDir+"="+dir, victimCharter+"="+hex.EncodeToString(home.Charter.Raw)), env...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = printed{t}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -73,10 +74,20 @@ func startVictim(t *testing.T, dir string, home *ledgertest.Tree, env ...string)
 			if n, _ := fmt.Sscanf(lines.Text(), "%s %d", &word, &sequence); n == 2 {
 				return word, sequence, true
 			}
-			t.Log("victim: " + lines.Text())
+			if len(env) == 0 || !strings.HasPrefix(lines.Text(), "*** fail-test ") {
+				t.Errorf("the victim printed %q", lines.Text())
+			}
 		}
 		return "", 0, false
 	}
+}
+
+// printed is a writer that nothing may be written to.
+type printed struct{ t *testing.T }
+
+func (p printed) Write(b []byte) (int, error) {
+	p.t.Errorf("the victim printed %q", b)
+	return len(b), nil
 }
 
 // survive checks that a chain whose process was killed has what was acknowledged, and goes on.

@@ -10,11 +10,11 @@ import (
 )
 
 // logger is CometBFT's log on an [slog.Logger]. What CometBFT calls information is far more than anyone wants to
-// know, and what it calls an error is not always one, least of all while it is stopped on purpose. What ends the chain
-// is reported by Chain itself.
+// know, and what it calls an error is not always one, least of all while it starts after a crash or is stopped on
+// purpose. What ends the chain is reported by Chain itself.
 type logger struct {
-	to       *slog.Logger
-	stopping *atomic.Bool
+	to      *slog.Logger
+	settled *atomic.Bool // between start and stop
 }
 
 const levelTrace = slog.LevelDebug - 4
@@ -24,15 +24,15 @@ func (l logger) Info(msg string, keyvals ...any)  { l.log(levelTrace, msg, keyva
 func (l logger) Warn(msg string, keyvals ...any)  { l.log(slog.LevelDebug, msg, keyvals) }
 
 func (l logger) Error(msg string, keyvals ...any) {
-	level := slog.LevelWarn
-	if l.stopping.Load() {
-		level = slog.LevelDebug
+	level := slog.LevelDebug
+	if l.settled.Load() {
+		level = slog.LevelWarn
 	}
 	l.log(level, msg, keyvals)
 }
 
 func (l logger) With(keyvals ...any) log.Logger {
-	return logger{to: l.to.With(plain(keyvals)...), stopping: l.stopping}
+	return logger{to: l.to.With(plain(keyvals)...), settled: l.settled}
 }
 
 func (l logger) log(level slog.Level, msg string, keyvals []any) {

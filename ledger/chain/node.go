@@ -39,7 +39,7 @@ type embedded struct {
 	consensus interface{ Wait() }
 	app       *app
 	dbs       databases
-	stopping  atomic.Bool
+	settled   atomic.Bool // CometBFT's errors are worth a warning
 }
 
 // startNode makes the node, lets it do again what a crash cut off, and starts it. From then on onCommit is told of
@@ -79,7 +79,7 @@ func startNode(ctx context.Context, cfg Config, open opener, onCommit func(commi
 		func() (*types.GenesisDoc, error) { return genesis(cfg), nil },
 		func(ctx *config.DBContext) (dbm.DB, error) { return n.dbs.get(ctx.ID) },
 		node.DefaultMetricsProvider(settings.Instrumentation), // none
-		logger{to: cfg.Log, stopping: &n.stopping})
+		logger{to: cfg.Log, settled: &n.settled})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -196,7 +196,7 @@ func (n *embedded) wait() { n.consensus.Wait() }
 
 // stop stops what was started and closes every file.
 func (n *embedded) stop() error {
-	n.stopping.Store(true)
+	n.settled.Store(false)
 	var err error
 	if n.node != nil && n.node.IsRunning() {
 		err = n.node.Stop()

@@ -39,6 +39,9 @@ func (c *Chain) submit(ctx context.Context, tx []byte) error {
 		case err != nil:
 			return err
 		}
+		if err := c.Err(); err != nil {
+			return err
+		}
 		s, err := c.enqueue(tx)
 		if err != nil {
 			return err
@@ -61,7 +64,7 @@ func (c *Chain) enqueue(tx []byte) (*submission, error) {
 		c.mu.Unlock()
 		return s, nil
 	}
-	if len(c.waiting) >= maxWaiting {
+	if len(c.waiting) >= c.room {
 		c.mu.Unlock()
 		return nil, nil
 	}
