@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -156,6 +157,52 @@ func TestPackages(t *testing.T) {
 		out, err := exec.Command("go", "list", "-f", "{{.Doc}}", "./"+name).Output()
 		if err != nil || len(bytes.TrimSpace(out)) == 0 {
 			t.Errorf("package %s has no package comment (%v)", name, err)
+		}
+	}
+}
+
+// documented is the table of doc/arch.md: a row is a package, what it holds, what it may import, and what only it may.
+func documented(t *testing.T) map[string][]string {
+	t.Helper()
+	page, err := os.ReadFile("doc/arch.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := map[string][]string{}
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) != 6 || !strings.HasPrefix(cells[1], " `") {
+			continue
+		}
+		name := strings.Trim(cells[1], " `")
+		if strings.TrimSpace(cells[2]) == "" {
+			t.Errorf("doc/arch.md does not say what %s holds", name)
+		}
+		table[name] = []string{}
+		for _, imported := range strings.Split(cells[3], ",") {
+			if imported = strings.TrimSpace(imported); imported != "none" {
+				table[name] = append(table[name], imported)
+			}
+		}
+	}
+	return table
+}
+
+func TestTable(t *testing.T) {
+	table := documented(t)
+	for name, allowed := range mayImport {
+		told, ok := table[name]
+		if !ok {
+			t.Errorf("doc/arch.md has no row for %s", name)
+			continue
+		}
+		if want, got := slices.Sorted(slices.Values(allowed)), slices.Sorted(slices.Values(told)); !slices.Equal(want, got) {
+			t.Errorf("doc/arch.md says that %s may import %q, arch_test.go %q", name, got, want)
+		}
+	}
+	for name := range table {
+		if _, ok := mayImport[name]; !ok {
+			t.Errorf("doc/arch.md has a row for %s, arch_test.go has none", name)
 		}
 	}
 }
