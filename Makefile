@@ -1,0 +1,70 @@
+# Kindred's house work. "make help" says what there is. What a target needs it installs, or says plainly that it is
+# missing. KINDRED_DATA, where it is set, is passed on to the tests: the folder of real inputs that some of them check.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+
+GO       ?= go
+FLAGS    := -trimpath -ldflags "-s -w"
+BUILD    := CGO_ENABLED=0 $(GO) build $(FLAGS)
+PLATFORMS := amd64 arm64 arm
+
+ARGS     ?=
+FUZZTIME ?= 3s
+SOAKTIME ?= 2m
+SOAKS    ?= 10
+COUNT    ?= 5
+BENCH    ?= .
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test race fuzz compile lint bench soak go gcc
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: build ## build bin/kindred and show a whole home on this machine (ARGS="--once" ends after the story)
+	bin/kindred demo $(ARGS)
+
+build: go ## build bin/kindred and bin/thermometer, one file each, no cgo
+	$(BUILD) -o bin/ ./cmd/kindred ./examples/thermometer
+
+test: race fuzz compile ## all tests with the race detector, a short run of every fuzz target, and a compile for each platform
+
+race: go gcc
+	$(GO) test -race -json -timeout 20m ./... | $(GO) run .ci/summary.go
+
+fuzz: go ## run every fuzz target for FUZZTIME (3s)
+	.ci/fuzz $(FUZZTIME)
+
+compile: go
+	@for arch in $(PLATFORMS); do \
+		GOOS=linux GOARCH=$$arch $(BUILD) -o bin/kindred-linux-$$arch ./cmd/kindred; \
+		echo "compiled linux/$$arch: $$(wc -c <bin/kindred-linux-$$arch) bytes"; \
+	done
+
+lint: go ## gofmt, go vet, staticcheck, and the import table
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	for tool in .ci/*.go; do $(GO) vet $$tool; done
+	$(GO) tool staticcheck ./...
+	$(GO) test -run 'TestImports|TestFences|TestPackages|TestTable' .
+
+bench: build ## every benchmark COUNT (5) times, and a table of the figures promised; BENCH=Name picks some
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m ./... | $(GO) run .ci/figures.go bin/kindred
+
+soak: go gcc ## everything with a model, a crash or a fault in it SOAKS (10) times, and every fuzz target for SOAKTIME (2m)
+	$(GO) test -race -json -timeout 4h -count $(SOAKS) -run 'Model|Fault|Crash|Kill' ./... | $(GO) run .ci/summary.go
+	.ci/fuzz $(SOAKTIME)
+
+go:
+	@if ! command -v $(GO) >/dev/null; then echo "Kindred is built with Go 1.26 or newer, which is not here: https://go.dev/dl/" >&2; exit 1; fi
+	@$(GO) list -m >/dev/null
+
+gcc:
+	@if command -v "$$($(GO) env CC)" >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
+	else \
+		echo "the race detector needs a C compiler, which is not here: install gcc" >&2; exit 1; \
+	fi
