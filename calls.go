@@ -76,6 +76,7 @@ func (cs *calls) start(n *Node) error {
 			select {
 			case <-cs.wake:
 				cs.recheck()
+				n.recheckCallees()
 			case <-cs.done:
 				return
 			}

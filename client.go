@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := n.prepare(req.Context(), member); err != nil {
 		return nil, err
 	}
+	n.recheckCallees()
 	resp, err := t.base.RoundTrip(req)
 	if !t.worthAnother(req, member, resp, err) {
 		return resp, err
@@ -92,11 +94,16 @@ func (t transport) worthAnother(req *http.Request, member identity.MemberID, res
 	if ms, err := strconv.ParseInt(resp.Header.Get(maxAgeHeader), 10, 64); err == nil {
 		maxAge = time.Duration(ms) * time.Millisecond
 	}
-	fresh, err := n.refresh(ctx, member, maxAge)
-	if err != nil {
+	before, _ := n.proofs.get(n.scope(member))
+	if err := n.refresh(ctx, member, maxAge); err != nil {
 		n.log.Info("no fresh proof to be had", "error", err)
+		return false
 	}
-	return err == nil && fresh
+	after, _ := n.proofs.get(n.scope(member))
+	if callee, _ := peer.Callee(resp); maxAge > 0 || !callee.Showed { // the proof was not good enough
+		return !bytes.Equal(before.Evidence.Proof, after.Evidence.Proof)
+	}
+	return !slices.EqualFunc(before.Evidence.Grants, after.Evidence.Grants, bytes.Equal)
 }
 
 // Thing returns a client for the thing at a path of the node's own tree.
@@ -204,7 +211,7 @@ func (n *Node) tell(ctx context.Context, member identity.MemberID, notice []byte
 func (n *Node) notice(ctx context.Context, target Target) ([]byte, error) {
 	k, ok := n.proofs.get(identity.MemberID{})
 	if !ok {
-		if _, err := n.refresh(ctx, identity.MemberID{}, 0); err != nil {
+		if err := n.refresh(ctx, identity.MemberID{}, 0); err != nil {
 			return nil, err
 		}
 		k, _ = n.proofs.get(identity.MemberID{})

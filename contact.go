@@ -3,6 +3,7 @@ package kindred
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,13 +16,15 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/thing"
 	"github.com/kindred-iot/kindred/tree"
 )
 
 // contacts remember who is where for as long as the process lives; the database does for longer.
 type contacts struct {
-	mu    sync.Mutex
-	given map[string][]string // addresses that the user gave, by host of a URL
+	mu      sync.Mutex
+	given   map[string][]string            // addresses that the user gave, by host of a URL
+	callees map[identity.MemberID]*session // who showed what when they were called last
 }
 
 // A Contact is a member that can be called.
@@ -167,7 +170,7 @@ func (n *Node) At(id identity.ID, address string) (string, error) {
 // foreignHost names the holder of a key in a URL, where no member ID is known.
 func foreignHost(key crypto.PublicKey, tree identity.TreeID) string {
 	name, _ := peer.WithKey("", key)
-	return "at-" + strings.TrimPrefix(name, "/p2p/") + "." + tree.String()
+	return fmt.Sprintf("at-%x.%s", sha256.Sum256([]byte(name)), tree)
 }
 
 // atGiven returns how to call somebody at an address that the user gave.
@@ -247,6 +250,7 @@ func (n *Node) checkCallee(c Contact, hello []byte) error {
 		return fmt.Errorf("kindred: %s: %w: it is %s", c.ID.Path, ErrDistrusted, s.who.ID.Path)
 	}
 	member := c.Member()
+	n.contact.met(member, s)
 	used, err := n.db.Load(ctx, usedPrefix+member.String())
 	if err != nil {
 		return err
@@ -261,3 +265,54 @@ func (n *Node) checkCallee(c Contact, hello []byte) error {
 }
 
 func (n *Node) now() time.Time { return n.trust.now(n.cfg.Clock) }
+
+// met remembers what a callee showed.
+func (cs *contacts) met(member identity.MemberID, s *session) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.callees == nil {
+		cs.callees = map[identity.MemberID]*session{}
+	}
+	cs.callees[member] = s
+}
+
+// recheckCallees hangs up on members that are known by now to have been taken away. What is said to them next, if
+// anything, begins with a new look at what they show.
+func (n *Node) recheckCallees() {
+	n.contact.mu.Lock()
+	defer n.contact.mu.Unlock()
+	for member, s := range n.contact.callees {
+		if _, _, err := n.renew(s); err != nil {
+			delete(n.contact.callees, member)
+			n.log.Info("hanging up", "on", s.who.ID.Path, "error", err)
+			if err := n.host.Disconnect(s.who.Key); err != nil {
+				n.log.Warn("hanging up", "error", err)
+			}
+		}
+	}
+}
+
+// Use calls do with a client for the thing at a path. If nobody answered there, or somebody who is not a member any
+// more, and the gateway says that the path is another member's now, do is called again with that.
+func (n *Node) Use(ctx context.Context, path identity.Path, do func(*thing.Client) error) error {
+	c, err := n.Resolve(ctx, path)
+	if err != nil {
+		return err
+	}
+	client, err := n.ThingOf(c.Member())
+	if err != nil {
+		return err
+	}
+	err = do(client)
+	if !errors.Is(err, peer.ErrUnreachable) && !errors.Is(err, peer.ErrWrongKey) && !errors.Is(err, ErrDistrusted) {
+		return err
+	}
+	now, lerr := n.lookUp(ctx, control.Lookup{Path: path})
+	if lerr != nil || now.Member() == c.Member() {
+		return err
+	}
+	if client, lerr = n.ThingOf(now.Member()); lerr != nil {
+		return err
+	}
+	return do(client)
+}

@@ -111,6 +111,7 @@ type Node struct {
 
 	cancel context.CancelFunc // ends what runs in the background
 	wait   sync.WaitGroup
+	closed sync.Once
 }
 
 // Open puts the member that lives in a directory on the network. The caller closes the node.
@@ -234,7 +235,12 @@ func (n *Node) connect() error {
 }
 
 // Close takes the member off the network and waits for all that the node started.
-func (n *Node) Close() error {
+func (n *Node) Close() (err error) {
+	n.closed.Do(func() { err = n.close() })
+	return err
+}
+
+func (n *Node) close() error {
 	var errs []error
 	if n.cancel != nil {
 		n.cancel()

@@ -170,7 +170,7 @@ func (n *Node) heed(ctx context.Context, e control.Event) error {
 		return n.home.Obeyed(ctx, leaf[:])
 	}
 	if e.Evidence != nil {
-		if _, err := n.keep(ctx, identity.MemberID{}, *e.Evidence); err != nil {
+		if err := n.keep(ctx, identity.MemberID{}, *e.Evidence); err != nil && ctx.Err() == nil {
 			n.log.Warn("news from the gateway do not verify", "error", err)
 			return nil
 		}

@@ -1,7 +1,6 @@
 package kindred
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -155,9 +154,8 @@ func (n *Node) scope(thing identity.MemberID) identity.MemberID {
 	return thing
 }
 
-// refresh fetches evidence for a thing, proved no longer than maxAge ago if that is not 0, and reports whether there
-// is something new to show.
-func (n *Node) refresh(ctx context.Context, thing identity.MemberID, maxAge time.Duration) (bool, error) {
+// refresh fetches evidence for a thing, proved no longer than maxAge ago if that is not 0.
+func (n *Node) refresh(ctx context.Context, thing identity.MemberID, maxAge time.Duration) error {
 	thing = n.scope(thing)
 	q := control.ProofQuery{MaxAge: maxAge}
 	if !thing.IsZero() {
@@ -166,41 +164,38 @@ func (n *Node) refresh(ctx context.Context, thing identity.MemberID, maxAge time
 	e, err := n.home.Prove(ctx, q)
 	n.link.tried(n.cfg.Clock(), err)
 	if err != nil {
-		return false, err
+		return err
 	}
 	return n.keep(ctx, thing, e)
 }
 
 // Refresh fetches a fresh proof of the node itself. A node that listens is sent one whenever there is news.
 func (n *Node) Refresh(ctx context.Context) error {
-	_, err := n.refresh(ctx, identity.MemberID{}, 0)
-	return err
+	return n.refresh(ctx, identity.MemberID{}, 0)
 }
 
 // keep verifies evidence about the node itself, learns from it, and stores it.
-func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evidence) (bool, error) {
+func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evidence) error {
 	proof, err := credential.ParseProof(e.Proof)
 	if err != nil {
-		return false, err
+		return err
 	}
 	live, err := n.verify(ctx, proof)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if _, err := credential.Verify(e.Chain, n.key.Public(), live); err != nil {
-		return false, err
+		return err
 	}
-	old, had := n.proofs.get(thing)
 	k := kept{Evidence: e, Fetched: n.cfg.Clock()}
 	if err := n.proofs.set(thing, k); err != nil {
-		return false, err
+		return err
 	}
 	data, err := json.Marshal(k)
 	if err != nil {
-		return false, err
+		return err
 	}
-	changes := map[string][]byte{evidencePrefix + thing.String(): data}
-	return !had || !bytes.Equal(old.Evidence.Proof, e.Proof), n.db.Save(ctx, changes)
+	return n.db.Save(ctx, map[string][]byte{evidencePrefix + thing.String(): data})
 }
 
 // prepare sees to it that the node has something to show to a thing. What it has is shown when the gateway cannot be
@@ -219,7 +214,7 @@ func (n *Node) prepare(ctx context.Context, thing identity.MemberID) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, err := n.refresh(ctx, thing, 0)
+	err := n.refresh(ctx, thing, 0)
 	if ok && err != nil {
 		n.log.Info("going on with an older proof", "error", err)
 		return nil

@@ -284,7 +284,7 @@ func (n *Node) freshen(ctx context.Context, affordance string) {
 	fresh, _ := n.proofs.entry().LimitFor(affordance)
 	ctx, cancel := context.WithTimeout(ctx, askGateway)
 	defer cancel()
-	if _, err := n.refresh(ctx, identity.MemberID{}, fresh); err != nil {
+	if err := n.refresh(ctx, identity.MemberID{}, fresh); err != nil {
 		n.log.Info("no fresh proof to be had", "error", err)
 	}
 }

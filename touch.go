@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/kindred-iot/kindred/identity"
 )
 
 // touch is closed once the gateway has told a node that serves how the tree stands.
@@ -29,8 +27,7 @@ func (t *touch) reached() {
 // reached, the node how the tree stands. It fails when ctx ends before; a node that serves goes on trying.
 func (n *Node) InTouch(ctx context.Context) error {
 	if len(n.cfg.Listen) == 0 {
-		_, err := n.refresh(ctx, identity.MemberID{}, 0)
-		return err
+		return n.Refresh(ctx)
 	}
 	select {
 	case <-n.link.touch.wait():

@@ -3,9 +3,12 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,6 +122,11 @@ func (v *village) invite(owner *kindred.Node, kind identity.Kind, path identity.
 		v.t.Fatal(err)
 	}
 	v.t.Cleanup(func() { n.Close() })
+	if len(listen) > 0 {
+		if err := n.InTouch(ctx); err != nil {
+			v.t.Fatal(err)
+		}
+	}
 	return n
 }
 
@@ -134,12 +142,46 @@ func (v *village) state(n *kindred.Node, path identity.Path) (string, error) {
 	v.t.Helper()
 	ctx, cancel := context.WithTimeout(v.t.Context(), 10*time.Second)
 	defer cancel()
-	c, err := n.Thing(ctx, path)
+	var body string
+	err := n.Use(ctx, path, func(c *thing.Client) error {
+		value, err := c.Read(ctx, "state")
+		body = string(value.Body)
+		return err
+	})
+	return body, err
+}
+
+// share lets the member at who use the thing at path.
+func (v *village) share(owner *kindred.Node, who, path identity.Path, t grant.Terms) (grant.Terms, kindred.Target) {
+	v.t.Helper()
+	ctx := v.t.Context()
+	roster, err := owner.Roster(ctx)
 	if err != nil {
-		return "", err
+		v.t.Fatal(err)
 	}
-	value, err := c.Read(ctx, "state")
-	return string(value.Body), err
+	subject, ok := roster.At(who)
+	device, ok2 := roster.At(path)
+	if !ok || !ok2 {
+		v.t.Fatalf("no %s or no %s in %+v", who, path, roster)
+	}
+	t.Subject = grant.Subject{Tree: subject.Who.ID.Tree, Member: subject.Who.Member()}
+	t.Thing.Member = device.Who.Member()
+	if t, err = owner.Share(ctx, t); err != nil {
+		v.t.Fatal(err)
+	}
+	if roster, err = owner.Roster(ctx); err != nil {
+		v.t.Fatal(err)
+	}
+	return t, roster.Grant(roster.GrantsNamed(t.ID.String())[0])
+}
+
+// code returns the code of a refusal, "" if err is none.
+func code(err error) string {
+	var p *thing.Problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	return ""
 }
 
 func TestLock(t *testing.T) {
@@ -156,19 +198,7 @@ func TestLock(t *testing.T) {
 	if got, err := v.state(anna, "home/lock"); err == nil {
 		t.Fatalf("a person without a grant reads %s", got)
 	}
-	roster, err := laptop.Roster(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	person, _ := roster.At("sam/anna")
-	lockEntry, _ := roster.At("home/lock")
-	terms, err := laptop.Share(ctx, grant.Terms{
-		Subject: grant.Subject{Tree: person.Who.ID.Tree, Member: person.Who.Member()},
-		Thing:   grant.Thing{Member: lockEntry.Who.Member()}, Actions: grant.Use,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, target := v.share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use})
 	if got, err := v.state(anna, "home/lock"); err != nil || got != `"locked"` {
 		t.Fatalf("a person with a grant reads %s, %v", got, err)
 	}
@@ -186,11 +216,7 @@ func TestLock(t *testing.T) {
 	if e, err := events.Next(); err != nil || string(e.Data) != `"unlocked"` {
 		t.Fatalf("the event is %s, %v", e.Data, err)
 	}
-	roster, err = laptop.Roster(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	report, err := laptop.Revoke(ctx, roster.Grant(roster.GrantsNamed(terms.ID.String())[0]))
+	report, err := laptop.Revoke(ctx, target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,11 +231,35 @@ func TestLock(t *testing.T) {
 	if got, err := v.state(anna, "home/lock"); err == nil {
 		t.Fatalf("a person whose grant was taken back reads %s", got)
 	}
-	h, err := laptop.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
-	if err != nil {
-		t.Fatal(err)
+	want := []string{
+		"sam/laptop admit   served", // home/lock
+		"sam/laptop admit   served", // sam/anna
+		"sam/laptop read home/lock state served",
+		"sam/laptop share home/lock  served",
+		"sam/anna/phone read home/lock state served",
+		"sam/anna/phone observe home/lock state served",
+		"sam/anna/phone invoke home/lock unlock served",
+		"sam/laptop unshare home/lock  served",
+		"sam/anna/phone observe home/lock state ended",
+		"sam/anna/phone read home/lock state refused",
 	}
-	for _, e := range h.Entries {
-		t.Logf("%s %s %s %s %s %s: %s", e.Time.Format("15:04:05.000"), e.Caller.ID.Path, e.Op, e.Thing.ID.Path, e.Affordance, e.Outcome, e.Reason)
-	}
+	slices.Sort(want) // two journals, whose entries may be of one millisecond
+	var told []string
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log tells\n%s", strings.Join(told, "\n"))
+		}
+	})
+	waitFor(t, func() bool {
+		h, err := laptop.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = nil
+		for _, e := range h.Entries {
+			told = append(told, fmt.Sprintf("%s %s %s %s %s", e.Caller.ID.Path, e.Op, e.Thing.ID.Path, e.Affordance, e.Outcome))
+		}
+		slices.Sort(told)
+		return slices.Equal(told, want)
+	})
 }
