@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred/demo"
+)
+
+func newDemo(s *session) *cobra.Command {
+	cfg := demo.Config{}
+	c := &cobra.Command{
+		Use:   "demo [FILE…]",
+		Short: "Play a whole home on this machine, every member a process of its own",
+		Long: `Play a whole home on this machine: a gateway, a meter, a doorbell, a lock, an owner with a
+laptop and a phone, a guest, and a stranger, every one a process with a directory of its
+own. It tells a story, checking from outside that each step comes out as told, and then
+stays up for you to try things. In the end everything is removed.
+
+The meter replays a made-up day, or the P1 telegrams in FILEs. With --json each step is
+an object: {"step":…,"ok":…,"ms":…,"by":…}, where "by" names the process that observed it.`,
+		Example: "  kindred demo\n  kindred demo --once telegrams.txt",
+	}
+	c.Flags().BoolVar(&cfg.Once, "once", false, "end after the story")
+	c.Flags().BoolVar(&cfg.Keep, "keep", false, "leave the home's directory behind")
+	return s.does(c, func(ctx context.Context, args []string) (err error) {
+		if cfg.Binary, err = os.Executable(); err != nil {
+			return err
+		}
+		cfg.Files, cfg.JSON, cfg.Out = args, s.json, s.out
+		cfg.Terminal, cfg.Colour = s.outTerm, s.colour
+		err = demo.Run(ctx, cfg)
+		if errors.Is(err, demo.ErrStory) {
+			return &failure{Code: "story", Message: "the story did not come out as told", exit: exitFailed}
+		}
+		return err
+	})
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/device/camera"
+	"github.com/kindred-iot/kindred/device/lock"
+	"github.com/kindred-iot/kindred/device/p1meter"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/thing"
+)
+
+func newDevice(s *session) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "device",
+		Short: "Run this directory's member as a ready-made thing",
+		Long: `Run this directory's member, a device that has joined, as a ready-made thing until
+stopped. A line on standard output says when it is ready.`,
+	}
+	var listen []string
+	c.PersistentFlags().StringSliceVar(&listen, "listen", nil, "where to be reached: `IP:PORT`, :PORT or a multiaddr (default all interfaces)")
+	c.AddCommand(newMeter(s, &listen), newCamera(s, &listen), newLock(s, &listen))
+	return c
+}
+
+func newMeter(s *session, listen *[]string) *cobra.Command {
+	var cfg p1meter.Config
+	c := &cobra.Command{
+		Use:     "p1meter FILE…",
+		Short:   "An electricity meter that tells what its P1 telegrams say",
+		Long:    `An electricity meter that replays telegrams of the P1 port (DSMR) from files, or from standard input where FILE is "-".`,
+		Example: "  kindred device p1meter telegrams.txt --repeat\n  cat /dev/ttyUSB0 | kindred device p1meter -",
+		Args:    cobra.MinimumNArgs(1),
+	}
+	c.Flags().DurationVar(&cfg.Interval, "interval", 0, "the time between two telegrams (default as they were recorded)")
+	c.Flags().BoolVar(&cfg.Repeat, "repeat", false, "begin again after the last telegram")
+	return s.does(c, func(ctx context.Context, args []string) error {
+		for _, name := range args {
+			cfg.Sources = append(cfg.Sources, p1meter.File(name))
+		}
+		cfg.Log = s.log(slog.LevelWarn)
+		m := p1meter.New(cfg)
+		return s.serve(ctx, *listen, m.Thing(), m.Run)
+	})
+}
+
+func newCamera(s *session, listen *[]string) *cobra.Command {
+	var pictures string
+	var cfg camera.Config
+	c := &cobra.Command{
+		Use:   "camera",
+		Short: "A camera that shows pictures of a folder, or the time",
+		Args:  cobra.NoArgs,
+	}
+	c.Flags().StringVar(&pictures, "pictures", "", "a `folder` of JPEG files to show one after the other (default: draw the time)")
+	c.Flags().DurationVar(&cfg.Every, "every", 10*time.Second, "how long each picture is shown")
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		if pictures != "" {
+			cfg.Pictures = os.DirFS(pictures)
+			if _, err := fs.Stat(cfg.Pictures, "."); err != nil {
+				return usage("there are no pictures in %q: %s", pictures, errors.Unwrap(err))
+			}
+		}
+		cam, err := camera.New(cfg)
+		if err != nil {
+			return err
+		}
+		return s.serve(ctx, *listen, cam.Thing(), nil)
+	})
+}
+
+func newLock(s *session, listen *[]string) *cobra.Command {
+	c := &cobra.Command{Use: "lock", Short: "A door lock", Args: cobra.NoArgs}
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		return s.serve(ctx, *listen, lock.New().Thing(), nil)
+	})
+}
+
+// touchFor is how long a device waits for the gateway before it says that it is ready without it.
+const touchFor = 5 * time.Second
+
+// serve offers a thing as the directory's member until ctx ends, while work, if there is any, goes on.
+func (s *session) serve(ctx context.Context, listen []string, t *thing.Thing, work func(context.Context) error) (err error) {
+	settings, err := readSettings(s.dir)
+	if err != nil {
+		return err
+	}
+	cfg, err := s.config()
+	if err != nil {
+		return err
+	}
+	cfg.Listen, cfg.Log = where(listen, settings), s.log(slog.LevelWarn)
+	n, err := kindred.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	if self := n.Self(); self.Kind() != identity.Device {
+		return usage("this directory is %s, which is of kind %s: only devices run as things", self.ID.Path, self.Kind())
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var running sync.WaitGroup
+	defer running.Wait()
+	begin := func(f func(context.Context) error) {
+		running.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				stop(fmt.Errorf("device: %w", err))
+			}
+		})
+	}
+	if work != nil {
+		begin(work)
+	}
+	begin(func(ctx context.Context) error { return s.announce(ctx, n) })
+	if err := n.Serve(ctx, t); err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// announce says that a device is ready: when the gateway knows where it is, or does not answer.
+func (s *session) announce(ctx context.Context, n *kindred.Node) error {
+	soon, cancel := context.WithTimeout(ctx, touchFor)
+	defer cancel()
+	if err := n.InTouch(soon); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.say("The gateway is out of reach; serving on what is known.")
+	}
+	id, addresses := n.Self().ID, n.Addresses()
+	return s.print(ready{true, id.Tree.String(), id.String(), addresses}, "Ready: "+string(id.Path)+" at "+strings.Join(addresses, ", "))
+}

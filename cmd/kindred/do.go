@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/thing"
+)
+
+func newDo(s *session) *cobra.Command {
+	c := &cobra.Command{
+		Use:               "do PATH [ACTION [JSON]]",
+		Short:             "Have a thing do something, or list what it can do",
+		Example:           "  kindred do home/lock unlock",
+		Args:              cobra.RangeArgs(1, 3),
+		ValidArgsFunction: s.completePaths,
+	}
+	return s.does(c, func(ctx context.Context, args []string) error {
+		var value json.RawMessage
+		if len(args) == 3 {
+			var err error
+			if value, err = input(args[2]); err != nil {
+				return err
+			}
+		}
+		return s.with(ctx, func(n *kindred.Node) error {
+			t, err := s.thing(ctx, n, args[0])
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				return s.actions(ctx, t, args[0])
+			}
+			v, err := t.Invoke(ctx, args[1], value)
+			if missing(err) {
+				if d, derr := description(ctx, t); derr == nil {
+					return noOffer("action", args[0], args[1], d.Actions)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			return s.printValue(v, "")
+		})
+	})
+}
+
+func (s *session) actions(ctx context.Context, t *thing.Client, path string) error {
+	d, err := description(ctx, t)
+	if err != nil {
+		return err
+	}
+	var offers []offer
+	for name, a := range d.Actions {
+		offers = append(offers, offer{name, a.Description, schemaName(a.Input)})
+	}
+	return s.printOffers("do", path, offers)
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/pairing"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/store"
+	"github.com/kindred-iot/kindred/thing"
+)
+
+// The exit codes.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitRefused     = 3
+	exitUnreachable = 4
+)
+
+// A failure is an error as the user is told it. Commands return one where they know best; explain makes one of any
+// other error.
+type failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	exit    int
+}
+
+func (f *failure) Error() string { return f.Message }
+
+// usage says that the command was called wrongly.
+func usage(format string, args ...any) error {
+	return &failure{Code: "usage", Message: fmt.Sprintf(format, args...), exit: exitUsage}
+}
+
+// notFound says that there is nothing of a name.
+func notFound(format string, args ...any) error {
+	return &failure{Code: string(control.NotFound), Message: fmt.Sprintf(format, args...), exit: exitFailed}
+}
+
+// hinted adds what to do about it to a failure.
+func hinted(err error, hint string) error {
+	f := *explain(err)
+	f.Hint = hint
+	return &f
+}
+
+// kinds are the errors that the user is told apart, the more telling ones first. An empty message stands for the
+// error's own.
+var kinds = []struct {
+	err           error
+	exit          int
+	code          string
+	message, hint string
+}{
+	{kindred.ErrNoMember, exitFailed, "no-member", "there is no member of a tree in this directory",
+		`"kindred init NAME" makes a tree, "kindred join" makes this machine a member of one; --dir names another directory`},
+	{kindred.ErrMember, exitFailed, "conflict", "there is a member of a tree in this directory already", "--dir names another directory"},
+	{store.ErrInUse, exitFailed, "in-use", "another kindred process uses this directory", "wait until it has ended, or stop it"},
+	{store.ErrFull, exitFailed, "disk-full", "the disk is full: what was written before is safe", "make room and repeat the command"},
+	{store.ErrDamaged, exitFailed, "damaged", "", "restore the directory from a copy"},
+	{pairing.ErrUsed, exitFailed, "used", "the invitation was used already, perhaps by somebody else", "tell whoever invited you, and ask for a new one"},
+	{pairing.ErrExpired, exitFailed, "expired", "the invitation has expired", "ask for a new one"},
+	{pairing.ErrUnknown, exitFailed, "unknown", "the gateway knows no such invitation: it was withdrawn, or is long over", "ask for a new one"},
+	{pairing.ErrSwapped, exitFailed, "swapped", "the keys are not those of the machine that was invited: somebody came between",
+		"let nobody in with this invitation, and make a new one"},
+	{pairing.ErrRefused, exitRefused, "refused", "", "ask whoever invited you"},
+	{credential.ErrRevoked, exitRefused, "revoked", "what this rests on was taken away", ""},
+	{peer.ErrWrongKey, exitUnreachable, "wrong-key", "somebody else answered at its address", "it may have moved; it is found again through the gateway"},
+	{peer.ErrRefused, exitRefused, "refused", "refused", ""},
+	{kindred.ErrDistrusted, exitRefused, "distrusted", "", "it may have been removed, or the gateway was out of reach for too long"},
+	{peer.ErrUnreachable, exitUnreachable, "unreachable", "", "is it running, and on a network that this machine can reach?"},
+	{credential.ErrTooOld, exitUnreachable, "too-old", "what this machine knows is too old to be judged", "it needs the gateway once"},
+	{credential.ErrStranger, exitRefused, "stranger", "", ""},
+	{context.DeadlineExceeded, exitUnreachable, "unreachable", "no answer in time", "is it running, and on a network that this machine can reach?"},
+	{context.Canceled, exitFailed, "interrupted", "interrupted", ""},
+}
+
+// gatewaySays gives the exit codes of what a gateway answers.
+var gatewaySays = map[control.Code]int{
+	control.Refused: exitRefused, control.NotFound: exitFailed, control.Invalid: exitFailed,
+	control.Conflict: exitFailed, control.Unavailable: exitUnreachable,
+}
+
+// thingSays gives the exit code, and the code where the thing gives none, of the statuses that a thing answers with.
+var thingSays = map[int]struct {
+	exit int
+	code string
+}{
+	http.StatusUnauthorized:        {exitRefused, "refused"},
+	http.StatusForbidden:           {exitRefused, "refused"},
+	http.StatusNotFound:            {exitFailed, "not-found"},
+	http.StatusBadRequest:          {exitFailed, "invalid"},
+	http.StatusMethodNotAllowed:    {exitFailed, "invalid"},
+	http.StatusConflict:            {exitFailed, "conflict"},
+	http.StatusServiceUnavailable:  {exitUnreachable, "unavailable"},
+	http.StatusGatewayTimeout:      {exitUnreachable, "unavailable"},
+	http.StatusInternalServerError: {exitFailed, "failed"},
+}
+
+// hints say what to do about a code that comes from elsewhere.
+var hints = map[string]string{
+	"no-grant":     `the owner can change that: "kindred share"`,
+	"affordance":   `the owner can change that: "kindred share"`,
+	"action":       `the owner can change that: "kindred share"`,
+	"ended":        `the owner can share it anew`,
+	"stale":        "it is served again once the gateway has been reached",
+	"out-of-hours": "try again within its hours",
+	"expired":      "this machine has to join anew",
+}
+
+// explain says what an error means to the user.
+func explain(err error) *failure {
+	var f *failure
+	var said *control.Error
+	var problem *thing.Problem
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &said):
+		return &failure{string(said.Code), said.Message, said.Hint, exitOr(gatewaySays[said.Code])}
+	case errors.As(err, &problem):
+		what := thingSays[problem.Status]
+		code := what.code
+		if problem.Code != "" {
+			code = problem.Code
+		}
+		if code == "" {
+			code = "failed"
+		}
+		return &failure{code, problem.Error(), hints[code], exitOr(what.exit)}
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			message := k.message
+			if message == "" {
+				message = err.Error()
+			}
+			return &failure{k.code, message, k.hint, k.exit}
+		}
+	}
+	return &failure{"failed", err.Error(), "", exitFailed}
+}
+
+// exitOr returns the exit code of an error: one that nobody thought of failed.
+func exitOr(code int) int {
+	if code == exitDone {
+		return exitFailed
+	}
+	return code
+}
+
+// fail tells the user why a command failed and returns the exit code.
+func (s *session) fail(c *cobra.Command, err error) int {
+	f := explain(err)
+	if !s.running && f.exit == exitFailed { // what cobra itself has to say comes before any command runs
+		f = &failure{"usage", err.Error(), "", exitUsage}
+	}
+	if f.exit == exitUsage && f.Hint == "" {
+		f.Hint = "usage: " + strings.TrimSuffix(c.UseLine(), " [flags]")
+		if c.HasSubCommands() {
+			f.Hint = fmt.Sprintf("%q lists the commands", "kindred help")
+		}
+	}
+	if s.json {
+		line, _ := json.Marshal(map[string]*failure{"error": f}) // three strings
+		fmt.Fprintf(s.err, "%s\n", line)
+		return f.exit
+	}
+	fmt.Fprintf(s.err, "%s %s\n", s.paint(red, "kindred:"), f.Message)
+	if f.Hint != "" {
+		fmt.Fprintf(s.err, "%s\n", s.paint(faint, "hint: "+f.Hint))
+	}
+	return f.exit
+}

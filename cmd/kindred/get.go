@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/thing"
+)
+
+func newGet(s *session) *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "get PATH [PROPERTY]",
+		Short: "Read a property of a thing, or list them all",
+		Long: `Read a property of a thing. Without one, list all there are with their values.
+
+A picture goes into a file (-o) or a pipe, never to a terminal.`,
+		Example:           "  kindred get home/meter power\n  kindred get home/porch/doorbell picture -o porch.jpg",
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: s.completePaths,
+	}
+	c.Flags().StringVarP(&file, "output", "o", "", "write the value to a `file`, as a whole or not at all")
+	return s.does(c, func(ctx context.Context, args []string) error {
+		if file != "" && len(args) < 2 {
+			return usage("-o takes a property to read")
+		}
+		return s.with(ctx, func(n *kindred.Node) error {
+			t, err := s.thing(ctx, n, args[0])
+			if err != nil {
+				return err
+			}
+			if len(args) < 2 {
+				return s.getAll(ctx, t, args[0])
+			}
+			v, err := t.Read(ctx, args[1])
+			if err != nil {
+				return s.orList(ctx, t, args[0], args[1], err)
+			}
+			return s.printValue(v, file)
+		})
+	})
+}
+
+// orList turns "no such property" into one that says which there are.
+func (s *session) orList(ctx context.Context, t *thing.Client, path, name string, err error) error {
+	if !missing(err) {
+		return err
+	}
+	d, derr := description(ctx, t)
+	if derr != nil {
+		return err
+	}
+	return noOffer("property", path, name, d.Properties)
+}
+
+const jsonType = "application/json"
+
+// isText reports whether a value of a media type may go to a terminal.
+func isText(contentType string) bool {
+	return contentType == jsonType || strings.HasPrefix(contentType, "text/") || contentType == ""
+}
+
+// printValue writes a value to a file or to standard output: JSON strings without their quotes.
+func (s *session) printValue(v thing.Value, file string) error {
+	switch {
+	case file != "":
+		if err := writeFile(file, v.Body); err != nil {
+			return err
+		}
+		s.say("%s: %s", file, media(v))
+		if s.json {
+			return s.object(map[string]any{"file": file, "contentType": v.ContentType, "size": len(v.Body)})
+		}
+		return nil
+	case v.ContentType == jsonType && s.json:
+		return s.object(json.RawMessage(v.Body))
+	case v.ContentType == "" && s.json:
+		return s.object(nil)
+	case s.json:
+		return s.object(map[string]any{
+			"contentType": v.ContentType, "size": len(v.Body), "data": base64.StdEncoding.EncodeToString(v.Body),
+		})
+	case v.ContentType == jsonType:
+		return s.print(nil, plain(v.Body, true))
+	case isText(v.ContentType):
+		return s.print(nil, string(v.Body))
+	case s.outTerm:
+		return &failure{"picture", "this is " + media(v) + ", nothing for a terminal", "-o FILE writes it to a file; a pipe takes it as well", exitUsage}
+	}
+	_, err := s.out.Write(v.Body)
+	return err
+}
+
+// plain writes a JSON value for people: a string without quotes, an object over several lines if there is room.
+func plain(raw []byte, room bool) string {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return printable(text)
+	}
+	if !room {
+		return string(raw)
+	}
+	var v json.RawMessage = raw
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return string(raw)
+	}
+	return string(out)
+}
+
+// printable keeps control characters, which could steer a terminal, from being printed.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, text)
+}
+
+// media names a value that is not shown: "image/jpeg, 12 kB".
+func media(v thing.Value) string { return v.ContentType + ", " + size(len(v.Body)) }
+
+// size writes a number of bytes for people.
+func size(n int) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 1000*1000:
+		return fmt.Sprintf("%d kB", (n+500)/1000)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
+// getAll lists a thing's properties with their values. One that cannot be read says why.
+func (s *session) getAll(ctx context.Context, t *thing.Client, path string) error {
+	d, err := description(ctx, t)
+	if err != nil {
+		return err
+	}
+	if len(d.Properties) == 0 {
+		s.say("%s has no properties.", path)
+	}
+	values := map[string]json.RawMessage{}
+	var rows [][]string
+	for _, name := range slices.Sorted(maps.Keys(d.Properties)) {
+		p := d.Properties[name]
+		v, err := t.Read(ctx, name)
+		var problem *thing.Problem
+		if err != nil && !errors.As(err, &problem) {
+			return err
+		}
+		raw, text := summary(v, problem, p.Unit)
+		values[name] = raw
+		rows = append(rows, []string{name, text, p.Description})
+	}
+	return s.print(values, table(rows))
+}
+
+// maxCell is how much of a value a list shows, in characters.
+const maxCell = 60
+
+// summary tells a value, or why there is none, as JSON and in a few words.
+func summary(v thing.Value, problem *thing.Problem, unit string) (json.RawMessage, string) {
+	if problem != nil {
+		raw, _ := json.Marshal(map[string]*failure{"error": explain(problem)}) // three strings
+		return raw, "(" + problem.Error() + ")"
+	}
+	if v.ContentType != jsonType {
+		raw, _ := json.Marshal(map[string]any{"contentType": v.ContentType, "size": len(v.Body)}) // a string and a number
+		return raw, media(v)
+	}
+	text := []rune(plain(v.Body, false))
+	if len(text) > maxCell {
+		text = append(text[:maxCell-1], '…')
+	}
+	if unit != "" {
+		text = append(text, []rune(" "+unit)...)
+	}
+	return v.Body, string(text)
+}

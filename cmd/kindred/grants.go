@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+)
+
+func newGrants(s *session) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "grants",
+		Short: "List what was shared",
+		Args:  cobra.NoArgs,
+	}
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		return s.with(ctx, func(n *kindred.Node) error {
+			r, err := s.roster(ctx, n)
+			if err != nil {
+				return err
+			}
+			if len(r.Grants) == 0 {
+				s.say("Nothing is shared.")
+			}
+			list := make([]sharedGrant, 0, len(r.Grants))
+			var rows [][]string
+			for _, g := range r.Grants {
+				shown := shownGrant(r, g.Terms, time.Now())
+				list = append(list, shown)
+				rows = append(rows, []string{r.ShortID(g.Terms.ID), shown.line()})
+			}
+			return s.print(list, table(rows))
+		})
+	})
+}
+
+// sharedGrant is a grant in lists.
+type sharedGrant struct {
+	ID         string         `json:"id"`
+	Giver      string         `json:"giver"`
+	With       string         `json:"with"`
+	Path       string         `json:"path"`
+	Affordance string         `json:"affordance,omitempty"`
+	Allow      string         `json:"allow"`
+	From       *time.Time     `json:"from,omitempty"`
+	Until      *time.Time     `json:"until,omitempty"`
+	Windows    []sharedWindow `json:"windows,omitempty"`
+	Zone       string         `json:"zone,omitempty"`
+	Offline    int64          `json:"offline,omitempty"` // seconds
+	Since      time.Time      `json:"since"`
+	Over       bool           `json:"over,omitempty"` // its time is over
+	Sentence   string         `json:"sentence"`
+}
+
+type sharedWindow struct {
+	Days    string `json:"days"`
+	Between string `json:"between"`
+}
+
+func shownGrant(r kindred.Roster, t grant.Terms, now time.Time) sharedGrant {
+	g := sharedGrant{
+		ID: t.ID.String(), Giver: r.Name(t.Giver), With: r.Name(t.Subject.Member), Path: r.Name(t.Thing.Member),
+		Affordance: t.Thing.Affordance, Allow: t.Actions.String(), From: unix(t.From), Until: unix(t.Until), Zone: t.Zone,
+		Offline: t.Offline, Since: time.Unix(t.Time, 0).UTC(), Over: t.Until != 0 && now.Unix() >= t.Until,
+		Sentence: t.Sentence(namesOf(r).member),
+	}
+	for _, w := range t.Windows {
+		g.Windows = append(g.Windows, sharedWindow{w.Days.String(), fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)})
+	}
+	return g
+}
+
+// line is the sentence, and whether the grant still matters.
+func (g sharedGrant) line() string {
+	if g.Over {
+		return g.Sentence + " (over)"
+	}
+	return g.Sentence
+}
+
+func unix(seconds int64) *time.Time {
+	if seconds == 0 {
+		return nil
+	}
+	t := time.Unix(seconds, 0).UTC()
+	return &t
+}
+
+// ownersOf returns the owners on the tree with their apps.
+func ownersOf(r kindred.Roster) (owners []kindred.RosterMember, apps map[identity.Path][]string) {
+	apps = map[identity.Path][]string{}
+	for _, m := range r.Members {
+		switch {
+		case m.Who.Kind() == identity.Owner:
+			owners = append(owners, m)
+		case m.Who.Owner():
+			above := m.Who.ID.Path.Parent()
+			apps[above] = append(apps[above], m.Who.ID.Path.Name())
+		}
+	}
+	return owners, apps
+}

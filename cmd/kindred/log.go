@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+)
+
+func newLog(s *session) *cobra.Command {
+	var o logOptions
+	c := &cobra.Command{
+		Use:   "log",
+		Short: "Tell what happened, in plain words",
+		Long: `Tell what happened: who used what, who was refused and why, and what was changed. Owners
+are told by the gateway of the whole home; a device tells its own part.`,
+		Example: "  kindred log --since 2h\n  kindred log --who sam/anna/phone --thing home/lock -n 20",
+		Args:    cobra.NoArgs,
+	}
+	f := c.Flags()
+	f.StringVar(&o.since, "since", "", "from this `time` on: "+clocksHint)
+	f.StringVar(&o.who, "who", "", "only what was done by this `path`, an app, or all apps of a person")
+	f.StringVar(&o.thing, "thing", "", "only what was done at this `path`")
+	f.IntVarP(&o.count, "number", "n", 100, "the newest so `many`")
+	hide(c.RegisterFlagCompletionFunc("who", s.completeWho), c.RegisterFlagCompletionFunc("thing", s.completeWho))
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		if o.count < 1 || o.count > control.MaxHistory {
+			return usage("-n %d: want 1 to %d", o.count, control.MaxHistory)
+		}
+		return s.with(ctx, func(n *kindred.Node) error { return s.history(ctx, n, o) })
+	})
+}
+
+type logOptions struct {
+	since, who, thing string
+	count             int
+}
+
+func (s *session) history(ctx context.Context, n *kindred.Node, o logOptions) error {
+	now := time.Now()
+	zone, _, err := s.zone("")
+	if err == nil {
+		now = now.In(zone)
+	}
+	q := control.HistoryQuery{Limit: o.count}
+	if o.since != "" {
+		if q.Since, err = parsePast(o.since, now); err != nil {
+			return usage("--since: %s", err)
+		}
+	}
+	r, err := n.Roster(ctx)
+	if err != nil && n.Self().Kind() != identity.Device {
+		return err
+	}
+	var entries []journal.Entry
+	if n.Self().Kind() == identity.Device {
+		entries, err = ownEntries(ctx, n, r, o, q)
+	} else {
+		entries, err = homeEntries(ctx, n, r, o, q)
+	}
+	if err != nil {
+		return err
+	}
+	return s.printLog(entries, r, now)
+}
+
+// homeEntries asks the gateway. For a person it asks about each of their apps.
+func homeEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, q control.HistoryQuery) ([]journal.Entry, error) {
+	if o.thing != "" {
+		m, err := member(n, r, o.thing)
+		if err != nil {
+			return nil, err
+		}
+		q.Thing = m.Who.Member().String()
+	}
+	callers := []string{""}
+	if o.who != "" {
+		m, err := member(n, r, o.who)
+		if err != nil {
+			return nil, err
+		}
+		callers = callersOf(r, m)
+	}
+	var entries []journal.Entry
+	for _, q.Caller = range callers {
+		h, err := n.Gateway().History(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, h.Entries...)
+	}
+	slices.SortStableFunc(entries, func(a, b journal.Entry) int { return a.Time.Compare(b.Time) })
+	return entries[max(0, len(entries)-o.count):], nil
+}
+
+// callersOf returns the member IDs of the leaves that a member stands for: its apps, or itself.
+func callersOf(r kindred.Roster, m kindred.RosterMember) []string {
+	ids := []string{m.Who.Member().String()}
+	for _, other := range r.Members {
+		if other.Who.ActsFor() == m.Who.Member() {
+			ids = append(ids, other.Who.Member().String())
+		}
+	}
+	return ids
+}
+
+// ownEntries reads the node's own journal.
+func ownEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, q control.HistoryQuery) ([]journal.Entry, error) {
+	f := journal.Filter{Since: q.Since, Limit: q.Limit}
+	for arg, to := range map[string]*journal.Party{o.who: &f.Who, o.thing: &f.Thing} {
+		if arg == "" {
+			continue
+		}
+		m, err := member(n, r, arg)
+		if err != nil {
+			return nil, err
+		}
+		*to = journal.Party{Member: m.Who.Member(), ID: m.Who.ID}
+	}
+	items, err := n.Journal().Query(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	var entries []journal.Entry
+	for _, item := range slices.Backward(items) {
+		entries = append(entries, item.Entry)
+	}
+	return entries, nil
+}
+
+// logLine is a line of "log --json".
+type logLine struct {
+	Time       time.Time     `json:"time"`
+	Who        string        `json:"who,omitempty"` // SPIFFE ID
+	Op         journal.Op    `json:"op"`
+	Path       identity.Path `json:"path,omitempty"`
+	Affordance string        `json:"affordance,omitempty"`
+	Outcome    string        `json:"outcome"`
+	Grant      string        `json:"grant,omitempty"`
+	Reason     string        `json:"reason,omitempty"`
+	AsOf       *time.Time    `json:"as_of,omitempty"`
+	Offline    bool          `json:"offline,omitempty"`
+	Count      uint32        `json:"count,omitempty"`
+	With       string        `json:"with,omitempty"` // SPIFFE ID
+	Sentence   string        `json:"sentence"`
+}
+
+// printLog writes entries, a line each. For people, what happened several times in a minute is told once.
+func (s *session) printLog(entries []journal.Entry, r kindred.Roster, now time.Time) error {
+	t := teller{namesOf(r), now}
+	if s.json {
+		for _, e := range entries {
+			if err := s.object(t.object(e)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(entries) == 0 {
+		s.say("Nothing happened.")
+	}
+	var lines []string
+	last, times := "", 0
+	flush := func() {
+		if times > 1 {
+			lines[len(lines)-1] = fmt.Sprintf("%s, %d times", last, times)
+		}
+	}
+	for _, e := range entries {
+		line := stamp(e.Time, now) + " " + t.sentence(e)
+		if line == last {
+			times++
+			continue
+		}
+		flush()
+		lines, last, times = append(lines, line), line, 1
+	}
+	flush()
+	return s.print(nil, strings.Join(lines, "\n"))
+}
+
+// A teller says in plain words what entries of a journal mean.
+type teller struct {
+	names names
+	now   time.Time
+}
+
+func (t teller) object(e journal.Entry) logLine {
+	l := logLine{
+		Time: e.Time.UTC(), Op: e.Op, Path: e.Thing.ID.Path, Affordance: e.Affordance, Outcome: e.Outcome.String(),
+		Grant: e.Grant, Reason: e.Reason, Offline: e.Offline, Count: e.Count, Sentence: t.sentence(e),
+	}
+	if !e.Caller.IsZero() {
+		l.Who = e.Caller.ID.String()
+	}
+	if !e.With.IsZero() {
+		l.With = e.With.ID.String()
+	}
+	if !e.AsOf.IsZero() {
+		asOf := e.AsOf.UTC()
+		l.AsOf = &asOf
+	}
+	return l
+}
+
+// sentence says what an entry means, without a full stop: "anna saw home/meter power (allowed by g-7kqm)".
+func (t teller) sentence(e journal.Entry) string {
+	who, what := t.names.party(e.Caller), strings.TrimSpace(string(e.Thing.ID.Path)+" "+e.Affordance)
+	switch {
+	case e.Op == journal.Connect:
+		return t.stranger(e)
+	case e.Outcome == journal.Refused:
+		return because(fmt.Sprintf("%s was refused %s", who, what), e.Reason)
+	case e.Outcome == journal.Failed:
+		return because(fmt.Sprintf("%s tried %s, which failed", who, what), e.Reason)
+	case e.Outcome == journal.Ended && e.Reason != "":
+		return because(fmt.Sprintf("%s was cut off from %s", who, what), e.Reason)
+	case e.Outcome == journal.Ended:
+		return fmt.Sprintf("%s stopped watching %s", who, what)
+	}
+	return who + " " + t.deed(e, what) + t.ground(e)
+}
+
+// stranger tells of somebody whose name means nothing here.
+func (t teller) stranger(e journal.Entry) string {
+	who := e.Reason
+	if who == "" {
+		who = "somebody"
+	}
+	text := fmt.Sprintf("%s was refused at %s", who, e.Thing.ID.Path)
+	if e.Count > 1 {
+		text += fmt.Sprintf(", %d times", e.Count)
+	}
+	return text
+}
+
+func because(text, reason string) string {
+	if reason == "" {
+		return text
+	}
+	return text + ": " + reason
+}
+
+// deed is what was done.
+func (t teller) deed(e journal.Entry, what string) string {
+	with := t.names.party(e.With)
+	switch e.Op {
+	case journal.Read:
+		if e.Affordance == "" {
+			return "looked at what " + what + " can do"
+		}
+		return "saw " + what
+	case journal.Write:
+		return "set " + what
+	case journal.Invoke:
+		return "used " + what
+	case journal.Observe:
+		return "began to watch " + what
+	case journal.Admit:
+		return "let in " + string(e.With.ID.Path)
+	case journal.Remove:
+		return "removed " + string(e.With.ID.Path)
+	case journal.Share:
+		return fmt.Sprintf("shared %s with %s (%s)", what, with, t.grant(e.Grant))
+	case journal.Unshare:
+		if what == "" {
+			return fmt.Sprintf("took back what was shared with %s (%s)", with, t.grant(e.Grant))
+		}
+		return fmt.Sprintf("took back %s from %s (%s)", what, with, t.grant(e.Grant))
+	case journal.Limit:
+		return "changed how lately whoever uses " + what + " must have been checked"
+	}
+	return strings.TrimSpace(string(e.Op) + " " + what)
+}
+
+// ground says what a use rested on.
+func (t teller) ground(e journal.Entry) string {
+	switch e.Op {
+	case journal.Read, journal.Write, journal.Invoke, journal.Observe:
+	default:
+		return ""
+	}
+	var text string
+	if e.Grant != "" {
+		text = fmt.Sprintf(" (allowed by %s)", t.grant(e.Grant))
+	}
+	if e.Offline {
+		text += ", without the gateway, by the offline term"
+		if !e.AsOf.IsZero() {
+			text += ", checked " + stamp(e.AsOf, t.now)
+		}
+	}
+	return text
+}
+
+// grant shortens a grant's ID as far as it is told from those there are.
+func (t teller) grant(id string) string {
+	for n := len("g-") + 4; n < len(id); n++ {
+		if len(t.names.roster.GrantsNamed(id[:n])) <= 1 {
+			return id[:n]
+		}
+	}
+	return id
+}

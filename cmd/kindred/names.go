@@ -1,0 +1,62 @@
+package main
+
+import (
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+)
+
+// names give members the names that people use: "anna" for sam/anna where there is only one, else the path.
+type names struct {
+	roster  kindred.Roster
+	bearers map[string]int // how many people bear a name
+}
+
+func namesOf(r kindred.Roster) names {
+	n := names{r, map[string]int{}}
+	for _, m := range r.Members {
+		if isPerson(m.Who.Kind()) {
+			n.bearers[m.Who.ID.Path.Name()]++
+		}
+	}
+	return n
+}
+
+func isPerson(k identity.Kind) bool { return k == identity.Owner || k == identity.Person }
+
+// member names a member that a grant is for or about.
+func (n names) member(id identity.MemberID) string {
+	for _, m := range n.roster.Members {
+		if m.Who.Member() == id {
+			return n.plain(m.Who.ID.Path, m.Who.Kind())
+		}
+	}
+	return id.String()
+}
+
+func (n names) plain(p identity.Path, kind identity.Kind) string {
+	if isPerson(kind) && n.bearers[p.Name()] == 1 {
+		return p.Name()
+	}
+	return string(p)
+}
+
+// party names somebody in a journal: an app by whoever it acts for. Who is not on the tree any more is named as then.
+func (n names) party(p journal.Party) string {
+	if p.IsZero() {
+		return "somebody"
+	}
+	here, ok := n.roster.At(p.ID.Path)
+	if ok && here.Who.Member() == p.Member && here.Who.Kind() != identity.App {
+		return n.plain(p.ID.Path, here.Who.Kind())
+	}
+	if above, ok := n.roster.At(p.ID.Path.Parent()); ok && isPerson(above.Who.Kind()) && (here.Who.Kind() == identity.App || !isLive(n.roster, p)) {
+		return n.plain(above.Who.ID.Path, above.Who.Kind())
+	}
+	return string(p.ID.Path)
+}
+
+func isLive(r kindred.Roster, p journal.Party) bool {
+	m, ok := r.At(p.ID.Path)
+	return ok && m.Who.Member() == p.Member
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+)
+
+func newShare(s *session) *cobra.Command {
+	var o shareOptions
+	c := &cobra.Command{
+		Use:   "share PATH [AFFORDANCE] --with WHO",
+		Short: "Allow somebody to use a thing, or one of its properties, actions or events",
+		Long: `Allow WHO, a person, an app, a device, a service or a place, to use the thing at PATH, or all
+things of the place there; or with AFFORDANCE one property, action or event alone.
+
+"see" is to read and to follow, "use" is also to write and to act; or name some of read,
+write, invoke, observe. Hours and times are by the clock of the place. --offline says for
+how long after its last check it may be used while the gateway is out of reach; without
+it, not longer than anything has to be checked anyhow.
+
+The ID of what was given is printed; "kindred unshare" takes it back.`,
+		Example: `  kindred share home/meter power --with sam/anna
+  kindred share home/lock --with sam/anna --allow use --days sat --between 14:00-16:00
+  kindred share home/lock unlock --with sam/anna --allow invoke --until 2026-12-24 --offline 2d`,
+		Args:              cobra.MaximumNArgs(2),
+		ValidArgsFunction: s.completePaths,
+	}
+	f := c.Flags()
+	f.StringVar(&o.with, "with", "", "`who` may use it: the path of a member")
+	f.StringVar(&o.allow, "allow", "see", "`what` is allowed: see, use, or some of read,write,invoke,observe")
+	f.StringVar(&o.days, "days", "", "on these `days` of the week alone: sat,sun or mon-fri")
+	f.StringVar(&o.between, "between", "", "within these `hours` alone: 14:00-16:00")
+	f.StringVar(&o.from, "from", "", "from this `time` on: "+clocksHint)
+	f.StringVar(&o.until, "until", "", "until this `time`; a date is included")
+	f.StringVar(&o.offline, "offline", "", "`how long` after its last check it serves while the gateway is out of reach: 7d")
+	f.StringVar(&o.tz, "tz", "", "the place's time `zone`, where this directory does not know it")
+	hide(c.RegisterFlagCompletionFunc("with", s.completeWho))
+	return s.does(c, func(ctx context.Context, args []string) error {
+		if len(args) > 0 {
+			o.path = args[0]
+		}
+		if len(args) > 1 {
+			o.affordance = args[1]
+		}
+		if !s.asks && (o.path == "" || o.with == "") {
+			return usage("what and with whom? kindred share PATH --with WHO")
+		}
+		t, err := s.terms(o, time.Now())
+		if err != nil {
+			return err
+		}
+		return s.with(ctx, func(n *kindred.Node) error { return s.share(ctx, n, o, t) })
+	})
+}
+
+type shareOptions struct {
+	path, affordance, with, allow  string
+	days, between, from, until, tz string
+	offline                        string
+}
+
+// terms reads what the flags say, which is all but who and what.
+func (s *session) terms(o shareOptions, now time.Time) (t grant.Terms, err error) {
+	fail := func(flag string, err error) (grant.Terms, error) {
+		return t, usage("--%s: %s", flag, strings.TrimPrefix(err.Error(), "grant: "))
+	}
+	t.Thing.Affordance = o.affordance
+	if t.Actions, err = grant.ParseActions(o.allow); err != nil {
+		return fail("allow", err)
+	}
+	zone := now.Location()
+	if o.days+o.between+o.from+o.until+o.tz != "" {
+		if zone, t.Zone, err = s.zone(o.tz); err != nil {
+			return t, err
+		}
+	}
+	if o.days != "" || o.between != "" {
+		w := grant.Window{Days: grant.AllDays}
+		if o.days != "" {
+			if w.Days, err = grant.ParseDays(o.days); err != nil {
+				return fail("days", err)
+			}
+		}
+		if o.between != "" {
+			if w.From, w.To, err = grant.ParseWindow(o.between); err != nil {
+				return fail("between", err)
+			}
+		}
+		t.Windows = []grant.Window{w}
+	}
+	if o.from != "" {
+		from, err := parseMoment(o.from, now.In(zone), false)
+		if err != nil {
+			return fail("from", err)
+		}
+		t.From = from.Unix()
+	}
+	if o.until != "" {
+		until, err := parseMoment(o.until, now.In(zone), true)
+		switch {
+		case err != nil:
+			return fail("until", err)
+		case !until.After(now):
+			return fail("until", fmt.Errorf("%q is over", o.until))
+		case until.Unix() <= t.From:
+			return fail("until", fmt.Errorf("%q is not after %q", o.until, o.from))
+		}
+		t.Until = until.Unix()
+	}
+	if o.offline != "" {
+		d, err := grant.ParseDuration(o.offline)
+		if err == nil && (d < time.Second || d > grant.MaxOffline) {
+			err = fmt.Errorf("%q is out of range", o.offline)
+		}
+		if err != nil {
+			return fail("offline", err)
+		}
+		t.Offline = int64(d / time.Second)
+	}
+	return t, nil
+}
+
+func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t grant.Terms) error {
+	r, err := s.roster(ctx, n)
+	if err != nil {
+		return err
+	}
+	if o.path == "" {
+		if o.path, err = s.choose(ctx, r, "What do you share?", identity.Device, identity.Place); err != nil {
+			return err
+		}
+	}
+	what, err := member(n, r, o.path)
+	if err != nil {
+		return err
+	}
+	if k := what.Who.Kind(); k != identity.Device && k != identity.Place {
+		return usage("%s is of kind %s: devices and places are what can be shared", what.Who.ID.Path, k)
+	}
+	if o.with == "" {
+		if o.with, err = s.choose(ctx, r, "With whom?", identity.Owner, identity.Person, identity.Service); err != nil {
+			return err
+		}
+	}
+	who, err := member(n, r, o.with)
+	if err != nil {
+		return err
+	}
+	if err := s.checkAffordance(ctx, n, what, t.Thing.Affordance); err != nil {
+		return err
+	}
+	t.Subject = grant.Subject{Tree: n.Self().ID.Tree, Member: who.Who.Member()}
+	t.Thing.Member = what.Who.Member()
+	if t, err = n.Share(ctx, t); err != nil {
+		return err
+	}
+	r.Grants = append(r.Grants, kindred.RosterGrant{Terms: t})
+	sentence := t.Sentence(namesOf(r).member)
+	err = s.print(map[string]string{"id": t.ID.String(), "sentence": sentence}, r.ShortID(t.ID))
+	s.say("%s", sentence)
+	return err
+}
+
+// choose asks for a member of some kinds.
+func (s *session) choose(ctx context.Context, r kindred.Roster, question string, kinds ...identity.Kind) (string, error) {
+	var paths []string
+	for _, m := range r.Members {
+		for _, k := range kinds {
+			if m.Who.Kind() == k {
+				paths = append(paths, string(m.Who.ID.Path))
+			}
+		}
+	}
+	answer, err := s.ask(ctx, fmt.Sprintf("%s (%s)", question, strings.Join(paths, ", ")))
+	if err == nil && answer == "" {
+		err = usage("nothing was chosen")
+	}
+	return answer, err
+}
+
+// checkFor is how long a slip of the pen is looked for before something is shared.
+const checkFor = 2 * time.Second
+
+// checkAffordance makes sure that a device has what is to be shared, if it can be asked.
+func (s *session) checkAffordance(ctx context.Context, n *kindred.Node, what kindred.RosterMember, name string) error {
+	if name == "" || what.Who.Kind() != identity.Device {
+		return nil
+	}
+	soon, cancel := context.WithTimeout(ctx, checkFor)
+	defer cancel()
+	t, err := n.ThingOf(what.Who.Member())
+	if err != nil {
+		return err
+	}
+	d, err := description(soon, t)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.say("%s cannot be asked whether it has %q.", what.Who.ID.Path, name)
+		return nil
+	}
+	there := map[string]bool{}
+	for name := range d.Properties {
+		there[name] = true
+	}
+	for name := range d.Actions {
+		there[name] = true
+	}
+	for name := range d.Events {
+		there[name] = true
+	}
+	if !there[name] {
+		return noOffer("property, action or event", string(what.Who.ID.Path), name, there)
+	}
+	return nil
+}

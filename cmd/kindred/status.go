@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/identity"
+)
+
+func newStatus(s *session) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Say who this directory is, whether the gateway answers, and what protects the home",
+		Args:  cobra.NoArgs,
+	}
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		return s.with(ctx, func(n *kindred.Node) error {
+			st, err := s.status(ctx, n)
+			if err != nil {
+				return err
+			}
+			return s.print(st, st.text(s, time.Now()))
+		})
+	})
+}
+
+// state is what "status" tells.
+type state struct {
+	Name    string     `json:"name,omitempty"`
+	Tree    string     `json:"tree"`
+	ID      string     `json:"id"`
+	Path    string     `json:"path"`
+	Kind    string     `json:"kind"`
+	Owner   bool       `json:"owner"`
+	Expires time.Time  `json:"expires"`            // when the member's certificate ends
+	Gateway answering  `json:"gateway"`            //
+	AsOf    *time.Time `json:"as_of,omitempty"`    // the newest moment checked
+	RootKey string     `json:"root_key,omitempty"` // the file, if it is in this directory
+	Ledger  ledgerKind `json:"ledger"`
+	Waiting []string   `json:"waiting,omitempty"` // paths of those who wait to be confirmed
+	title   string
+}
+
+type answering struct {
+	Reachable bool   `json:"reachable"`
+	Problem   string `json:"problem,omitempty"`
+}
+
+// ledgerKind says who keeps the order of what happens to the tree.
+type ledgerKind struct {
+	Embedded   bool `json:"embedded"` // the gateway alone
+	Validators int  `json:"validators"`
+}
+
+// statusFor is how long the gateway has to answer.
+const statusFor = 4 * time.Second
+
+func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
+	settings, err := readSettings(s.dir)
+	if err != nil {
+		return state{}, err
+	}
+	self := n.Self()
+	st := state{
+		Name: settings.Name, Tree: self.ID.Tree.String(), ID: self.ID.String(), Path: string(self.ID.Path),
+		Kind: self.Kind().String(), Owner: self.Owner(), Expires: self.NotAfter.UTC(), title: treeName(settings, n),
+	}
+	for _, a := range n.Charter().Anchors {
+		st.Ledger.Validators = max(st.Ledger.Validators, len(a.Validators))
+	}
+	st.Ledger.Embedded = st.Ledger.Validators <= 1
+	if file := filepath.Join(s.dir, kindred.KeysDir, kindred.KeyRoot+".pem"); exists(file) {
+		st.RootKey = file
+	}
+	soon, cancel := context.WithTimeout(ctx, statusFor)
+	defer cancel()
+	if err := n.InTouch(soon); err != nil {
+		if ctx.Err() != nil {
+			return st, context.Cause(ctx)
+		}
+		st.Gateway.Problem = explain(err).Message
+	} else {
+		st.Gateway.Reachable = true
+	}
+	if t := n.AsOf(); !t.IsZero() {
+		t = t.UTC()
+		st.AsOf = &t
+	}
+	if st.Owner && st.Gateway.Reachable {
+		joins, err := n.Gateway().Joins(soon)
+		if err != nil {
+			return st, err
+		}
+		for _, r := range joins.Requests {
+			st.Waiting = append(st.Waiting, string(r.Path))
+		}
+	}
+	return st, nil
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// text says it for people.
+func (st state) text(s *session, now time.Time) string {
+	rows := [][]string{
+		{"home", st.title},
+		{"here", fmt.Sprintf("%s, %s", st.Path, whatIs(st))},
+		{"gateway", "answers"},
+		{"checked", "never"},
+	}
+	if !st.Gateway.Reachable {
+		rows[2][1] = "does not answer: " + st.Gateway.Problem
+	}
+	if st.AsOf != nil {
+		rows[3][1] = "as of " + stamp(*st.AsOf, now)
+	}
+	if len(st.Waiting) > 0 {
+		rows = append(rows, []string{"waiting", strings.Join(st.Waiting, ", ") + `: "kindred confirm" lets them in`})
+	}
+	text := table(rows)
+	if st.RootKey != "" {
+		text += fmt.Sprintf("\nThe root key is in this directory. Whoever has it rules the tree; it is needed for new\nowners and top places alone. Move %s\nto a stick that you lock away, and back when it is needed.\n", st.RootKey)
+	} else if st.Owner {
+		text += "\nThe root key is not in this directory. New owners and top places take it.\n"
+	}
+	if st.Ledger.Embedded {
+		text += "\nThis home keeps its own history, on its gateway. That gives order and integrity, not\nprotection from a gateway that tells two people different stories.\n"
+	} else {
+		text += fmt.Sprintf("\nThis home's history is vouched for by %d validators: no gateway can tell two people\ndifferent stories.\n", st.Ledger.Validators)
+	}
+	return text
+}
+
+func whatIs(st state) string {
+	if st.Owner {
+		return "an owner's app"
+	}
+	if st.Kind == identity.App.String() {
+		return "an app of " + string(identity.Path(st.Path).Parent())
+	}
+	return "of kind " + st.Kind
+}

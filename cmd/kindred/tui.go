@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// A session is one command being made: what it was told, and where it reads and writes.
+type session struct {
+	dir, at       string
+	json, verbose bool
+	running       bool // flags and arguments are in order
+
+	in       *bufio.Reader
+	out, err io.Writer
+
+	asks     bool // there is somebody at the keyboard
+	outTerm  bool // standard output is a terminal
+	colour   bool // and may be painted
+	errPaint bool // so may standard error
+}
+
+func newSession(in, out, err *os.File) *session {
+	plain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
+	s := &session{in: bufio.NewReader(in), out: out, err: err}
+	s.outTerm = term.IsTerminal(int(out.Fd()))
+	s.asks = term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(err.Fd()))
+	s.colour = s.outTerm && !plain
+	s.errPaint = term.IsTerminal(int(err.Fd())) && !plain
+	return s
+}
+
+// say tells the user something beside the result.
+func (s *session) say(format string, args ...any) {
+	if !s.json {
+		fmt.Fprintf(s.err, format+"\n", args...)
+	}
+}
+
+// print writes the result: v as a line of JSON, or else the text, which may have several lines.
+func (s *session) print(v any, text string) error {
+	if s.json {
+		return s.object(v)
+	}
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	_, err := io.WriteString(s.out, text)
+	return err
+}
+
+// object writes a line of JSON.
+func (s *session) object(v any) error {
+	e := json.NewEncoder(s.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// line reads a line of standard input. A command that is interrupted leaves the read behind; the process ends then.
+func (s *session) line(ctx context.Context) (string, error) {
+	type read struct {
+		text string
+		err  error
+	}
+	got := make(chan read, 1)
+	go func() {
+		text, err := s.in.ReadString('\n')
+		got <- read{text, err}
+	}()
+	select {
+	case r := <-got:
+		if r.err != nil && (r.text == "" || !errors.Is(r.err, io.EOF)) {
+			return "", r.err
+		}
+		return strings.TrimSpace(r.text), nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+// ask puts a question to whoever is at the keyboard.
+func (s *session) ask(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(s.err, question+" ")
+	answer, err := s.line(ctx)
+	if errors.Is(err, io.EOF) {
+		return "", nil
+	}
+	return answer, err
+}
+
+// confirm asks whether two machines show the same digits. Whoever is not at a keyboard gets the question as a line of
+// JSON on standard output, and answers with a line. Anything but yes is a no.
+func (s *session) confirm(ctx context.Context, path, digits string) (bool, error) {
+	var answer string
+	var err error
+	if s.asks && !s.json {
+		answer, err = s.ask(ctx, fmt.Sprintf("%s shows six digits. Are they %s? [y/N]", path, s.paint(bold, spaced(digits))))
+	} else {
+		question := map[string]any{"confirm": map[string]string{"path": path, "digits": digits}}
+		if err := s.object(question); err != nil {
+			return false, err
+		}
+		answer, err = s.line(ctx)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return yes(answer), nil
+}
+
+func yes(answer string) bool {
+	answer = strings.ToLower(answer)
+	return answer == "y" || answer == "yes"
+}
+
+// spaced writes six digits so that they can be read out: "123 456".
+func spaced(digits string) string {
+	if len(digits) != 6 {
+		return digits
+	}
+	return digits[:3] + " " + digits[3:]
+}
+
+// The colours, as SGR parameters (ECMA-48).
+const (
+	bold  = "1"
+	faint = "2"
+	red   = "31"
+	green = "32"
+	blue  = "34"
+)
+
+// paint colours a text for standard error, tint one for standard output.
+func (s *session) paint(colour, text string) string {
+	return painted(s.errPaint && !s.json, colour, text)
+}
+func (s *session) tint(colour, text string) string { return painted(s.colour && !s.json, colour, text) }
+
+func painted(really bool, colour, text string) string {
+	if !really || text == "" {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/identity"
+)
+
+func newUnshare(s *session) *cobra.Command {
+	var with string
+	c := &cobra.Command{
+		Use:   "unshare GRANT | PATH --with WHO",
+		Short: "Take back what was shared",
+		Long: `Take back what was shared: by its ID, or the beginning of it; or all that WHO has been given
+at PATH. It is taken back at the gateway and straight at the things, and the report says
+what each of them answered, and until when one that could not be reached may still serve.`,
+		Example:           "  kindred unshare g-7kqm\n  kindred unshare home/lock --with sam/anna",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: s.completeGrants,
+	}
+	c.Flags().StringVar(&with, "with", "", "from `whom` it is taken back")
+	hide(c.RegisterFlagCompletionFunc("with", s.completeWho))
+	return s.does(c, func(ctx context.Context, args []string) error {
+		return s.with(ctx, func(n *kindred.Node) error {
+			r, err := s.roster(ctx, n)
+			if err != nil {
+				return err
+			}
+			found, err := chosen(n, r, args[0], with)
+			if err != nil {
+				return err
+			}
+			return s.unshare(ctx, n, r, found)
+		})
+	})
+}
+
+// chosen finds the grants that the arguments mean.
+func chosen(n *kindred.Node, r kindred.Roster, arg, with string) ([]kindred.RosterGrant, error) {
+	if with == "" {
+		if !strings.HasPrefix(arg, "g-") {
+			return nil, usage("%q is no grant such as g-7kqm: give one, or PATH --with WHO", arg)
+		}
+		found := r.GrantsNamed(arg)
+		switch {
+		case len(found) == 0:
+			return nil, hinted(notFound("there is no grant %s: it may have been taken back", arg), `"kindred grants" lists them`)
+		case len(found) > 1:
+			return nil, &failure{string(control.Conflict), fmt.Sprintf("%s could be %d grants", arg, len(found)), "write more of it", exitFailed}
+		}
+		return found, nil
+	}
+	what, err := member(n, r, arg)
+	if err != nil {
+		return nil, err
+	}
+	who, err := member(n, r, with)
+	if err != nil {
+		return nil, err
+	}
+	found := slices.Collect(func(yield func(kindred.RosterGrant) bool) {
+		for _, g := range r.Grants {
+			if g.Terms.Thing.Member == what.Who.Member() && g.Terms.Subject.Member == who.Who.Member() && !yield(g) {
+				return
+			}
+		}
+	})
+	if len(found) == 0 {
+		return nil, hinted(notFound("%s has been given nothing at %s", who.Who.ID.Path, what.Who.ID.Path), `"kindred who-can `+arg+`" lists who has`)
+	}
+	return found, nil
+}
+
+// taken is the result of "unshare" and "remove".
+type taken struct {
+	Grants   []string        `json:"grants,omitempty"`
+	Removed  string          `json:"removed,omitempty"`
+	Things   []control.Reach `json:"things"`
+	Sentence string          `json:"sentence"`
+}
+
+func (s *session) unshare(ctx context.Context, n *kindred.Node, r kindred.Roster, grants []kindred.RosterGrant) error {
+	t := taken{Things: []control.Reach{}}
+	var lines []string
+	for _, g := range grants {
+		report, err := n.Revoke(ctx, r.Grant(g))
+		if err != nil {
+			return err
+		}
+		sentence := closed(report, time.Now())
+		if len(grants) > 1 {
+			sentence = r.ShortID(g.Terms.ID) + ": " + sentence
+		}
+		lines = append(lines, sentence)
+		t.Grants = append(t.Grants, g.Terms.ID.String())
+		t.Things = append(t.Things, report.Things...)
+	}
+	t.Sentence = strings.Join(lines, "\n")
+	return s.print(t, t.Sentence)
+}
+
+// closed says what a taking-back has reached: "Closed on 7 of 8; home/porch/doorbell unreachable: refuses guests by
+// 14:05, offline grants by Sun 29 Nov 13:05."
+func closed(r control.Report, now time.Time) string {
+	if len(r.Things) == 0 {
+		if r.Already {
+			return "It was taken back before."
+		}
+		return "Taken back. No thing had to be told."
+	}
+	done := 0
+	var rest []string
+	for _, t := range r.Things {
+		if t.Closed {
+			done++
+			continue
+		}
+		rest = append(rest, remaining(t, now))
+	}
+	text := fmt.Sprintf("Closed on %d of %d", done, len(r.Things))
+	if len(rest) > 0 {
+		text += "; " + strings.Join(rest, "; ")
+	}
+	return text + "."
+}
+
+// remaining says until when a thing that could not be told may still serve.
+func remaining(t control.Reach, now time.Time) string {
+	text := string(t.Path) + " unreachable"
+	if !t.Refuses.IsZero() {
+		text += ": refuses guests by " + stamp(t.Refuses, now)
+	}
+	if t.Offline.After(t.Refuses) {
+		text += ", offline grants by " + stamp(t.Offline, now)
+	}
+	return text
+}
+
+// removable reports, as an error, what cannot be removed from here.
+func removable(m kindred.RosterMember) error {
+	if k := m.Who.Kind(); k == identity.Owner || k == identity.Place {
+		return &failure{string(control.Refused), fmt.Sprintf("%s is of kind %s: taking it away takes the root key or two owners, which this version cannot do yet", m.Who.ID.Path, k), "remove what is in it, one by one", exitRefused}
+	}
+	return nil
+}

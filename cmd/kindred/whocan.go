@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/identity"
+)
+
+func newWhoCan(s *session) *cobra.Command {
+	c := &cobra.Command{
+		Use:               "who-can PATH",
+		Short:             "Say who may use a thing, and when",
+		Example:           "  kindred who-can home/lock",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: s.completePaths,
+	}
+	return s.does(c, func(ctx context.Context, args []string) error {
+		return s.with(ctx, func(n *kindred.Node) error {
+			r, err := s.roster(ctx, n)
+			if err != nil {
+				return err
+			}
+			m, err := member(n, r, args[0])
+			if err != nil {
+				return err
+			}
+			if k := m.Who.Kind(); k != identity.Device && k != identity.Place {
+				return usage("%s is of kind %s: devices and places are what can be used", m.Who.ID.Path, k)
+			}
+			list := whoCan(r, m, time.Now())
+			rows := make([][]string, len(list))
+			for i, a := range list {
+				rows[i] = []string{a.short, a.Sentence}
+			}
+			return s.print(list, table(rows))
+		})
+	})
+}
+
+// access is somebody's right to a thing.
+type access struct {
+	Who      string       `json:"who"`             // path
+	Kind     string       `json:"kind"`            // "owner": may do everything; "grant": what the grant says
+	Grant    *sharedGrant `json:"grant,omitempty"` //
+	Sentence string       `json:"sentence"`
+	short    string       // the grant's ID
+}
+
+// whoCan lists the owners, and the grants about a thing, or a place above it, whose time is not over.
+func whoCan(r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
+	names := namesOf(r)
+	var list []access
+	owners, apps := ownersOf(r)
+	for _, o := range owners {
+		p := o.Who.ID.Path
+		sentence := names.plain(p, identity.Owner) + " may do everything, as an owner"
+		if with := apps[p]; len(with) > 0 {
+			sentence += ", with " + strings.Join(with, ", ")
+		}
+		list = append(list, access{Who: string(p), Kind: "owner", Sentence: sentence + "."})
+	}
+	for _, g := range r.Grants {
+		shown := shownGrant(r, g.Terms, now)
+		if g.Terms.On(m.Who) && !shown.Over {
+			list = append(list, access{shown.With, "grant", &shown, shown.Sentence, r.ShortID(g.Terms.ID)})
+		}
+	}
+	return list
+}
