@@ -18,6 +18,7 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/device/lock"
 	"github.com/kindred-iot/kindred/gateway"
+	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/peer"
@@ -27,10 +28,10 @@ import (
 )
 
 func TestStrangerIsRefused(t *testing.T) {
-	v, other := newVillage(t), newVillage(t)
-	device := v.invite(v.open("laptop"), identity.Device, "home/lock", "", "127.0.0.1:0")
-	v.serve(device, lock.New().Thing())
-	stranger := other.open("laptop")
+	v, other := gatewaytest.New(t), gatewaytest.New(t)
+	device := v.Invite(v.Open("laptop"), identity.Device, "home/lock", "", "127.0.0.1:0")
+	v.Serve(device, lock.New().Thing())
+	stranger := other.Open("laptop")
 	if err := stranger.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +54,11 @@ func TestStrangerIsRefused(t *testing.T) {
 
 // Whoever copies a hello cannot use it: it is for another key than the one the connection proves.
 func TestCopiedHelloIsRefused(t *testing.T) {
-	v := newVillage(t)
-	laptop := v.open("laptop")
-	device := v.invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
-	v.serve(device, lock.New().Thing())
-	if _, err := v.state(laptop, "home/lock"); err != nil {
+	v := gatewaytest.New(t)
+	laptop := v.Open("laptop")
+	device := v.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	v.Serve(device, lock.New().Thing())
+	if _, err := v.State(laptop, "home/lock"); err != nil {
 		t.Fatal(err)
 	}
 	hello := helloOf(t, laptop)
@@ -106,33 +107,33 @@ func helloOf(t *testing.T, n *kindred.Node) []byte {
 }
 
 func TestWindow(t *testing.T) {
-	v := newVillage(t)
-	laptop := v.open("laptop")
-	device := v.invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
-	v.serve(device, lock.New().Thing())
-	anna := v.invite(laptop, identity.Person, "sam/anna", "phone")
+	v := gatewaytest.New(t)
+	laptop := v.Open("laptop")
+	device := v.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	v.Serve(device, lock.New().Thing())
+	anna := v.Invite(laptop, identity.Person, "sam/anna", "phone")
 	now := time.Now().UTC()
 	minute := func(t time.Time) uint16 { return uint16(t.Hour()*60 + t.Minute()) }
 	closed := grant.Window{Days: grant.AllDays, From: minute(now.Add(2 * time.Hour)), To: minute(now.Add(3 * time.Hour))}
 	open := grant.Window{Days: grant.AllDays, From: minute(now.Add(-time.Hour)), To: minute(now.Add(time.Hour))}
-	v.share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use, Windows: []grant.Window{closed}, Zone: "UTC"})
-	if got, err := v.state(anna, "home/lock"); code(err) != "out-of-hours" {
+	v.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use, Windows: []grant.Window{closed}, Zone: "UTC"})
+	if got, err := v.State(anna, "home/lock"); code(err) != "out-of-hours" {
 		t.Errorf("outside the window anna reads %s, %v", got, err)
 	}
-	v.share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use, Windows: []grant.Window{open}, Zone: "UTC"})
-	if got, err := v.state(anna, "home/lock"); err != nil {
+	v.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use, Windows: []grant.Window{open}, Zone: "UTC"})
+	if got, err := v.State(anna, "home/lock"); err != nil {
 		t.Errorf("inside the window anna reads %s, %v", got, err)
 	}
 }
 
 // A device that was removed is refused by everyone, and the one re-admitted under its path is another.
 func TestRemovedDevice(t *testing.T) {
-	v := newVillage(t)
+	v := gatewaytest.New(t)
 	ctx := t.Context()
-	laptop := v.open("laptop")
-	old := v.invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
-	v.serve(old, lock.New().Thing())
-	if _, err := v.state(laptop, "home/lock"); err != nil {
+	laptop := v.Open("laptop")
+	old := v.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	v.Serve(old, lock.New().Thing())
+	if _, err := v.State(laptop, "home/lock"); err != nil {
 		t.Fatal(err)
 	}
 	roster, err := laptop.Roster(ctx)
@@ -143,7 +144,7 @@ func TestRemovedDevice(t *testing.T) {
 	if _, err := laptop.Revoke(ctx, roster.Member(entry)); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := v.state(laptop, "home/lock"); err == nil {
+	if got, err := v.State(laptop, "home/lock"); err == nil {
 		t.Errorf("the owner still reads %s from the removed lock", got)
 	}
 	if err := old.Refresh(ctx); err == nil {
@@ -160,10 +161,10 @@ func TestRemovedDevice(t *testing.T) {
 	if err := old.Close(); err != nil {
 		t.Log(err)
 	}
-	v.dir = t.TempDir() // a new machine
-	renewed := v.invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
-	v.serve(renewed, lock.New().Thing())
-	if got, err := v.state(laptop, "home/lock"); err != nil || got != `"locked"` {
+	v.Dir = t.TempDir() // a new machine
+	renewed := v.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	v.Serve(renewed, lock.New().Thing())
+	if got, err := v.State(laptop, "home/lock"); err != nil || got != `"locked"` {
 		t.Errorf("the owner reads %s, %v from the new lock", got, err)
 	}
 	if renewed.Self().Member() == old.Self().Member() {
@@ -172,43 +173,43 @@ func TestRemovedDevice(t *testing.T) {
 }
 
 func TestWithoutGateway(t *testing.T) {
-	v := newVillage(t)
+	v := gatewaytest.New(t)
 	ctx := t.Context()
-	laptop := v.open("laptop")
-	front := v.invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
-	v.serve(front, lock.New().Thing())
-	camera := v.invite(laptop, identity.Device, "home/camera", "", "127.0.0.1:0")
-	v.serve(camera, lock.New().Thing()) // what it is does not matter here
-	anna := v.invite(laptop, identity.Person, "sam/anna", "phone")
-	v.share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use})
-	_, sight := v.share(laptop, "sam/anna", "home/camera", grant.Terms{Actions: grant.See})
+	laptop := v.Open("laptop")
+	front := v.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	v.Serve(front, lock.New().Thing())
+	camera := v.Invite(laptop, identity.Device, "home/camera", "", "127.0.0.1:0")
+	v.Serve(camera, lock.New().Thing()) // what it is does not matter here
+	anna := v.Invite(laptop, identity.Person, "sam/anna", "phone")
+	v.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use})
+	_, sight := v.Share(laptop, "sam/anna", "home/camera", grant.Terms{Actions: grant.See})
 	const fresh = 3 * time.Second
 	if err := laptop.SetLimits(ctx, front.Self().Member(), []tree.Limit{{Fresh: int64(fresh / time.Second)}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []identity.Path{"home/lock", "home/camera"} {
 		for _, n := range []*kindred.Node{laptop, anna} {
-			if _, err := v.state(n, path); err != nil {
+			if _, err := v.State(n, path); err != nil {
 				t.Fatalf("before: %s: %v", path, err)
 			}
 		}
 	}
-	address := v.gateway.Node().Addresses()[0]
-	v.down()
+	address := v.Gateway.Node().Addresses()[0]
+	v.Down()
 
-	if _, err := v.state(anna, "home/camera"); err != nil {
+	if _, err := v.State(anna, "home/camera"); err != nil {
 		t.Errorf("anna does not see the camera without the gateway: %v", err)
 	}
 	report, err := laptop.Revoke(ctx, sight)
 	if err != nil || len(report.Things) != 1 || !report.Things[0].Closed {
 		t.Errorf("taking the camera back at the camera: %+v, %v", report, err)
 	}
-	if _, err := v.state(anna, "home/camera"); err == nil {
+	if _, err := v.State(anna, "home/camera"); err == nil {
 		t.Error("anna still sees the camera")
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		_, err := v.state(anna, "home/lock")
+		_, err := v.State(anna, "home/lock")
 		if code(err) == "stale" {
 			break
 		}
@@ -216,18 +217,18 @@ func TestWithoutGateway(t *testing.T) {
 			t.Fatalf("anna at the lock, whose proof grows stale: %v", err)
 		}
 	}
-	if _, err := v.state(laptop, "home/lock"); err != nil {
+	if _, err := v.State(laptop, "home/lock"); err != nil {
 		t.Errorf("the owner is not served by the offline term: %v", err)
 	}
 
-	v.address = address[:strings.Index(address, "/p2p/")]
-	v.up()
+	v.Address = address[:strings.Index(address, "/p2p/")]
+	v.Up()
 	waitFor(t, func() bool {
 		roster, err := laptop.Roster(ctx)
 		return err == nil && len(roster.GrantsNamed(sight.Grant.String())) == 0
 	})
-	waitFor(t, func() bool { _, err := v.state(anna, "home/lock"); return err == nil })
-	if _, err := v.state(anna, "home/camera"); err == nil {
+	waitFor(t, func() bool { _, err := v.State(anna, "home/lock"); return err == nil })
+	if _, err := v.State(anna, "home/camera"); err == nil {
 		t.Error("anna sees the camera again")
 	}
 	waitFor(t, func() bool {
@@ -256,14 +257,14 @@ func waitFor(t *testing.T, done func() bool) {
 }
 
 func TestTwoSharesAtOnce(t *testing.T) {
-	v := newVillage(t)
-	laptop := v.open("laptop")
-	device := v.invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
-	v.serve(device, lock.New().Thing())
-	v.invite(laptop, identity.Person, "sam/anna", "phone")
+	v := gatewaytest.New(t)
+	laptop := v.Open("laptop")
+	device := v.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	v.Serve(device, lock.New().Thing())
+	v.Invite(laptop, identity.Person, "sam/anna", "phone")
 	var wait sync.WaitGroup
 	for range 8 {
-		wait.Go(func() { v.share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.See}) })
+		wait.Go(func() { v.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.See}) })
 	}
 	wait.Wait()
 	roster, err := laptop.Roster(t.Context())
@@ -273,24 +274,24 @@ func TestTwoSharesAtOnce(t *testing.T) {
 }
 
 func TestTwoGatewaysOnOneDirectory(t *testing.T) {
-	v := newVillage(t)
-	_, err := gateway.Open(t.Context(), gateway.Config{Dir: gateway.Dir(v.path("laptop")), Listen: []string{"127.0.0.1:0"}})
+	v := gatewaytest.New(t)
+	_, err := gateway.Open(t.Context(), gateway.Config{Dir: gateway.Dir(v.Path("laptop")), Listen: []string{"127.0.0.1:0"}})
 	if !errors.Is(err, store.ErrInUse) {
 		t.Errorf("a second gateway on one directory: %v", err)
 	}
-	if _, err := kindred.Open(t.Context(), kindred.Config{Dir: gateway.Dir(v.path("laptop"))}); !errors.Is(err, store.ErrInUse) {
+	if _, err := kindred.Open(t.Context(), kindred.Config{Dir: gateway.Dir(v.Path("laptop"))}); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("a second process on one directory: %v", err)
 	}
 }
 
 // Only what a grant names may be used, and what is refused says why to whoever holds the grant.
 func TestAffordanceAndAction(t *testing.T) {
-	v := newVillage(t)
-	laptop := v.open("laptop")
-	device := v.invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
-	v.serve(device, lock.New().Thing())
-	anna := v.invite(laptop, identity.Person, "sam/anna", "phone")
-	v.share(laptop, "sam/anna", "home/lock", grant.Terms{Thing: grant.Thing{Affordance: "state"}, Actions: grant.See})
+	v := gatewaytest.New(t)
+	laptop := v.Open("laptop")
+	device := v.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	v.Serve(device, lock.New().Thing())
+	anna := v.Invite(laptop, identity.Person, "sam/anna", "phone")
+	v.Share(laptop, "sam/anna", "home/lock", grant.Terms{Thing: grant.Thing{Affordance: "state"}, Actions: grant.See})
 	client, err := anna.Thing(t.Context(), "home/lock")
 	if err != nil {
 		t.Fatal(err)
