@@ -65,10 +65,11 @@ type Chain struct {
 	stop    sync.Once
 	stopErr error
 
-	mu      sync.Mutex
-	latest  *view
-	waiting map[[sha256.Size]byte]*submission
-	room    int // how many may be waiting
+	mu         sync.Mutex
+	latest     *view
+	waiting    map[[sha256.Size]byte]*submission
+	room       int           // how many may be waiting
+	refreshing chan struct{} // held by whoever asks for a block
 }
 
 // view is what the newest block proves. It never changes.
@@ -105,11 +106,12 @@ func start(ctx context.Context, cfg Config, open opener) (*Chain, error) {
 		return nil, err
 	}
 	c := &Chain{
-		anchor:  NewAnchor(cfg.ChainID, cfg.Key.Public().(ed25519.PublicKey)),
-		log:     cfg.Log,
-		blocks:  make(chan struct{}, 1),
-		waiting: make(map[[sha256.Size]byte]*submission),
-		room:    maxWaiting,
+		anchor:     NewAnchor(cfg.ChainID, cfg.Key.Public().(ed25519.PublicKey)),
+		log:        cfg.Log,
+		blocks:     make(chan struct{}, 1),
+		refreshing: make(chan struct{}, 1),
+		waiting:    make(map[[sha256.Size]byte]*submission),
+		room:       maxWaiting,
 	}
 	c.life, c.end = context.WithCancelCause(context.Background())
 	began := time.Now()
@@ -164,6 +166,27 @@ func (c *Chain) fresh(ctx context.Context, began time.Time) error {
 		}
 		height = v.height
 	}
+}
+
+// Refresh asks for a block and returns when Prove proves as of one that was voted on after the call. Several callers at
+// once share a block.
+func (c *Chain) Refresh(ctx context.Context) error {
+	began := time.Now()
+	select {
+	case c.refreshing <- struct{}{}:
+		defer func() { <-c.refreshing }()
+	case <-c.Done():
+		return fmt.Errorf("chain: refreshing: %w", c.Err())
+	case <-ctx.Done():
+		return fmt.Errorf("chain: refreshing: %w", context.Cause(ctx))
+	}
+	if v := c.view(); !v.block.Time.Before(began) && v.proved.Root() == v.state.Root() {
+		return nil
+	}
+	if err := c.fresh(ctx, began); err != nil {
+		return fmt.Errorf("chain: refreshing: %w", err)
+	}
+	return nil
 }
 
 // watch ends the chain when consensus does. CometBFT stops it on any error of the application and on any panic.
