@@ -1,0 +1,204 @@
+package kindred_test
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/device/lock"
+	"github.com/kindred-iot/kindred/gateway/gatewaytest"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/thing"
+)
+
+// quantile returns the value below which the share q of sorted values lies.
+func quantile(values []time.Duration, q float64) time.Duration {
+	slices.Sort(values)
+	return values[min(len(values)-1, int(q*float64(len(values))))]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// The first authorised answer on a cold connection over loopback, side by side with plain net/http under mutual TLS
+// 1.3, both with Ed25519 keys.
+func BenchmarkFirstAnswer(b *testing.B) {
+	h := gatewaytest.New(b)
+	laptop := h.Open("laptop")
+	device := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	h.Serve(device, lock.New().Thing())
+	if _, err := h.State(laptop, "home/lock"); err != nil {
+		b.Fatal(err)
+	}
+	contact, err := laptop.Resolve(b.Context(), "home/lock")
+	if err != nil {
+		b.Fatal(err)
+	}
+	plain, url := mutualTLS(b)
+	var ours, theirs []time.Duration
+	for b.Loop() {
+		if err := laptop.HangUp(contact); err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := h.State(laptop, "home/lock"); err != nil {
+			b.Fatal(err)
+		}
+		ours = append(ours, time.Since(began))
+		began = time.Now()
+		get(b, plain, url)
+		theirs = append(theirs, time.Since(began))
+		plain.CloseIdleConnections()
+	}
+	b.ReportMetric(milliseconds(quantile(ours, 0.5)), "ms/kindred")
+	b.ReportMetric(milliseconds(quantile(theirs, 0.5)), "ms/mTLS")
+	b.ReportMetric(float64(quantile(ours, 0.5))/float64(quantile(theirs, 0.5)), "ratio")
+}
+
+func get(b *testing.B, client *http.Client, url string) {
+	resp, err := client.Get(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		b.Fatal(err)
+	}
+	resp.Body.Close()
+}
+
+// mutualTLS starts a plain HTTP/1.1 server under mutual TLS 1.3.
+func mutualTLS(b *testing.B) (*http.Client, string) {
+	cert := func() tls.Certificate {
+		pub, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			b.Fatal(err)
+		}
+		t := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"}, NotAfter: time.Now().Add(time.Hour)}
+		der, err := x509.CreateCertificate(rand.Reader, t, t, pub, key)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	}
+	server, client := cert(), cert()
+	pool := func(c tls.Certificate) *x509.CertPool {
+		p := x509.NewCertPool()
+		parsed, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		p.AddCert(parsed)
+		return p
+	}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `"locked"`) }))
+	s.TLS = &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{server},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool(client), SessionTicketsDisabled: true,
+	}
+	s.StartTLS()
+	b.Cleanup(s.Close)
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{client}, RootCAs: pool(server), ServerName: "example.com",
+	}}}, s.URL
+}
+
+// From unshare asked to the open stream's end, over loopback.
+func BenchmarkUnshare(b *testing.B) {
+	h := gatewaytest.New(b)
+	laptop := h.Open("laptop")
+	device := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	h.Serve(device, lock.New().Thing())
+	anna := h.Invite(laptop, identity.Person, "sam/anna", "phone")
+	var took []time.Duration
+	for b.Loop() {
+		_, target := h.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.See})
+		began, ended := make(chan struct{}), make(chan time.Time, 1)
+		go stream(b, anna, began, ended)
+		<-began
+		asked := time.Now()
+		if _, err := laptop.Revoke(b.Context(), target); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, (<-ended).Sub(asked))
+	}
+	b.ReportMetric(milliseconds(quantile(took, 0.5)), "ms/p50")
+	b.ReportMetric(milliseconds(quantile(took, 0.99)), "ms/p99")
+}
+
+// stream watches the lock until that is ended.
+func stream(b *testing.B, n *kindred.Node, began chan<- struct{}, ended chan<- time.Time) {
+	defer func() { ended <- time.Now() }()
+	opened := false
+	err := n.Use(b.Context(), "home/lock", func(c *thing.Client) error {
+		s, err := c.Observe(b.Context(), "state", "")
+		if err != nil {
+			return err
+		}
+		if _, err := s.Next(); err != nil {
+			return err
+		}
+		opened = true
+		close(began)
+		_, err = s.Next()
+		return err
+	})
+	if !opened {
+		b.Error(err)
+		close(began)
+	}
+}
+
+// What a gateway with its ledger costs when nothing happens: memory in MB, and processor time as a share of one core.
+// The whole process is measured, test kit included.
+func BenchmarkIdleGateway(b *testing.B) {
+	gatewaytest.New(b)
+	const watched = 20 * time.Second
+	for b.Loop() {
+		runtime.GC()
+		before := processorTime(b)
+		time.Sleep(watched)
+		spent := processorTime(b) - before
+		b.ReportMetric(100*float64(spent)/float64(watched), "%core")
+		b.ReportMetric(residentMB(b), "MB-resident")
+	}
+}
+
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func residentMB(b *testing.B) float64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip("no /proc on this system to read the memory from")
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
+			if err != nil {
+				b.Fatal(err)
+			}
+			return float64(kb) / 1024
+		}
+	}
+	b.Fatal("no VmRSS in /proc/self/status")
+	return 0
+}
