@@ -25,6 +25,7 @@ type contacts struct {
 	mu      sync.Mutex
 	given   map[string][]string            // addresses that the user gave, by host of a URL
 	callees map[identity.MemberID]*session // who showed what when they were called last
+	known   map[identity.MemberID]Contact  // read from the database and verified
 }
 
 // A Contact is a member that can be called.
@@ -62,6 +63,9 @@ func (n *Node) Resolve(ctx context.Context, path identity.Path) (Contact, error)
 
 // remembered returns what is kept of a member.
 func (n *Node) remembered(ctx context.Context, member identity.MemberID) (Contact, error) {
+	if c, ok := n.contact.recall(member); ok {
+		return c, nil
+	}
 	data, err := n.db.Load(ctx, contactPrefix+member.String())
 	if err != nil {
 		return Contact{}, err
@@ -73,7 +77,27 @@ func (n *Node) remembered(ctx context.Context, member identity.MemberID) (Contac
 	if err := json.Unmarshal(data, &s); err != nil {
 		return Contact{}, fmt.Errorf("kindred: reading what is known of %s: %w", member, err)
 	}
-	return n.contactOf(s.Contact, s.Fetched)
+	c, err := n.contactOf(s.Contact, s.Fetched)
+	if err == nil {
+		n.contact.learn(c)
+	}
+	return c, err
+}
+
+func (cs *contacts) recall(member identity.MemberID) (Contact, bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c, ok := cs.known[member]
+	return c, ok
+}
+
+func (cs *contacts) learn(c Contact) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.known == nil {
+		cs.known = map[identity.MemberID]Contact{}
+	}
+	cs.known[c.Member()] = c
 }
 
 // lookUp asks the gateway where a member is, and remembers it.
@@ -95,6 +119,7 @@ func (n *Node) remember(ctx context.Context, found control.Contact, c Contact) e
 	if err != nil {
 		return err
 	}
+	n.contact.learn(c)
 	id := c.Member()
 	return n.db.Save(ctx, map[string][]byte{contactPrefix + id.String(): data, pathPrefix + string(c.ID.Path): id[:]})
 }
@@ -124,7 +149,7 @@ func (n *Node) contactFor(ctx context.Context, member identity.MemberID) (Contac
 	c, err := n.remembered(ctx, member)
 	if err == nil && len(c.Addresses) > 0 {
 		if member == n.gateway.Member {
-			c.Addresses = append(slices.Clone(n.cfg.GatewayAddresses), append(c.Addresses, n.gateway.Addresses...)...)
+			c.Addresses = slices.Concat(n.gateway.Addresses, c.Addresses)
 		}
 		return c, nil
 	}
