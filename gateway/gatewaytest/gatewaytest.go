@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,18 +20,19 @@ import (
 
 // A Home is a home on this machine, every member with a directory of its own.
 type Home struct {
-	t       testing.TB
-	Dir     string // members of this name have their directories in it
-	Address string // where the gateway listens
-	Gateway *gateway.Gateway
-	log     *slog.Logger
+	t        testing.TB
+	Dir      string        // members of this name have their directories in it
+	Address  string        // where the gateway listens
+	Interval time.Duration // between the ledger's blocks, from the next start on
+	Gateway  *gateway.Gateway
+	log      *slog.Logger
 }
 
 // New makes a home with an owner, sam, whose app is "laptop", and starts its gateway.
 func New(t testing.TB) *Home {
 	t.Helper()
 	h := &Home{t: t, Dir: t.TempDir(), log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}
-	h.Address = "127.0.0.1:0"
+	h.Address, h.Interval = "127.0.0.1:0", 2*time.Second
 	err := gateway.Found(t.Context(), h.Path("laptop"), gateway.Founding{
 		Label: "Birch Street", Owner: "sam", App: "laptop", Place: "home", Addresses: []string{"127.0.0.1:1"}, Now: time.Now(),
 	})
@@ -49,7 +51,7 @@ func (h *Home) Path(name string) string { return filepath.Join(h.Dir, name) }
 func (h *Home) Up() {
 	h.t.Helper()
 	g, err := gateway.Open(h.t.Context(), gateway.Config{
-		Dir: gateway.Dir(h.Path("laptop")), Listen: []string{h.Address}, Interval: 2 * time.Second, Log: h.log.With("at", "gateway"),
+		Dir: gateway.Dir(h.Path("laptop")), Listen: []string{h.Address}, Interval: h.Interval, Log: h.log.With("at", "gateway"),
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -66,6 +68,15 @@ func (h *Home) Down() {
 		h.t.Error(err)
 	}
 	h.Gateway = nil
+}
+
+// Restart stops the gateway and starts it again, where it was.
+func (h *Home) Restart() {
+	h.t.Helper()
+	at := h.Gateway.Node().Addresses()[0]
+	h.Down()
+	h.Address, _, _ = strings.Cut(at, "/p2p/")
+	h.Up()
 }
 
 // Open opens the node of a directory; as a client if it does not listen.
