@@ -115,7 +115,7 @@ func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree
 	if err := k.checkOwner(by); err != nil {
 		return tree.GrantID{}, err
 	}
-	if s := opened.Signer(); s.Member() != by.Member() || s.Self().Digest != by.Self().Digest {
+	if s := opened.Signer(); s.Self().Digest != by.Self().Digest {
 		return tree.GrantID{}, denied("%s asks for what %s signed", by.ID.Path, s.ID.Path)
 	}
 	t := opened.Terms()

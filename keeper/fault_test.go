@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/kindred-iot/kindred/grant"
@@ -84,6 +85,28 @@ func TestEverySubmissionFails(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A ledger may also answer that it has a head already.
+func TestRecordedAlready(t *testing.T) {
+	h := newHome(t)
+	h.stopRun()
+	cfg := h.config()
+	cfg.Ledger = forgetful{h.net}
+	var log bytes.Buffer
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	var err error
+	if h.Keeper, err = Open(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	h.run()
+	h.share()
+	if live := h.verify(h.proof(nil)); live.Sequence != 2 {
+		t.Errorf("the proof is as of head %d", live.Sequence)
+	}
+	if h.stopRun(); log.Len() > 0 {
+		t.Errorf("being told so is trouble: %s", &log)
 	}
 }
 

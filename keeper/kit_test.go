@@ -461,3 +461,13 @@ type brokenLedger struct{ *net }
 func (brokenLedger) Prove(context.Context, identity.TreeID) (ledger.Proof, light.Proof, error) {
 	return ledger.Proof{}, light.Proof{}, errInjected
 }
+
+// A forgetful ledger records a head and says that it had it.
+type forgetful struct{ *net }
+
+func (f forgetful) Submit(ctx context.Context, tx []byte) error {
+	if err := f.net.Submit(ctx, tx); err != nil {
+		return err
+	}
+	return fmt.Errorf("submitting: %w", ledger.ErrAlready)
+}

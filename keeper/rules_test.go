@@ -157,6 +157,33 @@ func TestAdmitRefuses(t *testing.T) {
 	h.restart()
 }
 
+// The gateway of a place signs a certificate with the ID of a device elsewhere: grants about that device would be about
+// its own.
+func TestGatewayTakesOverNobody(t *testing.T) {
+	h := village(t)
+	h.stopRun()
+	cfg := h.config()
+	cfg.Gateway = h.member("home/porch/bell")
+	var err error
+	if h.Keeper, err = Open(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	admit := func(c identity.Chain) error {
+		return h.Admit(t.Context(), h.At("home/porch/bell").Chain, []tree.Admission{{Chain: c}})
+	}
+	h.Add(identity.Device, "home/porch/light")
+	light, lock := h.At("home/porch/light").Chain, h.At("home/lock").Chain
+	if err := admit(light); err != nil {
+		t.Fatal(err)
+	}
+	if err := admit(h.renew(light, "home/porch/lamp", identitytest.NewKey(t))); err != nil {
+		t.Errorf("a device of its own, renewed: %v", err)
+	}
+	h.unchanged("a takeover", func() {
+		wants(t, "the lock's ID", admit(h.renew(lock, "home/porch/lock", identitytest.NewKey(t))), ErrDenied, "home/lock is not")
+	})
+}
+
 // Renewal keeps the member, its label, its limits and its grants.
 func TestRenew(t *testing.T) {
 	h := village(t)
