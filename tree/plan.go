@@ -59,7 +59,7 @@ type Change struct {
 func (s *State) Plan(u Update) (Change, error) {
 	p := planner{
 		State: s, update: u, change: Change{entries: s.entries},
-		paths: map[identity.Path]identity.MemberID{}, renewed: map[identity.MemberID]bool{},
+		paths: map[identity.Path]identity.MemberID{}, certificates: map[identity.MemberID]signed.Digest{},
 	}
 	for _, step := range []func() error{p.revoke, p.remove, p.admit, p.grant, p.checkpoint} {
 		if err := step(); err != nil {
@@ -76,8 +76,10 @@ type planner struct {
 	update Update
 	change Change
 
-	paths   map[identity.Path]identity.MemberID // of members the update admits
-	renewed map[identity.MemberID]bool          // who it gives another certificate
+	// Of members the update admits.
+	paths        map[identity.Path]identity.MemberID
+	certificates map[identity.MemberID]signed.Digest
+	renewed      bool // one of them had another certificate before
 }
 
 func (p *planner) set(key merkle.Hash, value any) error {
@@ -163,11 +165,11 @@ func (p *planner) admitOne(a Admission) error {
 			m.Since = old.Since
 		}
 		if moved || old.Certificate != m.Certificate {
-			p.renewed[id] = true
+			p.renewed = true
 		}
 	}
 	p.change.members = append(p.change.members, Entry{m, a.Chain})
-	p.paths[path] = id
+	p.paths[path], p.certificates[id] = id, m.Certificate
 	return p.set(MemberKey(id), m)
 }
 
@@ -194,16 +196,19 @@ func (p *planner) checkAdmission(a Admission) error {
 
 // checkLines checks that nobody is left below a certificate that is not live any more.
 func (p *planner) checkLines() error {
-	if len(p.renewed) == 0 {
+	if !p.renewed {
 		return nil
 	}
+	left := slices.Clone(p.change.members)
 	for id, e := range p.members {
-		if slices.Contains(p.change.gone, id) || p.admitted(id) {
-			continue
+		if !slices.Contains(p.change.gone, id) && !p.admitted(id) {
+			left = append(left, e)
 		}
-		for _, above := range e.Chain.Line {
-			if p.renewed[above.Member] {
-				return fmt.Errorf("%q has another certificate: %s below it needs a new chain", above.Name, e.Path())
+	}
+	for _, e := range left {
+		for _, link := range e.Chain.Line {
+			if leaf, ok := p.certificate(link.Member); !ok || leaf != link.Digest {
+				return fmt.Errorf("%q has another certificate: %s below it needs a new chain", link.Name, e.Path())
 			}
 		}
 	}
@@ -212,24 +217,23 @@ func (p *planner) checkLines() error {
 
 // admitted reports whether the update so far admits a member.
 func (p *planner) admitted(id identity.MemberID) bool {
-	return slices.ContainsFunc(p.change.members, func(e Entry) bool { return e.Chain.Member() == id })
+	_, ok := p.certificates[id]
+	return ok
 }
 
-// holder returns who has a path once the removals so far are done.
+// holder returns who has a path once the update so far is done.
 func (p *planner) holder(path identity.Path) (identity.MemberID, bool) {
 	if id, ok := p.paths[path]; ok {
 		return id, true
 	}
 	id, ok := p.State.paths[path]
-	return id, ok && !slices.Contains(p.change.gone, id)
+	return id, ok && !slices.Contains(p.change.gone, id) && !p.admitted(id) // whoever is admitted elsewhere has moved
 }
 
 // certificate returns the digest of the certificate that a member has once the update so far is done.
 func (p *planner) certificate(id identity.MemberID) (signed.Digest, bool) {
-	for _, e := range p.change.members {
-		if e.Chain.Member() == id {
-			return e.Certificate, true
-		}
+	if leaf, ok := p.certificates[id]; ok {
+		return leaf, true
 	}
 	e, ok := p.members[id]
 	return e.Certificate, ok && !slices.Contains(p.change.gone, id)
