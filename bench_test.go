@@ -64,6 +64,8 @@ func BenchmarkFirstAnswer(b *testing.B) {
 		theirs = append(theirs, time.Since(began))
 		plain.CloseIdleConnections()
 	}
+	b.ReportMetric(milliseconds(quantile(ours, 0.05)), "ms/p5")
+	b.ReportMetric(milliseconds(quantile(ours, 0.95)), "ms/p95")
 	b.ReportMetric(milliseconds(quantile(ours, 0.5)), "ms/kindred")
 	b.ReportMetric(milliseconds(quantile(theirs, 0.5)), "ms/mTLS")
 	b.ReportMetric(float64(quantile(ours, 0.5))/float64(quantile(theirs, 0.5)), "ratio")

@@ -26,6 +26,7 @@ type contacts struct {
 	given   map[string][]string            // addresses that the user gave, by host of a URL
 	callees map[identity.MemberID]*session // who showed what when they were called last
 	known   map[identity.MemberID]Contact  // read from the database and verified
+	used    map[identity.MemberID]bool     // have been used before
 }
 
 // A Contact is a member that can be called.
@@ -276,17 +277,39 @@ func (n *Node) checkCallee(c Contact, hello []byte) error {
 	}
 	member := c.Member()
 	n.contact.met(member, s)
-	used, err := n.db.Load(ctx, usedPrefix+member.String())
-	if err != nil {
+	used, err := n.used(ctx, member)
+	if used || err != nil {
 		return err
 	}
-	if used == nil {
-		if age := n.now().Sub(s.who.AsOf); n.now().IsZero() || age > tree.DefaultFresh {
-			return fmt.Errorf("kindred: %s: %w: its proof is %s old", c.ID.Path, ErrDistrusted, age.Round(time.Minute))
-		}
-		return n.db.Save(ctx, map[string][]byte{usedPrefix + member.String(): []byte{1}})
+	if age := n.now().Sub(s.who.AsOf); n.now().IsZero() || age > tree.DefaultFresh {
+		return fmt.Errorf("kindred: %s: %w: its proof is %s old", c.ID.Path, ErrDistrusted, age.Round(time.Minute))
 	}
-	return nil
+	n.contact.use(member)
+	return n.db.Save(ctx, map[string][]byte{usedPrefix + member.String(): {1}})
+}
+
+// used reports whether the node has used a member before.
+func (n *Node) used(ctx context.Context, member identity.MemberID) (bool, error) {
+	n.contact.mu.Lock()
+	used := n.contact.used[member]
+	n.contact.mu.Unlock()
+	if used {
+		return true, nil
+	}
+	mark, err := n.db.Load(ctx, usedPrefix+member.String())
+	if mark != nil {
+		n.contact.use(member)
+	}
+	return mark != nil, err
+}
+
+func (cs *contacts) use(member identity.MemberID) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.used == nil {
+		cs.used = map[identity.MemberID]bool{}
+	}
+	cs.used[member] = true
 }
 
 func (n *Node) now() time.Time { return n.trust.now(n.cfg.Clock) }

@@ -91,23 +91,24 @@ const (
 
 // A Node is a member of a tree at work. Its methods may be called from several goroutines.
 type Node struct {
-	cfg     Config
-	log     *slog.Logger
-	db      *store.DB
-	keys    identity.Keys
-	key     crypto.Signer
-	self    identity.Chain
-	home    Home
-	gateway GatewayRef
-	journal *journal.Log
-	host    *peer.Host
-	http    *http.Client
-	grants  *grant.Cache
-	calls   calls // being served now
-	trust   trust
-	contact contacts
-	proofs  proofs
-	link    link
+	cfg      Config
+	log      *slog.Logger
+	db       *store.DB
+	keys     identity.Keys
+	key      crypto.Signer
+	self     identity.Chain
+	home     Home
+	gateway  GatewayRef
+	journal  *journal.Log
+	host     *peer.Host
+	http     *http.Client
+	grants   *grant.Cache
+	calls    calls // being served now
+	trust    trust
+	contact  contacts
+	proofs   proofs
+	sessions sessions
+	link     link
 
 	cancel context.CancelFunc // ends what runs in the background
 	wait   sync.WaitGroup

@@ -90,6 +90,9 @@ func (n *Node) keepUp(ctx context.Context) {
 	}
 }
 
+// gather is how long what is to be handed in waits for more.
+const gather = 100 * time.Millisecond
+
 const (
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 5 * time.Second
@@ -115,6 +118,11 @@ func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) er
 			}
 			select {
 			case <-pokes:
+			case <-ctx.Done():
+				return
+			}
+			select { // what else comes now goes with it
+			case <-time.After(gather):
 			case <-ctx.Done():
 				return
 			}

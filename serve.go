@@ -3,12 +3,14 @@ package kindred
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/kindred-iot/kindred/credential"
@@ -28,11 +30,57 @@ type session struct {
 	grants [][]byte
 }
 
+// sessions remembers peers by what they showed. The same bytes from the same key say the same again: only what was
+// learnt in between is looked at.
+type sessions struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]*session
+}
+
+// maxSessions is how many peers are remembered. Whoever is forgotten is verified from the start.
+const maxSessions = 128
+
+func (ss *sessions) find(id [sha256.Size]byte) (*session, bool) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s, ok := ss.known[id]
+	return s, ok
+}
+
+func (ss *sessions) keep(id [sha256.Size]byte, s *session) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.known == nil {
+		ss.known = map[[sha256.Size]byte]*session{}
+	}
+	for old := range ss.known { // any will do
+		if len(ss.known) < maxSessions {
+			break
+		}
+		delete(ss.known, old)
+	}
+	ss.known[id] = s
+}
+
 // examine verifies a hello: rules 1 to 7.
 func (n *Node) examine(ctx context.Context, key crypto.PublicKey, raw []byte) (*session, error) {
 	if raw == nil {
 		return nil, errNoHello
 	}
+	id := sha256.Sum256(raw)
+	if s, ok := n.sessions.find(id); ok && identity.SameKey(s.who.Key, key) {
+		if _, _, err := n.renew(s); err == nil {
+			return s, nil
+		}
+	}
+	s, err := n.examineNew(ctx, key, raw)
+	if err == nil && n.cfg.Gateway == nil { // the gateway asks its roster every time
+		n.sessions.keep(id, s)
+	}
+	return s, err
+}
+
+func (n *Node) examineNew(ctx context.Context, key crypto.PublicKey, raw []byte) (*session, error) {
 	hello, err := credential.ParseHello(raw)
 	if err != nil {
 		return nil, err

@@ -57,7 +57,7 @@ const selectSize = `select id, coalesce((select max(idx) + 1 from entry where lo
 // there is no such log.
 func (db *DB) LogSize(ctx context.Context, name []byte) (size int64, checkpoint []byte, err error) {
 	var id int64
-	err = db.reader.QueryRowContext(ctx, selectSize, name).Scan(&id, &size, &checkpoint)
+	err = db.read.size.QueryRowContext(ctx, name).Scan(&id, &size, &checkpoint)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil, nil
 	}
@@ -81,14 +81,15 @@ func (db *DB) LogNames(ctx context.Context) ([][]byte, error) {
 	return names, err
 }
 
+const selectRows = `select idx, time, caller, thing, data, hashes from entry
+	where log = (select id from log where name = ?) and idx >= ? and idx < ? order by idx`
+
 // LogRows calls each with the log's rows from index from up to but not
 // including to, in order, as they were when it began. It ends at the first
 // error of each and returns it as it is. each may use the DB, and keep the row.
 func (db *DB) LogRows(ctx context.Context, name []byte, from, to int64, each func(index int64, row Row) error) error {
 	doing := fmt.Sprintf("reading log %x in", name)
-	const query = `select idx, time, caller, thing, data, hashes from entry
-		where log = (select id from log where name = ?) and idx >= ? and idx < ? order by idx`
-	return db.rows(ctx, doing, query, []any{name, from, to}, func(rows *sql.Rows) error {
+	return db.each(ctx, doing, db.read.rows, []any{name, from, to}, func(rows *sql.Rows) error {
 		var index int64
 		var r Row
 		if err := rows.Scan(&index, &r.Time, &r.Caller, &r.Thing, &r.Data, &r.Hashes); err != nil {

@@ -43,7 +43,7 @@ func (db *DB) Save(ctx context.Context, changes map[string][]byte) error {
 // Load returns the value of key; nil and no error when there is none.
 func (db *DB) Load(ctx context.Context, key string) ([]byte, error) {
 	var value []byte
-	err := db.reader.QueryRowContext(ctx, `select value from record where key = ?`, key).Scan(&value)
+	err := db.read.load.QueryRowContext(ctx, key).Scan(&value)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -58,17 +58,15 @@ func (db *DB) Load(ctx context.Context, key string) ([]byte, error) {
 // keep. Scan ends at the first error of each and returns it as it is. each may
 // use the DB.
 func (db *DB) Scan(ctx context.Context, prefix string, each func(key string, value []byte) error) error {
-	query, args := `select key, value from record order by key`, []any(nil)
+	from, to := "", "\x7f" // keys are ASCII below 0x7f
 	if prefix != "" {
-		// Keys are ASCII below 0x7f, so the byte after the prefix's last bounds it.
 		if err := checkKey(prefix); err != nil {
 			return db.fail("scanning", err)
 		}
-		last := len(prefix) - 1
-		query = `select key, value from record where key >= ? and key < ? order by key`
-		args = []any{prefix, prefix[:last] + string(rune(prefix[last]+1))}
+		last := len(prefix) - 1 // the byte after the prefix's last bounds it
+		from, to = prefix, prefix[:last]+string(rune(prefix[last]+1))
 	}
-	return db.rows(ctx, "scanning", query, args, func(rows *sql.Rows) error {
+	return db.each(ctx, "scanning", db.read.scan, []any{from, to}, func(rows *sql.Rows) error {
 		var key string
 		var value []byte
 		if err := rows.Scan(&key, &value); err != nil {
@@ -82,6 +80,16 @@ func (db *DB) Scan(ctx context.Context, prefix string, each func(key string, val
 // is.
 func (db *DB) rows(ctx context.Context, doing, query string, args []any, each func(*sql.Rows) error) error {
 	rows, err := db.reader.QueryContext(ctx, query, args...)
+	return db.walk(doing, rows, err, each)
+}
+
+// each is rows for a prepared query.
+func (db *DB) each(ctx context.Context, doing string, query *sql.Stmt, args []any, each func(*sql.Rows) error) error {
+	rows, err := query.QueryContext(ctx, args...)
+	return db.walk(doing, rows, err, each)
+}
+
+func (db *DB) walk(doing string, rows *sql.Rows, err error, each func(*sql.Rows) error) error {
 	if err != nil {
 		return db.fail(doing, err)
 	}

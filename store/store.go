@@ -57,11 +57,17 @@ type DB struct {
 	writer *sql.DB // one connection: writes queue here
 	reader *sql.DB // as many as there are readers: a reader may read again inside Scan
 	write  writeStatements
+	read   readStatements
 }
 
 // writeStatements belong to the writer connection.
 type writeStatements struct {
 	put, remove, nameLog, checkpoint, appendEntry *sql.Stmt
+}
+
+// readStatements are prepared on each reader connection that uses them.
+type readStatements struct {
+	load, scan, size, rows *sql.Stmt
 }
 
 // Open opens the database at file, makes it (and its directory) when there is
@@ -111,16 +117,21 @@ func (db *DB) open(ctx context.Context) error {
 
 func (db *DB) prepare(ctx context.Context) error {
 	for _, s := range []struct {
+		pool *sql.DB
 		stmt **sql.Stmt
 		text string
 	}{
-		{&db.write.put, `insert into record (key, value) values (?, ?) on conflict (key) do update set value = excluded.value`},
-		{&db.write.remove, `delete from record where key = ?`},
-		{&db.write.nameLog, `insert into log (name) values (?) on conflict (name) do nothing`},
-		{&db.write.checkpoint, `update log set checkpoint = ? where id = ?`},
-		{&db.write.appendEntry, `insert into entry (log, idx, time, caller, thing, data, hashes) values (?, ?, ?, ?, ?, ?, ?)`},
+		{db.reader, &db.read.load, `select value from record where key = ?`},
+		{db.reader, &db.read.scan, `select key, value from record where key >= ? and key < ? order by key`},
+		{db.reader, &db.read.size, selectSize},
+		{db.reader, &db.read.rows, selectRows},
+		{db.writer, &db.write.put, `insert into record (key, value) values (?, ?) on conflict (key) do update set value = excluded.value`},
+		{db.writer, &db.write.remove, `delete from record where key = ?`},
+		{db.writer, &db.write.nameLog, `insert into log (name) values (?) on conflict (name) do nothing`},
+		{db.writer, &db.write.checkpoint, `update log set checkpoint = ? where id = ?`},
+		{db.writer, &db.write.appendEntry, `insert into entry (log, idx, time, caller, thing, data, hashes) values (?, ?, ?, ?, ?, ?, ?)`},
 	} {
-		stmt, err := db.writer.PrepareContext(ctx, s.text)
+		stmt, err := s.pool.PrepareContext(ctx, s.text)
 		if err != nil {
 			return err
 		}
