@@ -1,10 +1,12 @@
 package identity
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -170,6 +172,22 @@ func (id ID) url() *url.URL {
 		u.Path = "/" + string(id.Path)
 	}
 	return u
+}
+
+// ParseKey reads the SubjectPublicKeyInfo, DER, of a key that may sign in a tree: Ed25519, or ECDSA on P-256. It
+// accepts one encoding of a key.
+func ParseKey(spki []byte) (crypto.PublicKey, error) {
+	pub, err := x509.ParsePKIXPublicKey(spki)
+	if err == nil {
+		err = checkKey(pub)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("identity: reading a public key: %w", err)
+	}
+	if again, err := x509.MarshalPKIXPublicKey(pub); err != nil || !bytes.Equal(again, spki) {
+		return nil, errors.New("identity: reading a public key: it is encoded in another way than DER has it")
+	}
+	return pub, nil
 }
 
 // SameKey reports whether two public keys are the same key.

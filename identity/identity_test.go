@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -162,6 +163,43 @@ func TestP256Verifies(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "want Ed25519 or ECDSA P-256") {
 		t.Errorf("an RSA key: %v", err)
+	}
+}
+
+func TestParseKey(t *testing.T) {
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name  string
+		key   crypto.PublicKey
+		spoil func(der []byte) []byte
+		want  string
+	}{
+		{"Ed25519", identitytest.NewKey(t).Public(), nil, ""},
+		{"P-256", p256.Public(), nil, ""},
+		{"P-384", p384.Public(), nil, "want Ed25519 or ECDSA P-256"},
+		{"bytes after it", p256.Public(), func(der []byte) []byte { return append(der, 0) }, "identity: reading a public key"},
+		{"cut short", p256.Public(), func(der []byte) []byte { return der[:20] }, "identity: reading a public key"},
+		{"nothing", p256.Public(), func([]byte) []byte { return nil }, "identity: reading a public key"},
+	} {
+		der, err := x509.MarshalPKIXPublicKey(test.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.spoil != nil {
+			der = test.spoil(der)
+		}
+		got, err := identity.ParseKey(der)
+		check(t, test.name, err, test.want)
+		if err == nil && !identity.SameKey(got, test.key) {
+			t.Errorf("%s: read as another key", test.name)
+		}
 	}
 }
 

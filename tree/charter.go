@@ -117,7 +117,7 @@ func openCharter(raw []byte, tree identity.TreeID) (Ruled, error) {
 	if err := s.Open(root.PublicKey, CharterType, &c); err != nil {
 		return Ruled{}, err
 	}
-	keeper, err := x509.ParsePKIXPublicKey(c.Keeper)
+	keeper, err := identity.ParseKey(c.Keeper)
 	if err != nil {
 		return Ruled{}, fmt.Errorf("keeper key: %w", err)
 	}
