@@ -64,37 +64,57 @@ func verifyNotice(n Notice, trusted Trusted, now time.Time) (Pending, Trusted, e
 	if age := live.now.Sub(live.AsOf); age > tree.DefaultOffline {
 		return Pending{}, trusted, fmt.Errorf("the proof of its signer, %s old, %w", age.Round(time.Minute), ErrTooOld)
 	}
+	p, err := checkNotice(n, live.charter, live.Check, live.now)
+	if err == nil && !p.Signer.Owner() && len(trusted.struck) >= maxStruck {
+		err = fmt.Errorf("%d revocations wait for a head already", len(trusted.struck))
+	}
+	return p, trusted, err
+}
+
+// AcceptNotice is VerifyNotice for whoever holds the roster, and needs no proof that the signer is live: it asks live,
+// whose error says why not. So nothing that delays proofs delays taking away.
+func AcceptNotice(n Notice, charter tree.Ruled, live func(identity.Chain) error, now time.Time) (Pending, error) {
+	p, err := checkNotice(n, charter, live, now)
+	if err != nil {
+		return Pending{}, fmt.Errorf("credential: accepting a revocation: %w", err)
+	}
+	return p, nil
+}
+
+// checkNotice checks all of a notice but its proof.
+func checkNotice(n Notice, charter tree.Ruled, live func(identity.Chain) error, now time.Time) (Pending, error) {
 	s, err := signed.Parse(n.Statement)
 	if err != nil {
-		return Pending{}, trusted, err
+		return Pending{}, err
 	}
-	signer, err := live.VerifyChain(s.Chain, live.now)
+	verify := func(chain [][]byte) (identity.Chain, error) {
+		return identity.Verify(chain, charter.Tree, charter.RootCertificate(), now)
+	}
+	signer, err := verify(s.Chain)
 	if err != nil {
-		return Pending{}, trusted, err
+		return Pending{}, err
 	}
-	if err := live.Check(signer); err != nil {
-		return Pending{}, trusted, err
+	if err := live(signer); err != nil {
+		return Pending{}, err
 	}
 	p := Pending{Signer: signer, Raw: n.Statement}
 	if err := s.Open(signer.Key, tree.RevocationType, &p.Revocation); err != nil {
-		return Pending{}, trusted, err
+		return Pending{}, err
 	}
 	p.leaf = merkle.LeafHash(p.Key(), n.Value)
 	switch {
-	case p.Tree != trusted.Tree:
+	case p.Tree != charter.Tree:
 		err = fmt.Errorf("it is of tree %s", p.Tree)
 	case p.Leaf != p.leaf:
 		err = errors.New("it takes away another entry than the one shown")
-	case time.Unix(p.Time, 0).After(live.now.Add(MaxSkew)):
+	case time.Unix(p.Time, 0).After(now.Add(MaxSkew)):
 		err = errors.New("it is dated in the future")
-	case !signer.Owner() && len(trusted.struck) >= maxStruck:
-		err = fmt.Errorf("%d revocations wait for a head already", len(trusted.struck))
 	case !p.Grant.IsZero():
 		err = mayRevokeGrant(signer, n.Value)
 	default:
-		err = mayRevokeMember(signer, n, p.Member, live)
+		err = mayRevokeMember(signer, n, p.Member, verify)
 	}
-	return p, trusted, err
+	return p, err
 }
 
 func mayRevokeGrant(signer identity.Chain, value []byte) error {
@@ -108,12 +128,12 @@ func mayRevokeGrant(signer identity.Chain, value []byte) error {
 	return fmt.Errorf("%s neither gave the grant nor acts for an owner", signer.ID.Path)
 }
 
-func mayRevokeMember(signer identity.Chain, n Notice, member identity.MemberID, live Live) error {
+func mayRevokeMember(signer identity.Chain, n Notice, member identity.MemberID, verify func([][]byte) (identity.Chain, error)) error {
 	var m tree.Member
 	if err := signed.Unmarshal(n.Value, &m); err != nil {
 		return err
 	}
-	target, err := live.VerifyChain(n.Chain, live.now)
+	target, err := verify(n.Chain)
 	if err != nil {
 		return err
 	}
@@ -132,24 +152,4 @@ func MayRemove(signer, target identity.Chain) error {
 		return fmt.Errorf("taking away %s, of kind %s, needs the root key or two owners", target.ID.Path, k)
 	}
 	return nil
-}
-
-// SignerOf returns who signed a revocation: the signature is theirs, and their certificates are in order. Whether they
-// are live, and may take that away, it does not say: that is VerifyNotice.
-func SignerOf(n Notice, charter tree.Ruled, now time.Time) (identity.Chain, error) {
-	fail := func(err error) (identity.Chain, error) {
-		return identity.Chain{}, fmt.Errorf("credential: reading who signed a revocation: %w", err)
-	}
-	s, err := signed.Parse(n.Statement)
-	if err != nil {
-		return fail(err)
-	}
-	signer, err := identity.Verify(s.Chain, charter.Tree, charter.RootCertificate(), now)
-	if err != nil {
-		return fail(err)
-	}
-	if err := s.Open(signer.Key, tree.RevocationType, new(tree.Revocation)); err != nil {
-		return fail(err)
-	}
-	return signer, nil
 }

@@ -316,16 +316,24 @@ func TestStruckIsBounded(t *testing.T) {
 	}
 }
 
-func TestSignerOf(t *testing.T) {
+// Whoever holds the roster asks it, and no proof.
+func TestAcceptNotice(t *testing.T) {
 	h, other := circle(t), circle(t)
 	n := h.NoticeOfMember(h.At("sam/laptop"), h.At("home/lock"), now.Unix())
-	if c, err := credential.SignerOf(n, h.Trusted().Charter(), now); err != nil || c.ID != h.At("sam/laptop").ID {
-		t.Errorf("signed by %s, %v", c.ID, err)
+	n.Proof = credential.Proof{}
+	live := func(identity.Chain) error { return nil }
+	p, err := credential.AcceptNotice(n, h.Trusted().Charter(), live, now)
+	if err != nil || p.Signer.ID != h.At("sam/laptop").ID || p.Member != h.At("home/lock").Member() {
+		t.Errorf("accepted as %+v, %v", p, err)
 	}
-	_, err := credential.SignerOf(n, other.Trusted().Charter(), now)
+	_, err = credential.AcceptNotice(n, other.Trusted().Charter(), live, now)
 	check(t, "by another charter", err, "it is for")
+	_, err = credential.AcceptNotice(n, h.Trusted().Charter(), func(identity.Chain) error { return errors.New("gone") }, now)
+	check(t, "by somebody who is not live", err, "gone")
+	_, err = credential.AcceptNotice(h.NoticeOfMember(h.At("sam/laptop"), h.At("home"), now.Unix()), h.Trusted().Charter(), live, now)
+	check(t, "of a place", err, "needs the root key or two owners")
 	n.Statement = h.Sign(h.At("sam/anna/phone").Signer, tree.RevocationType, tree.Revocation{Tree: h.ID}, h.At("sam/laptop").Raw...)
-	_, err = credential.SignerOf(n, h.Trusted().Charter(), now)
+	_, err = credential.AcceptNotice(n, h.Trusted().Charter(), live, now)
 	check(t, "with another's certificates", err, "signed: opening a kindred/revocation")
 	_, err = credential.ParseNotice(make([]byte, credential.MaxHello+1))
 	check(t, "a large one", err, "credential: reading a revocation: 65537 bytes, of at most 65536")

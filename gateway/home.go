@@ -43,6 +43,14 @@ func (g *Gateway) isLive(c identity.Chain) (live bool) {
 	return live
 }
 
+// checkLive is isLive with a reason.
+func (g *Gateway) checkLive(c identity.Chain) error {
+	if !g.isLive(c) {
+		return fmt.Errorf("%s is not a member any more", c.ID.Path)
+	}
+	return nil
+}
+
 // live proves the members on a chain that a caller shows, for the gateway's own node: callers need no proof here.
 func (g *Gateway) live(ctx context.Context, raw [][]byte) (credential.Proof, error) {
 	c, err := identity.Verify(raw, g.keeper.Charter().Tree, g.keeper.Charter().RootCertificate(), g.cfg.Clock())

@@ -196,24 +196,20 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 	if err != nil {
 		return control.Report{}, invalid(err)
 	}
-	pending, err := h.verifyNotice(ctx, &notice)
+	pending, err := credential.AcceptNotice(notice, h.keeper.Charter(), h.checkLive, h.cfg.Clock())
 	if err != nil {
-		return control.Report{}, err
+		return control.Report{}, &control.Error{Code: control.Refused, Message: err.Error()}
 	}
 	things, with := h.concerned(pending)
 	already, err := h.keeper.Revoke(ctx, pending)
 	if err != nil {
 		return control.Report{}, answer(err)
 	}
-	raw, err := notice.Marshal()
-	if err != nil {
-		return control.Report{}, err
-	}
 	ids := make([]identity.MemberID, len(things))
 	for i, t := range things {
 		ids[i] = t.Chain.Member()
 	}
-	waiting := h.watchers.push(pending.Leaf, raw, ids)
+	waiting := h.watchers.push(pending.Leaf, n.Notice, ids)
 	defer h.watchers.forget(pending.Leaf)
 	if !already {
 		op, thing := journal.Remove, journal.Party{}
@@ -226,31 +222,6 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 		h.tell(ctx, op, pending.Signer, thing, with, pending.Grant)
 	}
 	return h.report(ctx, already, things, waiting), nil
-}
-
-// verifyNotice checks a revocation, with the gateway's own proof of its signer in place of the one it came with: the
-// roster here is the newest there is, and an old proof is no reason not to take something away.
-func (h *home) verifyNotice(ctx context.Context, n *credential.Notice) (credential.Pending, error) {
-	charter := h.keeper.Charter()
-	signer, err := credential.SignerOf(*n, charter, h.cfg.Clock())
-	if err != nil {
-		return credential.Pending{}, invalid(err)
-	}
-	if !h.isLive(signer) {
-		return credential.Pending{}, refused("whoever signed the revocation is not a member any more")
-	}
-	if n.Proof, err = h.keeper.Prove(ctx, line(signer), nil, 0); err != nil {
-		return credential.Pending{}, answer(err)
-	}
-	trusted, err := credential.Trust(charter.Tree, charter.Raw)
-	if err != nil {
-		return credential.Pending{}, err
-	}
-	pending, _, err := credential.VerifyNotice(*n, trusted, h.cfg.Clock())
-	if err != nil {
-		return credential.Pending{}, &control.Error{Code: control.Refused, Message: err.Error()}
-	}
-	return pending, nil
 }
 
 // concerned returns the things that a revocation is about, and whom it takes something from.
