@@ -22,6 +22,9 @@ func TestReadme(t *testing.T) {
 		t.Logf("README.md:%d %s$ %s%s%s", s.line, s.terminal, s.command, s.shown, s.typed)
 		w.do(s)
 	}
+	for _, term := range w.terminals {
+		term.expect(ready, false, "a prompt, as nothing runs any more")
+	}
 }
 
 // build makes the programs as "make build" does.
@@ -42,7 +45,7 @@ type walk struct {
 	terminals      map[string]*terminal
 }
 
-var ready = regexp.MustCompile(`^` + regexp.QuoteMeta(prompt))
+var ready = regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(prompt))
 
 func (w *walk) do(s step) {
 	w.t.Helper()
@@ -53,23 +56,23 @@ func (w *walk) do(s step) {
 	}
 	switch {
 	case s.command != "":
-		term.expect(ready, "a prompt")
+		term.expect(ready, s.skip, "a prompt")
 		term.enter(w.reader.fill(s.command))
 	case s.stop:
 		term.press(interrupt)
 	case s.question:
-		w.see(term, s.shown, "")
+		w.see(term, s, "")
 		term.enter(w.reader.fill(s.typed))
 	default:
-		w.see(term, s.shown, "\n")
+		w.see(term, s, "\n")
 	}
 }
 
 // see waits for a line and learns its values.
-func (w *walk) see(term *terminal, line, end string) {
+func (w *walk) see(term *terminal, s step, end string) {
 	w.t.Helper()
-	next, bound := w.reader.pattern(line, end)
-	for i, value := range term.expect(next, line)[1:] {
+	next, bound := w.reader.pattern(s.shown, end)
+	for i, value := range term.expect(next, s.skip, s.shown)[1:] {
 		w.reader.values[bound[i]] = value
 	}
 }

@@ -229,6 +229,7 @@ func (n *Node) connect() error {
 	if g := n.cfg.Gateway; g != nil {
 		n.home = g.Home
 	}
+	n.link.inTouch = make(chan struct{})
 	if len(n.cfg.Listen) > 0 {
 		n.wait.Go(func() { n.keepUp(ctx) })
 	}
@@ -262,6 +263,9 @@ func (n *Node) close() error {
 
 // Self returns the member's verified chain.
 func (n *Node) Self() identity.Chain { return n.self }
+
+// AsOf returns the newest moment of which the node knows how its tree stood; zero if it never heard.
+func (n *Node) AsOf() time.Time { return n.trust.snapshot().AsOf() }
 
 // Addresses returns where the node can be reached, as multiaddrs that end in the name of its key (/p2p/KEY); none if it
 // only calls.

@@ -20,8 +20,9 @@ type link struct {
 	heard   time.Time // when the gateway was last heard of
 	failed  time.Time // when it was last tried in vain
 	pokes   chan struct{}
-	replica int64 // entries of the node's journal that the gateway has; -1: not known
-	touch   touch
+	inTouch chan struct{} // closed once the gateway has told the node how the tree stands
+	told    sync.Once     // closes inTouch
+	replica int64         // entries of the node's journal that the gateway has; -1: not known
 }
 
 // isolation is how recent a failed try must be for the node to count as isolated.
@@ -97,6 +98,20 @@ const (
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
+
+// InTouch waits until the node and its gateway know of each other what they need: the gateway where the node can be
+// reached, the node how the tree stands. It fails when ctx ends before; a node that listens goes on trying.
+func (n *Node) InTouch(ctx context.Context) error {
+	if len(n.cfg.Listen) == 0 {
+		return n.Refresh(ctx)
+	}
+	select {
+	case <-n.link.inTouch:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
 
 // inTouch announces the node and watches the gateway until that fails.
 func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) error {
@@ -182,7 +197,7 @@ func (n *Node) heed(ctx context.Context, e control.Event) error {
 			n.log.Warn("news from the gateway do not verify", "error", err)
 			return nil
 		}
-		n.link.touch.reached()
+		n.link.told.Do(func() { close(n.link.inTouch) })
 	}
 	return nil
 }

@@ -89,8 +89,9 @@ func (term *terminal) press(keys string) {
 
 const interrupt = "\x03"
 
-// expect waits until what is shown next matches, takes it away, and returns the submatches. what is for the message.
-func (term *terminal) expect(next *regexp.Regexp, what string) []string {
+// expect waits until what is shown next matches, takes it away, and returns the submatches. With skip, other lines may
+// be shown before; what is for the message.
+func (term *terminal) expect(next *regexp.Regexp, skip bool, what string) []string {
 	term.t.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
@@ -98,6 +99,9 @@ func (term *terminal) expect(next *regexp.Regexp, what string) []string {
 		term.mu.Lock()
 		at := next.FindStringSubmatchIndex(term.shown)
 		var found []string
+		if at != nil && at[0] > 0 && !skip {
+			at = nil
+		}
 		if at != nil {
 			for i := 0; i < len(at); i += 2 {
 				found = append(found, term.shown[at[i]:at[i+1]])
