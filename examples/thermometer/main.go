@@ -35,6 +35,12 @@ func main() {
 		hours := time.Since(time.Now().Truncate(24 * time.Hour)).Hours()
 		return math.Round(200+30*math.Sin(hours*math.Pi/12)) / 10, nil
 	}).Unit("°C")
+
+	soon, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := node.InTouch(soon); err != nil {
+		log.Print("going on without the gateway: ", err)
+	}
 	log.Print("serving ", node.Self().ID)
 	if err := node.Serve(ctx, t); err != nil {
 		log.Print(err)
