@@ -16,14 +16,14 @@ func TestReadme(t *testing.T) {
 	if len(steps) == 0 {
 		t.Fatal("README.md has no examples")
 	}
-	w := &walk{t: t, reader: newReader(steps), home: home, programs: programs, terminals: map[string]*terminal{}}
+	w := &walk{t: t, reader: newReader(steps), home: home, programs: programs, terminals: map[string]*terminal{}, loose: map[*terminal]bool{}}
 	w.reader.values["/home/sam"] = home
 	for _, s := range steps {
 		t.Logf("README.md:%d %s$ %s%s%s", s.line, s.terminal, s.command, s.shown, s.typed)
 		w.do(s)
 	}
 	for _, term := range w.terminals {
-		term.expect(ready, false, "a prompt, as nothing runs any more")
+		w.ready(term) // nothing runs any more
 	}
 }
 
@@ -43,6 +43,7 @@ type walk struct {
 	reader         *reader
 	home, programs string
 	terminals      map[string]*terminal
+	loose          map[*terminal]bool // any lines may be shown before the next prompt
 }
 
 var ready = regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(prompt))
@@ -56,8 +57,10 @@ func (w *walk) do(s step) {
 	}
 	switch {
 	case s.command != "":
-		term.expect(ready, s.skip, "a prompt")
+		w.ready(term)
 		term.enter(w.reader.fill(s.command))
+	case s.rest:
+		w.loose[term] = true
 	case s.stop:
 		term.press(interrupt)
 	case s.question:
@@ -66,6 +69,13 @@ func (w *walk) do(s step) {
 	default:
 		w.see(term, s, "\n")
 	}
+}
+
+// ready waits for a prompt.
+func (w *walk) ready(term *terminal) {
+	w.t.Helper()
+	term.expect(ready, w.loose[term], "a prompt")
+	delete(w.loose, term)
 }
 
 // see waits for a line and learns its values.

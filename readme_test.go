@@ -61,7 +61,8 @@ type step struct {
 	typed    string // and then typed,
 	question bool   // if it is a question
 	stop     bool   // or the user interrupts
-	skip     bool   // anything may be shown before
+	skip     bool   // any lines may be shown before
+	rest     bool   // it is nothing but that, up to the next prompt
 }
 
 var question = regexp.MustCompile(`^(.*(?:\[y/N\]|:) )(y|n|kindred1\S+)$`)
@@ -93,6 +94,9 @@ func transcript(t *testing.T, name string) []step {
 				s.shown = line
 			}
 			steps = append(steps, s)
+		}
+		if skip {
+			steps = append(steps, step{terminal: terminal, line: f.line + len(f.text) - 1, rest: true})
 		}
 	}
 	return steps
