@@ -159,7 +159,7 @@ func (cs *calls) recheck() {
 }
 
 // since keeps from the caller what happened before its right began.
-func (c *call) since(d grant.Decision, n *Node) {
+func (c *call) since(d grant.Decision) {
 	for _, raw := range c.session.grants {
 		if t, _, err := grant.Parse(raw); err == nil && t.ID == d.Grant {
 			c.caller.Since = time.Unix(max(t.From, t.Time), 0)

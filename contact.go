@@ -23,10 +23,17 @@ import (
 // contacts remember who is where for as long as the process lives; the database does for longer.
 type contacts struct {
 	mu      sync.Mutex
-	given   map[string][]string            // addresses that the user gave, by host of a URL
+	given   map[string]given               // whom the user gave an address of, by host of a URL
 	callees map[identity.MemberID]*session // who showed what when they were called last
 	known   map[identity.MemberID]Contact  // read from the database and verified
 	used    map[identity.MemberID]bool     // have been used before
+}
+
+// given is a member at an address that the user knows.
+type given struct {
+	id      identity.ID
+	key     crypto.PublicKey
+	address string
 }
 
 // A Contact is a member that can be called.
@@ -187,9 +194,9 @@ func (n *Node) At(id identity.ID, address string) (string, error) {
 	n.contact.mu.Lock()
 	defer n.contact.mu.Unlock()
 	if n.contact.given == nil {
-		n.contact.given = map[string][]string{}
+		n.contact.given = map[string]given{}
 	}
-	n.contact.given[host] = []string{address}
+	n.contact.given[host] = given{id, key, address}
 	return peer.Scheme + "://" + host, nil
 }
 
@@ -202,31 +209,31 @@ func foreignHost(key crypto.PublicKey, tree identity.TreeID) string {
 // atGiven returns how to call somebody at an address that the user gave.
 func (n *Node) atGiven(host string) (peer.Target, bool) {
 	n.contact.mu.Lock()
-	addresses, ok := n.contact.given[host]
+	g, ok := n.contact.given[host]
 	n.contact.mu.Unlock()
 	if !ok {
 		return peer.Target{}, false
 	}
-	key, err := peer.KeyOf(addresses[0])
-	if err != nil {
-		return peer.Target{}, false
-	}
-	t := peer.Target{Key: key, Addresses: addresses, Hello: func() []byte { return n.hello(identity.MemberID{}) }}
-	if strings.HasSuffix(host, "."+n.self.ID.Tree.String()) {
-		t.Check = func(key peerKey, hello []byte) error { return n.checkHolder(key, hello) }
+	t := peer.Target{Key: g.key, Addresses: []string{g.address}, Hello: func() []byte { return n.hello(identity.MemberID{}) }}
+	if g.id.Tree == n.self.ID.Tree {
+		t.Check = func(_ peerKey, hello []byte) error { return n.checkGiven(g, hello) }
 	}
 	return t, true
 }
 
-// checkHolder is checkCallee for a member of the node's own tree of whom only the key is known.
-func (n *Node) checkHolder(key peerKey, hello []byte) error {
+// checkGiven is checkCallee for a member of the node's own tree of whom the path and the key are known.
+func (n *Node) checkGiven(g given, hello []byte) error {
 	if hello == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askGateway)
 	defer cancel()
-	if _, err := n.examine(ctx, key, hello); err != nil {
-		return fmt.Errorf("kindred: %w: %w", ErrDistrusted, err)
+	s, err := n.examine(ctx, g.key, hello)
+	if err == nil && s.who.ID != g.id {
+		err = fmt.Errorf("it is %s", s.who.ID.Path)
+	}
+	if err != nil {
+		return fmt.Errorf("kindred: %s: %w: %w", g.id.Path, ErrDistrusted, err)
 	}
 	return nil
 }

@@ -254,9 +254,7 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 		}
 		return refusal(d, err)
 	}
-	if caller := thing.CallerOf(r.Context()); caller.Name != "" {
-		c.since(d, n)
-	}
+	c.since(d)
 	entry.Stream = c.begin(d)
 	if op == thing.OpInvokeAction || op == thing.OpWriteProperty {
 		if err := n.journal.Append(r.Context(), entry); err != nil {

@@ -23,8 +23,9 @@ type trust struct {
 
 	mu      sync.Mutex
 	known   credential.Trusted
+	version uint64        // counts the changes of known
 	moved   time.Duration // what a block of the ledger added to a clock that was not set; 0: nothing did
-	changed func()        // called, without the lock, when something was taken away
+	changed func()        // called when the roster changed; must not wait
 }
 
 func trustedKey(tree identity.TreeID) string { return "trusted/" + tree.String() }
@@ -46,6 +47,12 @@ func (t *trust) snapshot() credential.Trusted {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.known
+}
+
+func (t *trust) versioned() (credential.Trusted, uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.known, t.version
 }
 
 func (t *trust) tree() identity.TreeID { return t.snapshot().Tree }
@@ -74,51 +81,46 @@ func (t *trust) nowLocked(now time.Time) time.Time {
 // before it returns.
 func (t *trust) update(ctx context.Context, clock func() time.Time, verify func(credential.Trusted, time.Time) (credential.Trusted, error)) error {
 	for {
-		before := t.snapshot()
+		before, version := t.versioned()
 		now := t.now(clock)
 		after, err := verify(before, now)
 		if err != nil {
 			return err
 		}
-		done, err := t.commit(ctx, before, after, clock())
+		done, err := t.commit(ctx, before, version, after, clock())
 		if done || err != nil {
 			return err
 		}
 	}
 }
 
-func (t *trust) commit(ctx context.Context, before, after credential.Trusted, clock time.Time) (done bool, err error) {
+func (t *trust) commit(ctx context.Context, before credential.Trusted, version uint64, after credential.Trusted, clock time.Time) (done bool, err error) {
 	t.mu.Lock()
-	if !same(t.known, before) {
-		t.mu.Unlock()
-		return false, nil
-	}
-	grown := after.Sequence() != before.Sequence() || len(after.Struck()) != len(before.Struck())
-	if grown {
-		data, err := after.Marshal()
-		if err == nil {
-			err = t.db.Save(ctx, map[string][]byte{trustedKey(after.Tree): data})
-		}
-		if err != nil {
-			t.mu.Unlock()
-			return false, err
-		}
-	}
+	defer t.mu.Unlock()
 	if t.nowLocked(clock).IsZero() && !after.AsOf().IsZero() {
 		t.moved = after.AsOf().Sub(clock)
 	}
-	t.known = after
-	changed := t.changed
-	t.mu.Unlock()
-	if grown && changed != nil {
-		changed()
+	grown := after.Sequence() != before.Sequence() || len(after.Struck()) != len(before.Struck())
+	if !grown && after.AsOf().Equal(before.AsOf()) {
+		return true, nil // nothing was learnt
+	}
+	if t.version != version {
+		return false, nil
+	}
+	if grown {
+		data, err := after.Marshal()
+		if err != nil {
+			return false, err
+		}
+		if err := t.db.Save(ctx, map[string][]byte{trustedKey(after.Tree): data}); err != nil {
+			return false, err
+		}
+	}
+	t.known, t.version = after, version+1
+	if grown && t.changed != nil {
+		t.changed()
 	}
 	return true, nil
-}
-
-// same reports whether nothing was learnt between two states.
-func same(a, b credential.Trusted) bool {
-	return a.Sequence() == b.Sequence() && a.AsOf().Equal(b.AsOf()) && len(a.Struck()) == len(b.Struck())
 }
 
 // verify checks a proof of the node's own tree and learns from it.

@@ -156,7 +156,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	}
 	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge)
 	if err != nil {
-		return e, err
+		return e, answer(err)
 	}
 	if e.Proof, err = proof.Marshal(); err != nil {
 		return e, err
