@@ -102,8 +102,12 @@ func (p *proofs) set(thing identity.MemberID, k kept) error {
 	if err != nil {
 		return err
 	}
+	home, err := proof.Tree()
+	if err != nil {
+		return err
+	}
 	hello := credential.Hello{Chain: k.Evidence.Chain, Grants: k.Evidence.Grants, Proofs: []credential.Proof{proof}}
-	if k.hello, err = hello.Marshal(); err != nil {
+	if k.hello, err = hello.Short(home).Marshal(); err != nil {
 		return err
 	}
 	var self tree.Member

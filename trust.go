@@ -146,6 +146,9 @@ func (n *Node) obey(ctx context.Context, raw []byte) (merkle.Hash, error) {
 		if err != nil {
 			return t, err
 		}
+		if mark, err := n.db.Load(ctx, droppedKey(p.Leaf)); mark != nil || err != nil {
+			return t, errors.Join(err, errDropped)
+		}
 		if !next.Revoked(p.Leaf) {
 			if err := n.db.Save(ctx, map[string][]byte{noticeKey(p.Leaf): raw}); err != nil {
 				return t, err
@@ -158,6 +161,11 @@ func (n *Node) obey(ctx context.Context, raw []byte) (merkle.Hash, error) {
 }
 
 func noticeKey(leaf merkle.Hash) string { return noticePrefix + leaf.String() }
+
+// droppedKey marks a revocation that the keeper did not accept, so that it does not come back.
+func droppedKey(leaf merkle.Hash) string { return "dropped/" + leaf.String() }
+
+var errDropped = errors.New("the home has turned this revocation down")
 
 const noticePrefix = "notice/"
 
@@ -187,5 +195,5 @@ func (n *Node) dropped(ctx context.Context, leaf merkle.Hash) error {
 	err := n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, _ time.Time) (credential.Trusted, error) {
 		return t.Restore(leaf), nil
 	})
-	return errors.Join(err, n.db.Save(ctx, map[string][]byte{noticeKey(leaf): nil}))
+	return errors.Join(err, n.db.Save(ctx, map[string][]byte{noticeKey(leaf): nil, droppedKey(leaf): {1}}))
 }
