@@ -65,7 +65,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := s.play(ctx); err != nil || cfg.Once {
+	if err := s.tell.open(dir); err != nil {
+		return err
+	}
+	if err := s.play(ctx); err != nil {
+		return err
+	}
+	if err := s.tell.sum(); err != nil || cfg.Once {
 		return err
 	}
 	if err := s.yourTurn(); err != nil {
@@ -81,4 +87,4 @@ const seed = 2026
 const interval = 2 * time.Second
 
 // patience bounds how long the demo waits for anything.
-const patience = 20 * time.Second
+const patience = 30 * time.Second

@@ -119,9 +119,8 @@ func lastLines(text string, n int) string {
 
 // The exit codes of kindred that the story is about.
 const (
-	exitDone        = 0
-	exitRefused     = 3
-	exitUnreachable = 4
+	exitDone    = 0
+	exitRefused = 3
 )
 
 // said is an error as kindred prints it.

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// anyPort is a free port that this machine alone can reach.
+const anyPort = "127.0.0.1:0"
+
 const stepInput = "what the meter will replay"
 
 // moveIn makes the home and lets everybody in.
@@ -30,7 +33,7 @@ func (s *story) moveIn(ctx context.Context) error {
 		{w.laptop, "the lock joins", s.joinDevice(w.lock, pathLock)},
 		{w.laptop, "sam's phone joins, both ends showing the same digits", s.joinPerson(w.phone, "app", pathPhone)},
 		{w.laptop, "anna, a guest, joins with her phone", s.joinPerson(w.guest, "person", pathGuest, "--app", "phone")},
-		{w.gateway, "meter, doorbell and lock come up", func(ctx context.Context) (outcome, error) { return s.switchOn(ctx, true) }},
+		{w.gateway, "meter, doorbell and lock come up", s.switchOn},
 		{w.other, "a stranger makes a tree of their own", s.elsewhere},
 	} {
 		if err := s.step(ctx, step.by, step.what, step.f); err != nil {
@@ -98,7 +101,7 @@ type ready struct {
 
 // raise starts the home's gateway.
 func (s *story) raise(ctx context.Context) (outcome, error) {
-	up, line, o, err := s.up(ctx, s.who.gateway, "127.0.0.1:0")
+	up, line, o, err := s.up(ctx, s.who.gateway, anyPort)
 	if err != nil {
 		return o, err
 	}
@@ -229,14 +232,15 @@ func (s *story) join(ctx context.Context, who member, add []string, options ...s
 type device struct {
 	*process
 	id      string // SPIFFE ID
-	address string // where it is, with its key
+	socket  netip.AddrPort
+	address string // the same with its key
 	tapped  string // the same through the tap, if there is one
 	tap     *tap
 }
 
 // serve starts a device.
-func (s *story) serve(who member, args ...string) (*process, error) {
-	return s.house.start(who, append([]string{"device", "--listen", "127.0.0.1:0"}, args...)...)
+func (s *story) serve(who member, listen string, args ...string) (*process, error) {
+	return s.house.start(who, append([]string{"device", "--listen", listen}, args...)...)
 }
 
 // settle waits until a device is ready, and puts a tap before it if it is to have one.
@@ -249,7 +253,7 @@ func (d *device) settle(ctx context.Context, tapped bool) error {
 	if err != nil {
 		return d.wrong(err)
 	}
-	d.id, d.address = line.ID, multiaddr(at, key)
+	d.id, d.socket, d.address = line.ID, at, multiaddr(at, key)
 	if tapped {
 		if d.tap, err = newTap(at); err != nil {
 			return err
@@ -259,20 +263,26 @@ func (d *device) settle(ctx context.Context, tapped bool) error {
 	return nil
 }
 
-// switchOn starts the things, with taps on the way to those that the phone will use.
-func (s *story) switchOn(ctx context.Context, tapped bool) (o outcome, err error) {
+// switchOn starts the things, the first time with taps on the way to those that the phone will use. Later they are
+// where they were before.
+func (s *story) switchOn(ctx context.Context) (o outcome, err error) {
+	first := s.meter.process == nil
 	things := []struct {
 		at   *device
 		who  member
 		tap  bool
 		args []string
 	}{
-		{&s.meter, s.who.meter, tapped, append([]string{"p1meter", "--repeat"}, s.input.files...)},
-		{&s.door, s.who.doorbell, tapped, []string{"camera", "--pictures", filepath.Join(s.dir, "pictures")}},
+		{&s.meter, s.who.meter, first, append([]string{"p1meter", "--interval", "1s", "--repeat"}, s.input.files...)},
+		{&s.door, s.who.doorbell, first, []string{"camera", "--pictures", filepath.Join(s.dir, "pictures")}},
 		{&s.lock, s.who.lock, false, []string{"lock"}},
 	}
 	for _, t := range things {
-		if t.at.process, err = s.serve(t.who, t.args...); err != nil {
+		listen := anyPort
+		if !first {
+			listen = t.at.socket.String()
+		}
+		if t.at.process, err = s.serve(t.who, listen, t.args...); err != nil {
 			return o, err
 		}
 	}
@@ -291,7 +301,7 @@ func (s *story) elsewhere(ctx context.Context) (o outcome, err error) {
 		return o, err
 	}
 	var line ready
-	s.eve.process, line, o, err = s.up(ctx, s.who.other, "127.0.0.1:0")
+	s.eve.process, line, o, err = s.up(ctx, s.who.other, anyPort)
 	if err == nil && line.Tree == s.tree {
 		err = fmt.Errorf("the stranger's tree is the home's: %s", line.Tree)
 	}

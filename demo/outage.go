@@ -56,7 +56,7 @@ func (s *story) lost(ctx context.Context) error {
 
 // call runs the shed's lock, and has the owner's phone call it, which is to end as told.
 func (s *story) call(ctx context.Context, shed *device, end func(member, ...string) func(context.Context) (outcome, error)) (o outcome, err error) {
-	if shed.process, err = s.serve(s.who.shed, "lock"); err != nil {
+	if shed.process, err = s.serve(s.who.shed, anyPort, "lock"); err != nil {
 		return o, err
 	}
 	defer shed.stop()
@@ -266,7 +266,7 @@ func (s *story) switchAgain(ctx context.Context) (outcome, error) {
 			return outcome{}, d.wrong(fmt.Errorf("ended with exit code %d when it was asked to end", d.code))
 		}
 	}
-	return s.switchOn(ctx, false)
+	return s.switchOn(ctx)
 }
 
 // overheard searches the recordings.
@@ -357,7 +357,7 @@ func (s *story) history(ctx context.Context) (o outcome, err error) {
 		if err != nil {
 			return o, err
 		}
-		sentences, missing, err := check(r.out)
+		sentences, missing, err := missingOf(facts, r.out)
 		if err != nil {
 			return o, r.wrong("%w", err)
 		}
@@ -370,8 +370,8 @@ func (s *story) history(ctx context.Context) (o outcome, err error) {
 	}
 }
 
-// check returns the sentence of each fact, or the first that is not told.
-func check(log []byte) (sentences []string, missing *fact, err error) {
+// missingOf returns the sentence that tells each fact, or the first fact that the log does not tell.
+func missingOf(facts []fact, log []byte) (sentences []string, missing *fact, err error) {
 	var entries []entry
 	for line := range strings.Lines(string(log)) {
 		var e entry

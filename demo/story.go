@@ -93,7 +93,7 @@ func (s *story) step(ctx context.Context, by member, what string, f func(context
 		t.Skipped = s.input.skipped
 	}
 	if terr := s.tell.end(t); terr != nil {
-		return fmt.Errorf("demo: telling the story: %w", terr)
+		return terr
 	}
 	switch {
 	case err == nil:
@@ -122,7 +122,9 @@ func (s *story) play(ctx context.Context) error {
 		{"The gateway comes back", s.comeBack},
 		{"What others could see, and what the owner can", s.afterwards},
 	} {
-		s.tell.chapter(c.title)
+		if err := s.tell.chapter(c.title); err != nil {
+			return err
+		}
 		if err := c.play(ctx); err != nil {
 			return err
 		}

@@ -25,7 +25,9 @@ type teller struct {
 	json             bool
 	terminal, colour bool
 
-	stop func() // ends the spinner; nil: there is none
+	stop  func() // ends the spinner; nil: there is none
+	began time.Time
+	steps int
 }
 
 // The colours, as SGR parameters (ECMA-48).
@@ -43,11 +45,36 @@ func (t *teller) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// chapter prints a heading.
-func (t *teller) chapter(title string) {
-	if !t.json {
-		fmt.Fprintf(t.out, "\n%s\n", t.paint(bold, title))
+// open says what is going to happen.
+func (t *teller) open(dir string) error {
+	t.began = time.Now()
+	if t.json {
+		return nil
 	}
+	return t.printf("A whole home on this machine. Everybody is a process of kindred, with a directory in\n%s.\n", dir)
+}
+
+// sum says that all went well.
+func (t *teller) sum() error {
+	if t.json {
+		return nil
+	}
+	return t.printf("\nAll %d steps came out as told, in %.1f s.\n", t.steps, time.Since(t.began).Seconds())
+}
+
+func (t *teller) printf(format string, args ...any) error {
+	if _, err := fmt.Fprintf(t.out, format, args...); err != nil {
+		return fmt.Errorf("demo: telling the story: %w", err)
+	}
+	return nil
+}
+
+// chapter prints a heading.
+func (t *teller) chapter(title string) error {
+	if t.json {
+		return nil
+	}
+	return t.printf("\n%s\n", t.paint(bold, title))
 }
 
 // frames are what the spinner shows, one after the other.
@@ -83,6 +110,7 @@ func (t *teller) end(s told) error {
 		t.stop()
 		t.stop = nil
 	}
+	t.steps++
 	if t.json {
 		return t.object(s)
 	}
@@ -90,21 +118,23 @@ func (t *teller) end(s told) error {
 	if !s.OK {
 		mark = t.paint(red, "✗")
 	}
-	took := fmt.Sprintf("%d ms, %s", s.Ms, s.By)
-	_, err := fmt.Fprintf(t.out, "  %s %s  %s\n", mark, s.Step, t.paint(faint, "("+took+")"))
+	text := fmt.Sprintf("  %s %s  %s\n", mark, s.Step, t.paint(faint, fmt.Sprintf("(%d ms, %s)", s.Ms, s.By)))
 	for line := range strings.SplitSeq(s.Told, "\n") {
-		if line != "" && err == nil {
-			_, err = fmt.Fprintf(t.out, "      %s\n", t.paint(faint, line))
+		if line != "" {
+			text += "      " + t.paint(faint, line) + "\n"
 		}
 	}
-	return err
+	return t.printf("%s", text)
 }
 
 // object prints a line of JSON.
 func (t *teller) object(v any) error {
 	e := json.NewEncoder(t.out)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("demo: telling the story: %w", err)
+	}
+	return nil
 }
 
 // kept says where everything was left.
@@ -112,6 +142,5 @@ func (t *teller) kept(dir string) error {
 	if t.json {
 		return t.object(map[string]string{"kept": dir})
 	}
-	_, err := fmt.Fprintf(t.out, "\nEverything was left in %s.\n", dir)
-	return err
+	return t.printf("\nEverything was left in %s.\n", dir)
 }

@@ -23,24 +23,24 @@ func (s *story) yourTurn() error {
 	add(s.who.laptop, "who and what there is", "tree")
 	add(s.who.phone, "what the meter says", "get", pathMeter)
 	add(s.who.phone, "the doorbell's picture", "get", pathDoorbell, "picture", "-o", filepath.Join(s.dir, "front-door.jpg"))
-	add(s.who.guest, "anna follows the meter: refused, until …", "watch", pathMeter, "telegram")
+	add(s.who.guest, "anna follows the meter: refused until …", "watch", pathMeter, "telegram")
 	add(s.who.laptop, "… sam shares it", "share", pathMeter, "--with", pathGuest)
 	add(s.who.laptop, "and takes it back", "unshare", pathMeter, "--with", pathGuest)
 	add(s.who.guest, "anna at the lock", "do", pathLock, "unlock")
-	add(s.who.stranger, "the stranger at the lock", "get", s.lock.id, "state", "--at", s.lock.address)
+	add(s.who.stranger, "the stranger at the lock: refused", "get", s.lock.id, "state", "--at", s.lock.address)
 	add(s.who.laptop, "who can use it", "who-can", pathLock)
 	add(s.who.laptop, "what happened", "log")
 	if s.tell.json {
 		return s.tell.object(map[string]any{"dir": s.dir, "commands": list})
 	}
-	s.tell.chapter("Your turn")
-	fmt.Fprintf(s.tell.out, "  The home stays up until you press Ctrl-C. In another terminal:\n\n")
-	for _, c := range list {
-		if _, err := fmt.Fprintf(s.tell.out, "  %s\n  %s\n", s.tell.paint(faint, "# "+c.Why), c.Command); err != nil {
-			return fmt.Errorf("demo: telling the story: %w", err)
-		}
+	if err := s.tell.chapter("Your turn"); err != nil {
+		return err
 	}
-	return nil
+	text := "  The home stays up until you press Ctrl-C. In another terminal:\n\n"
+	for _, c := range list {
+		text += fmt.Sprintf("  %s\n  %s\n", s.tell.paint(faint, "# "+c.Why), c.Command)
+	}
+	return s.tell.printf("%s", text)
 }
 
 // line writes a command as a shell takes it.
