@@ -159,7 +159,7 @@ func (g *Gateway) startNode(ctx context.Context) (err error) {
 	g.node, err = kindred.Open(ctx, kindred.Config{
 		Dir: g.cfg.Dir, Listen: g.cfg.Listen, Log: g.cfg.Log, Clock: g.cfg.Clock,
 		Gateway: &kindred.Gateway{
-			Store: g.db, Home: own{h}, Live: g.live, Refused: g.desk.Handler(),
+			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler()),
 			Handler: h.handler,
 		},
 	})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"time"
 
 	"github.com/kindred-iot/kindred/control"
@@ -154,6 +155,17 @@ func (g *Gateway) ensurePlace(ctx context.Context, by identity.Chain, path ident
 	}
 	g.tell(ctx, journal.Admit, by, journal.Party{}, party(c), tree.GrantID{})
 	return identity.NewAuthority(c, key)
+}
+
+// strangers serves the pairing desk to callers that are nobody yet, or nobody any more, and refuses all else.
+func strangers(desk http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(pairing.ClaimPath, desk)
+	mux.Handle(pairing.ResultPath, desk)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
+	})
+	return mux
 }
 
 // host is what the pairing desk needs of the gateway.
