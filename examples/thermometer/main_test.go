@@ -13,49 +13,19 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
-	"github.com/kindred-iot/kindred/gateway"
+	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
 )
 
 const path identity.Path = "home/thermometer"
 
-// A home is a gateway, and the laptop of its owner.
-type home struct {
-	t      *testing.T
-	laptop *kindred.Node
-}
-
-func newHome(t *testing.T, dir string) home {
+// invite lets a device in and returns the line of text for it.
+func invite(t *testing.T, owner *kindred.Node, path identity.Path) string {
 	t.Helper()
-	err := gateway.Found(t.Context(), dir, gateway.Founding{
-		Label: "Birch Street", Owner: "sam", App: "laptop", Place: "home", Addresses: []string{"127.0.0.1:1"}, Now: time.Now(),
-	})
+	_, text, err := owner.Invite(t.Context(), kindred.Invitee{Kind: identity.Device, Path: path})
 	if err != nil {
 		t.Fatal(err)
-	}
-	g, err := gateway.Open(t.Context(), gateway.Config{Dir: gateway.Dir(dir), Listen: []string{"127.0.0.1:0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := g.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	laptop, err := kindred.Open(t.Context(), kindred.Config{Dir: dir, GatewayAddresses: g.Node().Addresses()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { laptop.Close() })
-	return home{t, laptop}
-}
-
-func (h home) invite(path identity.Path) string {
-	h.t.Helper()
-	_, text, err := h.laptop.Invite(h.t.Context(), kindred.Invitee{Kind: identity.Device, Path: path})
-	if err != nil {
-		h.t.Fatal(err)
 	}
 	return text
 }
@@ -130,29 +100,25 @@ func temperature(t *testing.T, ctx context.Context, n *kindred.Node) float64 {
 func TestThermometer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
-	program, dir := build(t), t.TempDir()
-	h := newHome(t, filepath.Join(dir, "laptop"))
-	interrupt := run(t, program, dir, h.invite(path))
+	program, h := build(t), gatewaytest.New(t)
+	laptop := h.Open("laptop")
+	interrupt := run(t, program, h.Dir, invite(t, laptop, path))
 
-	if got := temperature(t, ctx, h.laptop); got < 17 || got > 23 {
+	if got := temperature(t, ctx, laptop); got < 17 || got > 23 {
 		t.Errorf("it is %v °C in the hall", got)
 	}
 
-	// Another device of the home has no right to it, and a right to nothing is not told that it exists.
-	other, err := kindred.Join(ctx, kindred.Config{Dir: filepath.Join(dir, "other")}, h.invite("home/other"), "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
+	// Another device of the home has no right to it, and is not even told that it exists.
+	other := h.Invite(laptop, identity.Device, "home/other", "")
 	if _, err := other.Thing(ctx, path); err == nil {
 		t.Error("a device without a grant found it")
 	}
 
-	// It knows who it is without an invitation, and its journal got to the gateway.
+	// Started again it knows who it is without an invitation, and hands in its journal.
 	interrupt()
-	run(t, program, dir)
-	temperature(t, ctx, h.laptop)
-	history, err := h.laptop.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
+	run(t, program, h.Dir)
+	temperature(t, ctx, laptop)
+	history, err := laptop.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
