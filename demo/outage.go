@@ -336,6 +336,7 @@ var facts = []fact{
 	{Path: pathMeter, Op: "connect", says: "another tree"},
 	{Path: pathDoorbell, Op: "connect", says: "another tree"},
 	{Path: pathLock, Op: "connect", says: "another tree"},
+	{Path: pathMeter, Op: "connect", says: "taken away"},
 	{Who: "/sam/anna/phone", Path: pathLock, Affordance: "unlock", Outcome: "refused", says: "hours"},
 	{Who: "/sam/anna/phone", Path: pathLock, Affordance: "unlock", Outcome: "served"},
 	{Who: "/sam/anna/phone", Path: pathMeter, Affordance: "telegram", Outcome: "ended"},
