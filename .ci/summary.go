@@ -1,6 +1,7 @@
 // Command summary reads what "go test -json" prints and tells it in few lines: each package with how long it took,
-// the whole output of each test that failed, each test that was skipped with its reason, and the count. It exits with
-// 1 if anything failed, or nothing ran.
+// the whole output of each test that failed, each test that was skipped with its reason, what a test that passed says
+// it skipped (a line of its log that begins with "skipped "), and the count. It exits with 1 if anything failed, or
+// nothing ran.
 package main
 
 import (
@@ -91,6 +92,11 @@ func (s *summary) testOver(e event) {
 	switch e.Action {
 	case "pass":
 		s.passed++
+		for line := range strings.Lines(text) {
+			if _, what, ok := strings.Cut(strings.TrimSpace(line), ": skipped "); ok {
+				s.skips = append(s.skips, fmt.Sprintf("%s %s, of its inputs: %s", e.Package, e.Test, what))
+			}
+		}
 	case "fail":
 		s.failed++
 		fmt.Fprintf(s.out, "FAIL %s %s\n%s", e.Package, e.Test, text)
