@@ -14,8 +14,7 @@ ARGS     ?=
 FUZZTIME ?= 3s
 SOAKTIME ?= 2m
 SOAKS    ?= 10
-COUNT    ?= 5
-BENCH    ?= .
+COUNT    ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test race fuzz compile lint bench soak go gcc
@@ -50,8 +49,10 @@ lint: go ## gofmt, go vet, staticcheck, and the import table
 	$(GO) tool staticcheck ./...
 	$(GO) test -run 'TestImports|TestFences|TestPackages|TestTable' .
 
-bench: build ## every benchmark COUNT (5) times, and a table of the figures promised; BENCH=Name picks some
-	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m ./... | $(GO) run .ci/figures.go bin/kindred
+bench: build ## every benchmark COUNT (3) times, and a table of the figures promised beside those measured
+	@{ $(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) -timeout 60m $$($(GO) list ./... | tail -n +2); \
+	   $(GO) test -run '^$$' -bench 'Unshare|FirstAnswer' -benchtime 100x -timeout 20m .; \
+	   $(GO) run .ci/measure.go bin/kindred; } | $(GO) run .ci/figures.go
 
 soak: go gcc ## everything with a model, a crash or a fault in it SOAKS (10) times, and every fuzz target for SOAKTIME (2m)
 	$(GO) test -race -json -timeout 4h -count $(SOAKS) -run 'Model|Fault|Crash|Kill' ./... | $(GO) run .ci/summary.go

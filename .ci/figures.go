@@ -1,0 +1,127 @@
+// Command figures passes on what "go test -bench" and measure print, after a line on the machine, and ends with a table
+// of the figures that were promised: of each the median of what was measured.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A figure is a promise about a benchmark.
+type figure struct {
+	what           string
+	pkg, benchmark string // the last of the import path; the name without "Benchmark"
+	unit           string // as the benchmark reports it
+	scale          float64
+	promised       float64 // at most
+	in             string  // the unit once scaled
+}
+
+var figures = []figure{
+	{"gateway up, from the binary", "binary", "Up", "s/up", 1, 2, "s"},
+	{"the whole story", "binary", "Story", "s/story", 1, 45, "s"},
+	{"hello of a device three levels down", "credential", "Hello/cold/short", "bytes", 1, 4096, "bytes"},
+	{"verifying it", "credential", "Hello/cold/short", "ns/op", 1e-6, 0.7, "ms"},
+	{"unshare to the stream's end, p99", "kindred", "Unshare", "ms/p99", 1, 300, "ms"},
+	{"decision with 1,000 grants", "grant", "Decide/guest-indexed-1000", "ns/op", 1e-3, 20, "µs"},
+	{"idle gateway with ledger, resident", "binary", "Idle", "MB-resident", 1, 90, "MB"},
+	{"idle gateway with ledger, processor", "binary", "Idle", "%core", 1, 1, "% of a core"},
+	{"binary", "binary", "Binary", "bytes", 1e-6, 50, "MB"},
+	{"first answer, to net/http with mutual TLS", "kindred", "FirstAnswer", "ratio", 1, 2, "times"},
+	{"get, from start to answer", "binary", "Get", "ms/get", 1, 250, "ms"},
+}
+
+func main() {
+	fmt.Println(machine())
+	measured := map[string][]float64{}
+	pkg, failed := "", false
+	lines := bufio.NewReader(os.Stdin)
+	for {
+		line, err := lines.ReadString('\n')
+		fmt.Print(line)
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) > 1 && fields[0] == "pkg:":
+			pkg = fields[1][strings.LastIndexByte(fields[1], '/')+1:]
+		case len(fields) > 3 && strings.HasPrefix(fields[0], "Benchmark"):
+			for i := 2; i+1 < len(fields); i += 2 {
+				if value, err := strconv.ParseFloat(fields[i], 64); err == nil {
+					key := pkg + " " + strings.TrimPrefix(fields[0], "Benchmark") + " " + fields[i+1]
+					measured[key] = append(measured[key], value)
+				}
+			}
+		case len(fields) > 0 && (fields[0] == "FAIL" || fields[0] == "---" && fields[1] == "FAIL:"):
+			failed = true
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "figures:", err)
+			os.Exit(1)
+		}
+	}
+	fmt.Printf("\n%-44s %14s %14s\n", "figure", "promised", "measured")
+	for _, f := range figures {
+		fmt.Println(f.row(measured))
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// row tells what came of a promise.
+func (f figure) row(measured map[string][]float64) string {
+	var values []float64
+	for key, found := range measured {
+		fields := strings.Fields(key) // package, name, unit
+		if fields[0] == f.pkg && fields[2] == f.unit && f.names(fields[1]) {
+			values = append(values, found...)
+		}
+	}
+	row := fmt.Sprintf("%-44s %14s", f.what, fmt.Sprintf("%.4g %s", f.promised, f.in))
+	if len(values) == 0 {
+		return row + "   not measured"
+	}
+	slices.Sort(values)
+	value := values[len(values)/2] * f.scale
+	row += fmt.Sprintf(" %14s", fmt.Sprintf("%.4g %s", value, f.in))
+	if value > f.promised {
+		row += "  MISSED"
+	}
+	return row
+}
+
+// names reports whether a benchmark is the one of the figure; go test adds the number of processors.
+func (f figure) names(benchmark string) bool {
+	rest, ok := strings.CutPrefix(benchmark, f.benchmark)
+	if ok && rest != "" {
+		_, err := strconv.Atoi(strings.TrimPrefix(rest, "-"))
+		ok = rest[0] == '-' && err == nil
+	}
+	return ok
+}
+
+// machine tells what it was measured on, and what else that was doing.
+func machine() string {
+	model, load := runtime.GOARCH, "unknown"
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range bytes.Lines(info) {
+			if name, value, ok := strings.Cut(string(line), ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	if average, err := os.ReadFile("/proc/loadavg"); err == nil {
+		load = strings.Join(strings.Fields(string(average))[:3], " ")
+	}
+	return fmt.Sprintf("machine: %s, %d processors, load %s, %s %s/%s", model, runtime.NumCPU(), load, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
