@@ -45,7 +45,7 @@ compile: go
 lint: go ## gofmt, go vet, staticcheck, and the import table
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	for tool in .ci/*.go; do $(GO) vet $$tool; done
+	for tool in .ci/*.go; do $(GO) vet $$tool; $(GO) tool staticcheck $$tool; done
 	$(GO) tool staticcheck ./...
 	$(GO) test -run 'TestImports|TestFences|TestPackages|TestTable' .
 
