@@ -184,6 +184,8 @@ type Roster struct {
 	Members []RosterMember // by path
 	Grants  []RosterGrant
 	Fetched time.Time // when the gateway said so
+
+	gateway identity.MemberID
 }
 
 // A RosterMember is a member in a Roster.
@@ -202,7 +204,9 @@ const rosterKey = "roster"
 
 // Roster fetches what of the tree the node may see. Owners' apps keep a copy for when the gateway is out of reach.
 func (n *Node) Roster(ctx context.Context) (Roster, error) {
-	r, err := n.home.Roster(ctx)
+	soon, cancel := context.WithTimeout(ctx, askGateway)
+	defer cancel()
+	r, err := n.home.Roster(soon)
 	n.link.tried(n.cfg.Clock(), err)
 	if err != nil {
 		kept, kerr := n.keptRoster(ctx)
@@ -263,7 +267,7 @@ func (n *Node) keepRoster(ctx context.Context, r control.Roster, roster Roster) 
 
 // readRoster checks the certificates and reads the grants.
 func (n *Node) readRoster(r control.Roster, at time.Time) (Roster, error) {
-	out := Roster{Fetched: at}
+	out := Roster{Fetched: at, gateway: n.gateway.Member}
 	for _, m := range r.Members {
 		from, err := identity.ValidFrom(m.Chain)
 		if err != nil {
@@ -328,11 +332,16 @@ func (r Roster) ShortID(id tree.GrantID) string {
 	return full
 }
 
+// isThing reports whether somebody has to be told of what is taken away. The gateway is told anyhow.
+func (r Roster) isThing(m RosterMember) bool {
+	return m.Who.Kind() == identity.Device && m.Who.Member() != r.gateway
+}
+
 // Grant returns what takes a grant away, and the things to tell.
 func (r Roster) Grant(g RosterGrant) Target {
 	t := Target{Grant: g.Terms.ID, Value: g.Value}
 	for _, m := range r.Members {
-		if m.Who.Kind() == identity.Device && g.Terms.On(m.Who) {
+		if r.isThing(m) && g.Terms.On(m.Who) {
 			t.Things = append(t.Things, m.Who.Member())
 		}
 	}
@@ -351,7 +360,7 @@ func (r Roster) Member(m RosterMember) Target {
 		concerned := m.Who.Owner() || slices.ContainsFunc(r.Grants, func(g RosterGrant) bool {
 			return (below[g.Terms.Subject.Member] || below[g.Terms.Giver]) && g.Terms.On(d.Who)
 		})
-		if d.Who.Kind() == identity.Device && concerned && !below[d.Who.Member()] {
+		if r.isThing(d) && concerned && !below[d.Who.Member()] {
 			t.Things = append(t.Things, d.Who.Member())
 		}
 	}
