@@ -149,6 +149,10 @@ func (n *Node) Revoke(ctx context.Context, target Target) (control.Report, error
 	told := make([]error, len(target.Things))
 	var wait sync.WaitGroup
 	wait.Go(func() {
+		if n.isolated() { // it was tried a moment ago, and is handed the revocation when it is back
+			atGateway = fmt.Errorf("the gateway is out of reach: %w", peer.ErrUnreachable)
+			return
+		}
 		report, atGateway = n.home.Revoke(ctx, notice)
 		n.link.tried(n.cfg.Clock(), atGateway)
 	})

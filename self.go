@@ -150,9 +150,9 @@ func (n *Node) hello(thing identity.MemberID) []byte {
 	return data
 }
 
-// scope says under which thing's name evidence for it is kept. Only people's apps rest on grants.
+// scope says under which thing's name evidence for it is kept. Owners' apps need no grants, and the gateway knows them.
 func (n *Node) scope(thing identity.MemberID) identity.MemberID {
-	if n.self.Kind() == identity.Device || n.self.Owner() || thing == n.gateway.Member {
+	if n.self.Owner() || thing == n.gateway.Member {
 		return identity.MemberID{}
 	}
 	return thing

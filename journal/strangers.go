@@ -23,9 +23,10 @@ type stranger struct {
 var othersCounted = stranger{reason: "refused for further reasons"}
 
 // Stranger counts a refusal, at the time at, of somebody whose name means
-// nothing here. There is one entry a minute for each thing and reason, of at
-// most 17 in all, with Op [Connect] and Count; the current minute's are lost in
-// a crash. It does not wait.
+// nothing here. The first in a minute for a thing and a reason has an entry of
+// its own, at once; those that follow share one with Op [Connect] and Count when
+// the minute is over. Of each there are at most 17 a minute; what is counted in
+// the current minute is lost in a crash. It does not wait.
 func (l *Log) Stranger(at time.Time, thing Party, reason string) error {
 	s := stranger{thing, printable(reason, maxReason)}
 	minute := at.Truncate(time.Minute)
@@ -46,27 +47,37 @@ func (l *Log) Stranger(at time.Time, thing Party, reason string) error {
 	if _, known := l.strangers.by[s]; !known && len(l.strangers.by) >= maxCounted {
 		s = othersCounted
 	}
-	if n := l.strangers.by[s]; n < math.MaxUint32 {
+	switch n, known := l.strangers.by[s]; {
+	case !known:
+		l.strangers.by[s] = 0
+		l.queueStranger(s.entry(at, 0))
+	case n < math.MaxUint32:
 		l.strangers.by[s] = n + 1
 	}
 	l.poke()
 	return nil
 }
 
-func (s stranger) entry(minute time.Time, count uint32) Entry {
-	return Entry{Time: minute, Thing: s.thing, Op: Connect, Outcome: Refused, Reason: s.reason, Count: count}
+func (s stranger) entry(at time.Time, count uint32) Entry {
+	return Entry{Time: at, Thing: s.thing, Op: Connect, Outcome: Refused, Reason: s.reason, Count: count}
 }
 
 // countStrangers queues the entries of the minute counted. l.mu is held.
 func (l *Log) countStrangers() {
 	for s, n := range l.strangers.by {
-		e := s.entry(l.strangers.minute, n)
-		data, err := e.encode(l.tree)
-		if err != nil { // checked when it was counted; should it happen, somebody hears of it
-			l.failed = err
-			continue
+		if n > 0 {
+			l.queueStranger(s.entry(l.strangers.minute, n))
 		}
-		l.queue = append(l.queue, &pending{row: e.row(data), noted: true})
 	}
 	l.strangers.by = nil
+}
+
+// queueStranger queues an entry about strangers. l.mu is held.
+func (l *Log) queueStranger(e Entry) {
+	data, err := e.encode(l.tree)
+	if err != nil { // checked when it was counted; should it happen, somebody hears of it
+		l.failed = err
+		return
+	}
+	l.queue = append(l.queue, &pending{row: e.row(data), noted: true})
 }
