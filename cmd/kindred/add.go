@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -90,7 +89,7 @@ func (s *session) add(ctx context.Context, n *kindred.Node, who kindred.Invitee,
 		return err
 	}
 	s.say(`This line lets one machine in as %s; show it to nobody else. There, "kindred join" reads it, until %s.`,
-		who.Path, stamp(inv.Expires(), time.Now()))
+		who.Path, stamp(inv.Expires(), s.now()))
 	if detach {
 		if who.Kind != identity.Device {
 			s.say(`When it has called, "kindred confirm %s" lets it in.`, who.Path)
@@ -146,5 +145,8 @@ func (s *session) decide(ctx context.Context, n *kindred.Node, inv pairing.Invit
 }
 
 func turnedAway(path identity.Path, reason string) error {
-	return &failure{"turned-away", fmt.Sprintf("%s was turned away: %s", path, reason), "make a new invitation to try again", exitFailed}
+	return &failure{
+		Code: "turned-away", Message: fmt.Sprintf("%s was turned away: %s", path, reason),
+		Hint: "make a new invitation to try again", exit: exitFailed,
+	}
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/thing"
 )
 
@@ -26,11 +25,7 @@ func newDescribe(s *session) *cobra.Command {
 		ValidArgsFunction: s.completePaths,
 	}
 	return s.does(c, func(ctx context.Context, args []string) error {
-		return s.with(ctx, func(n *kindred.Node) error {
-			t, err := s.thing(ctx, n, args[0])
-			if err != nil {
-				return err
-			}
+		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			raw, err := t.Describe(ctx)
 			if err != nil {
 				return err

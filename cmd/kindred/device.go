@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -144,5 +143,5 @@ func (s *session) announce(ctx context.Context, n *kindred.Node) error {
 		s.say("The gateway is out of reach; serving on what is known.")
 	}
 	id, addresses := n.Self().ID, n.Addresses()
-	return s.print(ready{true, id.Tree.String(), id.String(), addresses}, "Ready: "+string(id.Path)+" at "+strings.Join(addresses, ", "))
+	return s.print(ready{true, id.Tree.String(), id.String(), addresses}, "Ready: "+string(id.Path)+" at "+best(addresses))
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/thing"
 )
 
@@ -26,11 +25,7 @@ func newDo(s *session) *cobra.Command {
 				return err
 			}
 		}
-		return s.with(ctx, func(n *kindred.Node) error {
-			t, err := s.thing(ctx, n, args[0])
-			if err != nil {
-				return err
-			}
+		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			if len(args) == 1 {
 				return s.actions(ctx, t, args[0])
 			}

@@ -35,9 +35,14 @@ type failure struct {
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
 	exit    int
+	cause   error // for those who look for it with errors.Is; may be nil
 }
 
+// Error returns the message.
 func (f *failure) Error() string { return f.Message }
+
+// Unwrap returns the cause.
+func (f *failure) Unwrap() error { return f.cause }
 
 // usage says that the command was called wrongly.
 func usage(format string, args ...any) error {
@@ -49,12 +54,24 @@ func notFound(format string, args ...any) error {
 	return &failure{Code: string(control.NotFound), Message: fmt.Sprintf(format, args...), exit: exitFailed}
 }
 
+// conflict says that something stands against it.
+func conflict(format string, args ...any) error {
+	return &failure{Code: string(control.Conflict), Message: fmt.Sprintf(format, args...), exit: exitFailed}
+}
+
+// refused says that somebody may not.
+func refused(format string, args ...any) error {
+	return &failure{Code: string(control.Refused), Message: fmt.Sprintf(format, args...), exit: exitRefused}
+}
+
 // hinted adds what to do about it to a failure.
 func hinted(err error, hint string) error {
 	f := *explain(err)
 	f.Hint = hint
 	return &f
 }
+
+const unreachableHint = "is it running, and on a network that this machine can reach?"
 
 // kinds are the errors that the user is told apart, the more telling ones first. An empty message stands for the
 // error's own.
@@ -75,15 +92,14 @@ var kinds = []struct {
 	{pairing.ErrUnknown, exitFailed, "unknown", "the gateway knows no such invitation: it was withdrawn, or is long over", "ask for a new one"},
 	{pairing.ErrSwapped, exitFailed, "swapped", "the keys are not those of the machine that was invited: somebody came between",
 		"let nobody in with this invitation, and make a new one"},
-	{pairing.ErrRefused, exitRefused, "refused", "", "ask whoever invited you"},
 	{credential.ErrRevoked, exitRefused, "revoked", "what this rests on was taken away", ""},
 	{peer.ErrWrongKey, exitUnreachable, "wrong-key", "somebody else answered at its address", "it may have moved; it is found again through the gateway"},
 	{peer.ErrRefused, exitRefused, "refused", "refused", ""},
 	{kindred.ErrDistrusted, exitRefused, "distrusted", "", "it may have been removed, or the gateway was out of reach for too long"},
-	{peer.ErrUnreachable, exitUnreachable, "unreachable", "", "is it running, and on a network that this machine can reach?"},
+	{peer.ErrUnreachable, exitUnreachable, "unreachable", "", unreachableHint},
 	{credential.ErrTooOld, exitUnreachable, "too-old", "what this machine knows is too old to be judged", "it needs the gateway once"},
 	{credential.ErrStranger, exitRefused, "stranger", "", ""},
-	{context.DeadlineExceeded, exitUnreachable, "unreachable", "no answer in time", "is it running, and on a network that this machine can reach?"},
+	{context.DeadlineExceeded, exitUnreachable, "unreachable", "no answer in time", unreachableHint},
 	{context.Canceled, exitFailed, "interrupted", "interrupted", ""},
 }
 
@@ -125,11 +141,14 @@ func explain(err error) *failure {
 	var f *failure
 	var said *control.Error
 	var problem *thing.Problem
+	var turned *pairing.RefusedError
 	switch {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &said):
-		return &failure{string(said.Code), said.Message, said.Hint, exitOr(gatewaySays[said.Code])}
+		return &failure{Code: string(said.Code), Message: said.Message, Hint: said.Hint, exit: exitOr(gatewaySays[said.Code])}
+	case errors.As(err, &turned):
+		return &failure{Code: "refused", Message: turned.Error(), Hint: "ask whoever invited you", exit: exitRefused}
 	case errors.As(err, &problem):
 		what := thingSays[problem.Status]
 		code := what.code
@@ -139,19 +158,22 @@ func explain(err error) *failure {
 		if code == "" {
 			code = "failed"
 		}
-		return &failure{code, problem.Error(), hints[code], exitOr(what.exit)}
+		return &failure{Code: code, Message: problem.Error(), Hint: hints[code], exit: exitOr(what.exit)}
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {
 			message := k.message
 			if message == "" {
-				message = err.Error()
+				message = own(err)
 			}
-			return &failure{k.code, message, k.hint, k.exit}
+			return &failure{Code: k.code, Message: message, Hint: k.hint, exit: k.exit}
 		}
 	}
-	return &failure{"failed", err.Error(), "", exitFailed}
+	return &failure{Code: "failed", Message: own(err), exit: exitFailed}
 }
+
+// own returns an error's text, without the program's name: that stands before every message.
+func own(err error) string { return strings.TrimPrefix(err.Error(), "kindred: ") }
 
 // exitOr returns the exit code of an error: one that nobody thought of failed.
 func exitOr(code int) int {
@@ -165,7 +187,7 @@ func exitOr(code int) int {
 func (s *session) fail(c *cobra.Command, err error) int {
 	f := explain(err)
 	if !s.running && f.exit == exitFailed { // what cobra itself has to say comes before any command runs
-		f = &failure{"usage", err.Error(), "", exitUsage}
+		f = &failure{Code: "usage", Message: err.Error(), exit: exitUsage}
 	}
 	if f.exit == exitUsage && f.Hint == "" {
 		f.Hint = "usage: " + strings.TrimSuffix(c.UseLine(), " [flags]")

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/thing"
 )
 
@@ -33,11 +32,7 @@ A picture goes into a file (-o) or a pipe, never to a terminal.`,
 		if file != "" && len(args) < 2 {
 			return usage("-o takes a property to read")
 		}
-		return s.with(ctx, func(n *kindred.Node) error {
-			t, err := s.thing(ctx, n, args[0])
-			if err != nil {
-				return err
-			}
+		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			if len(args) < 2 {
 				return s.getAll(ctx, t, args[0])
 			}
@@ -94,7 +89,7 @@ func (s *session) printValue(v thing.Value, file string) error {
 	case isText(v.ContentType):
 		return s.print(nil, string(v.Body))
 	case s.outTerm:
-		return &failure{"picture", "this is " + media(v) + ", nothing for a terminal", "-o FILE writes it to a file; a pipe takes it as well", exitUsage}
+		return hinted(usage("this is %s, nothing for a terminal", media(v)), "-o FILE writes it to a file, and a pipe takes it")
 	}
 	_, err := s.out.Write(v.Body)
 	return err

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,12 +29,10 @@ func newGrants(s *session) *cobra.Command {
 			if len(r.Grants) == 0 {
 				s.say("Nothing is shared.")
 			}
-			list := make([]sharedGrant, 0, len(r.Grants))
-			var rows [][]string
-			for _, g := range r.Grants {
-				shown := shownGrant(r, g.Terms, time.Now())
-				list = append(list, shown)
-				rows = append(rows, []string{r.ShortID(g.Terms.ID), shown.line()})
+			list := shownGrants(r, s.now())
+			rows := make([][]string, len(list))
+			for i, g := range list {
+				rows[i] = []string{g.short, g.line()}
 			}
 			return s.print(list, table(rows))
 		})
@@ -55,6 +55,7 @@ type sharedGrant struct {
 	Since      time.Time      `json:"since"`
 	Over       bool           `json:"over,omitempty"` // its time is over
 	Sentence   string         `json:"sentence"`
+	short      string         // the beginning of the ID
 }
 
 type sharedWindow struct {
@@ -62,9 +63,23 @@ type sharedWindow struct {
 	Between string `json:"between"`
 }
 
+// shownGrants returns the grants there are by what they are about, and for whom.
+func shownGrants(r kindred.Roster, now time.Time) []sharedGrant {
+	list := make([]sharedGrant, len(r.Grants))
+	for i, g := range r.Grants {
+		list[i] = shownGrant(r, g.Terms, now)
+	}
+	slices.SortFunc(list, func(a, b sharedGrant) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.With, b.With), cmp.Compare(a.Affordance, b.Affordance),
+			a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
 func shownGrant(r kindred.Roster, t grant.Terms, now time.Time) sharedGrant {
 	g := sharedGrant{
-		ID: t.ID.String(), Giver: r.Name(t.Giver), With: r.Name(t.Subject.Member), Path: r.Name(t.Thing.Member),
+		short: r.ShortID(t.ID),
+		ID:    t.ID.String(), Giver: r.Name(t.Giver), With: r.Name(t.Subject.Member), Path: r.Name(t.Thing.Member),
 		Affordance: t.Thing.Affordance, Allow: t.Actions.String(), From: unix(t.From), Until: unix(t.Until), Zone: t.Zone,
 		Offline: t.Offline, Since: time.Unix(t.Time, 0).UTC(), Over: t.Until != 0 && now.Unix() >= t.Until,
 		Sentence: t.Sentence(namesOf(r).member),

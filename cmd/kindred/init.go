@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/gateway"
 	"github.com/kindred-iot/kindred/identity"
 )
@@ -83,7 +82,7 @@ func (s *session) found(ctx context.Context, name string, o foundOptions) error 
 		Addresses: addressesOf(listen), Now: time.Now(),
 	})
 	if errors.Is(err, fs.ErrExist) {
-		return &failure{string(control.Conflict), s.dir + " is not empty", "--dir names another directory", exitFailed}
+		return hinted(conflict("%s is not empty", s.dir), "--dir names another directory")
 	}
 	if err != nil {
 		return err

@@ -45,27 +45,26 @@ type logOptions struct {
 }
 
 func (s *session) history(ctx context.Context, n *kindred.Node, o logOptions) error {
-	now := time.Now()
-	zone, _, err := s.zone("")
-	if err == nil {
-		now = now.In(zone)
-	}
+	now := s.now()
 	q := control.HistoryQuery{Limit: o.count}
+	var err error
 	if o.since != "" {
 		if q.Since, err = parsePast(o.since, now); err != nil {
 			return usage("--since: %s", err)
 		}
 	}
+	if n.Self().Kind() == identity.Device {
+		entries, r, err := ownEntries(ctx, n, o, q)
+		if err != nil {
+			return err
+		}
+		return s.printLog(entries, r, now)
+	}
 	r, err := n.Roster(ctx)
-	if err != nil && n.Self().Kind() != identity.Device {
+	if err != nil {
 		return err
 	}
-	var entries []journal.Entry
-	if n.Self().Kind() == identity.Device {
-		entries, err = ownEntries(ctx, n, r, o, q)
-	} else {
-		entries, err = homeEntries(ctx, n, r, o, q)
-	}
+	entries, err := homeEntries(ctx, n, r, o, q)
 	if err != nil {
 		return err
 	}
@@ -112,8 +111,17 @@ func callersOf(r kindred.Roster, m kindred.RosterMember) []string {
 	return ids
 }
 
-// ownEntries reads the node's own journal.
-func ownEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, q control.HistoryQuery) ([]journal.Entry, error) {
+// namesFor is how long a device waits for the gateway to tell it names.
+const namesFor = time.Second
+
+// ownEntries reads the node's own journal. The gateway is asked for names, and not needed.
+func ownEntries(ctx context.Context, n *kindred.Node, o logOptions, q control.HistoryQuery) ([]journal.Entry, kindred.Roster, error) {
+	soon, cancel := context.WithTimeout(ctx, namesFor)
+	defer cancel()
+	r, err := n.Roster(soon)
+	if err != nil {
+		r = kindred.Roster{}
+	}
 	f := journal.Filter{Since: q.Since, Limit: q.Limit}
 	for arg, to := range map[string]*journal.Party{o.who: &f.Who, o.thing: &f.Thing} {
 		if arg == "" {
@@ -121,19 +129,19 @@ func ownEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOpt
 		}
 		m, err := member(n, r, arg)
 		if err != nil {
-			return nil, err
+			return nil, r, err
 		}
 		*to = journal.Party{Member: m.Who.Member(), ID: m.Who.ID}
 	}
 	items, err := n.Journal().Query(ctx, f)
 	if err != nil {
-		return nil, err
+		return nil, r, err
 	}
 	var entries []journal.Entry
 	for _, item := range slices.Backward(items) {
 		entries = append(entries, item.Entry)
 	}
-	return entries, nil
+	return entries, r, nil
 }
 
 // logLine is a line of "log --json".

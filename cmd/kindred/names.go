@@ -41,22 +41,19 @@ func (n names) plain(p identity.Path, kind identity.Kind) string {
 	return string(p)
 }
 
-// party names somebody in a journal: an app by whoever it acts for. Who is not on the tree any more is named as then.
+// party names somebody in a journal: an app by whoever it acts for. Who is not on the tree any more keeps the path that
+// it had then.
 func (n names) party(p journal.Party) string {
 	if p.IsZero() {
 		return "somebody"
 	}
-	here, ok := n.roster.At(p.ID.Path)
-	if ok && here.Who.Member() == p.Member && here.Who.Kind() != identity.App {
-		return n.plain(p.ID.Path, here.Who.Kind())
+	m, ok := n.roster.At(p.ID.Path)
+	if !ok || m.Who.Member() != p.Member {
+		return string(p.ID.Path)
 	}
-	if above, ok := n.roster.At(p.ID.Path.Parent()); ok && isPerson(above.Who.Kind()) && (here.Who.Kind() == identity.App || !isLive(n.roster, p)) {
+	above, ok := n.roster.At(p.ID.Path.Parent())
+	if ok && above.Who.Member() == m.Who.ActsFor() {
 		return n.plain(above.Who.ID.Path, above.Who.Kind())
 	}
-	return string(p.ID.Path)
-}
-
-func isLive(r kindred.Roster, p journal.Party) bool {
-	m, ok := r.At(p.ID.Path)
-	return ok && m.Who.Member() == p.Member
+	return n.plain(p.ID.Path, m.Who.Kind())
 }

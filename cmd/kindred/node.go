@@ -14,6 +14,7 @@ import (
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/gateway"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/peer"
 	"github.com/kindred-iot/kindred/store"
 	"github.com/kindred-iot/kindred/thing"
 )
@@ -50,8 +51,9 @@ func (s *session) config() (kindred.Config, error) {
 	return cfg, nil
 }
 
-// with calls f with the directory's member on the network.
+// with calls f with the directory's member on the network. If nobody answers, that is the gateway.
 func (s *session) with(ctx context.Context, f func(*kindred.Node) error) (err error) {
+	defer func() { err = s.unreached(err, "the gateway") }()
 	cfg, err := s.config()
 	if err != nil {
 		return err
@@ -62,6 +64,35 @@ func (s *session) with(ctx context.Context, f func(*kindred.Node) error) (err er
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	return f(n)
+}
+
+// withThing is with for commands that use a thing. If nobody answers, that is the thing.
+func (s *session) withThing(ctx context.Context, arg string, f func(*thing.Client) error) error {
+	return s.with(ctx, func(n *kindred.Node) error {
+		use := func(t *thing.Client) error { return s.unreached(f(t), arg) }
+		if s.at != "" {
+			t, err := s.thingAt(n, arg)
+			if err != nil {
+				return err
+			}
+			return use(t)
+		}
+		p, err := path(n, arg)
+		if err != nil {
+			return err
+		}
+		return n.Use(ctx, p, use)
+	})
+}
+
+// unreached names whom an error says to be unreachable.
+func (s *session) unreached(err error, who string) error {
+	var told *failure
+	if !errors.Is(err, peer.ErrUnreachable) && !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &told) {
+		return err
+	}
+	s.log(levelSilent).Debug("nobody answers", "who", who, "error", err)
+	return &failure{Code: "unreachable", Message: who + " cannot be reached", Hint: unreachableHint, exit: exitUnreachable, cause: err}
 }
 
 // patient repeats what fails because another command uses the directory, for a while.
@@ -112,18 +143,6 @@ func member(n *kindred.Node, r kindred.Roster, arg string) (kindred.RosterMember
 	return m, nil
 }
 
-// thing finds the thing that an argument names: by its path, or at the address that --at gives.
-func (s *session) thing(ctx context.Context, n *kindred.Node, arg string) (*thing.Client, error) {
-	if s.at != "" {
-		return s.thingAt(n, arg)
-	}
-	p, err := path(n, arg)
-	if err != nil {
-		return nil, err
-	}
-	return n.Thing(ctx, p)
-}
-
 // thingAt calls whoever is at an address, which may be somebody of another tree.
 func (s *session) thingAt(n *kindred.Node, arg string) (*thing.Client, error) {
 	id, err := identity.ParseID(arg)
@@ -147,10 +166,14 @@ func (s *session) thingAt(n *kindred.Node, arg string) (*thing.Client, error) {
 
 // roster fetches the tree, and says so if it had to be taken from memory.
 func (s *session) roster(ctx context.Context, n *kindred.Node) (kindred.Roster, error) {
-	asked := time.Now()
+	now := s.now()
 	r, err := n.Roster(ctx)
-	if err == nil && r.Fetched.Before(asked) {
-		s.say("The gateway is out of reach. This is how it was at %s.", stamp(r.Fetched, asked))
+	if err == nil && r.Fetched.Before(now) {
+		s.say("The gateway is out of reach. This is how it was at %s.", stamp(r.Fetched, now))
+		return r, nil
+	}
+	if err == nil { // what was taken back without the gateway, it hears of now
+		err = n.Deliver(ctx)
 	}
 	return r, err
 }

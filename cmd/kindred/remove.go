@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/identity"
 )
 
 func newRemove(s *session) *cobra.Command {
@@ -31,19 +31,32 @@ one's rights. The report is as that of "kindred unshare".`,
 			if err != nil {
 				return err
 			}
-			if err := removable(m); err != nil {
+			if err := removable(n.Self(), m.Who); err != nil {
 				return err
 			}
 			report, err := n.Revoke(ctx, r.Member(m))
 			if err != nil {
 				return err
 			}
-			t := taken{Removed: string(m.Who.ID.Path), Things: report.Things, Sentence: closed(report, time.Now())}
-			if t.Things == nil {
+			t := taken{Removed: string(m.Who.ID.Path), Things: report.Things, Sentence: "Removed " + string(m.Who.ID.Path) + "."}
+			if len(t.Things) > 0 {
+				t.Sentence += " " + closed(report, s.now())
+			} else {
 				t.Things = []control.Reach{}
 			}
-			s.say("Removed %s.", m.Who.ID.Path)
 			return s.print(t, t.Sentence)
 		})
 	})
+}
+
+// removable reports, as an error, what a member may not remove.
+func removable(self, target identity.Chain) error {
+	switch k := target.Kind(); {
+	case !self.Owner():
+		return refused("only owners remove members")
+	case k == identity.Owner || k == identity.Place:
+		return hinted(refused("%s is of kind %s: taking it away takes the root key or two owners, which this version cannot do yet", target.ID.Path, k),
+			"remove what is in it, one by one")
+	}
+	return nil
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/thing"
 )
 
@@ -30,11 +29,7 @@ func newSet(s *session) *cobra.Command {
 				return err
 			}
 		}
-		return s.with(ctx, func(n *kindred.Node) error {
-			t, err := s.thing(ctx, n, args[0])
-			if err != nil {
-				return err
-			}
+		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			if value == nil {
 				return s.writable(ctx, t, args[0])
 			}

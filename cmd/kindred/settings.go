@@ -67,7 +67,7 @@ func parseSettings(data []byte) (Settings, error) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
 	if err := d.Decode(&s); err != nil && !errors.Is(err, io.EOF) {
-		return s, fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return s, plainYAML(err)
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return s, errors.New("more than one document")
@@ -78,6 +78,16 @@ func parseSettings(data []byte) (Settings, error) {
 		}
 	}
 	return s, nil
+}
+
+// plainYAML says what is wrong with a file in one line, and without the names that only a Go programmer knows.
+func plainYAML(err error) error {
+	var wrong *yaml.TypeError
+	if !errors.As(err, &wrong) {
+		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	text := strings.Join(wrong.Errors, "; ")
+	return errors.New(strings.ReplaceAll(text, " in type main.Settings", ": want name, zone, listen or interval"))
 }
 
 // writeSettings writes kindred.yaml of a directory.

@@ -53,7 +53,7 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
 		if !s.asks && (o.path == "" || o.with == "") {
 			return usage("what and with whom? kindred share PATH --with WHO")
 		}
-		t, err := s.terms(o, time.Now())
+		t, err := s.terms(o, s.now())
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ func newStatus(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.print(st, st.text(s, time.Now()))
+			return s.print(st, st.text(s, s.now()))
 		})
 	})
 }
@@ -86,7 +86,9 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 		if ctx.Err() != nil {
 			return st, context.Cause(ctx)
 		}
-		st.Gateway.Problem = explain(err).Message
+		if f := explain(err); f.exit != exitUnreachable {
+			st.Gateway.Problem = f.Message
+		}
 	} else {
 		st.Gateway.Reachable = true
 	}
@@ -120,7 +122,10 @@ func (st state) text(s *session, now time.Time) string {
 		{"checked", "never"},
 	}
 	if !st.Gateway.Reachable {
-		rows[2][1] = "does not answer: " + st.Gateway.Problem
+		rows[2][1] = "does not answer"
+		if st.Gateway.Problem != "" {
+			rows[2][1] = st.Gateway.Problem
+		}
 	}
 	if st.AsOf != nil {
 		rows[3][1] = "as of " + stamp(*st.AsOf, now)

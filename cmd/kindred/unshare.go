@@ -11,7 +11,6 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
-	"github.com/kindred-iot/kindred/identity"
 )
 
 func newUnshare(s *session) *cobra.Command {
@@ -38,6 +37,11 @@ what each of them answered, and until when one that could not be reached may sti
 			if err != nil {
 				return err
 			}
+			for _, g := range found {
+				if self := n.Self(); !self.Owner() && g.Terms.Giver != self.ActsFor() {
+					return refused("only owners, and who gave it, take %s back", r.ShortID(g.Terms.ID))
+				}
+			}
 			return s.unshare(ctx, n, r, found)
 		})
 	})
@@ -54,7 +58,7 @@ func chosen(n *kindred.Node, r kindred.Roster, arg, with string) ([]kindred.Rost
 		case len(found) == 0:
 			return nil, hinted(notFound("there is no grant %s: it may have been taken back", arg), `"kindred grants" lists them`)
 		case len(found) > 1:
-			return nil, &failure{string(control.Conflict), fmt.Sprintf("%s could be %d grants", arg, len(found)), "write more of it", exitFailed}
+			return nil, hinted(conflict("%s could be %d grants", arg, len(found)), "write more of it")
 		}
 		return found, nil
 	}
@@ -95,7 +99,7 @@ func (s *session) unshare(ctx context.Context, n *kindred.Node, r kindred.Roster
 		if err != nil {
 			return err
 		}
-		sentence := closed(report, time.Now())
+		sentence := closed(report, s.now())
 		if len(grants) > 1 {
 			sentence = r.ShortID(g.Terms.ID) + ": " + sentence
 		}
@@ -142,12 +146,4 @@ func remaining(t control.Reach, now time.Time) string {
 		text += ", offline grants by " + stamp(t.Offline, now)
 	}
 	return text
-}
-
-// removable reports, as an error, what cannot be removed from here.
-func removable(m kindred.RosterMember) error {
-	if k := m.Who.Kind(); k == identity.Owner || k == identity.Place {
-		return &failure{string(control.Refused), fmt.Sprintf("%s is of kind %s: taking it away takes the root key or two owners, which this version cannot do yet", m.Who.ID.Path, k), "remove what is in it, one by one", exitRefused}
-	}
-	return nil
 }

@@ -58,10 +58,19 @@ func (s *session) up(ctx context.Context, listen []string) (err error) {
 	}
 	id := n.Self().ID
 	line := ready{true, id.Tree.String(), id.String(), addresses}
-	if err := s.print(line, "Up: "+string(id.Path)+" at "+strings.Join(addresses, ", ")); err != nil {
+	if err := s.print(line, "Up: "+string(id.Path)+" at "+best(addresses)); err != nil {
 		return err
 	}
 	return g.Run(ctx)
+}
+
+// best returns the address that most others reach, without the key.
+func best(addresses []string) string {
+	if len(addresses) == 0 {
+		return "no address"
+	}
+	at, _, _ := strings.Cut(addresses[0], "/p2p/")
+	return at
 }
 
 // where returns where to listen: as the flag says, else the settings, else on every interface.

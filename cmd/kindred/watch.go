@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/peer"
 	"github.com/kindred-iot/kindred/thing"
 )
@@ -20,8 +19,8 @@ func newWatch(s *session) *cobra.Command {
 		Use:   "watch PATH [NAME]",
 		Short: "Follow an event or a property of a thing, or list what can be followed",
 		Long: `Print each event of a thing, or each new value of a property, as one JSON object a line,
-until stopped. A connection that is lost is made again, and what was missed is caught up
-as far as the thing still has it.
+until stopped. A connection that is lost is made again: then a property is told as it is
+now, and events that were missed as far as the thing still has them.
 
 When the right to it ends, so does the command, with exit code 3 and the reason.`,
 		Example:           "  kindred watch home/meter telegram",
@@ -29,11 +28,7 @@ When the right to it ends, so does the command, with exit code 3 and the reason.
 		ValidArgsFunction: s.completePaths,
 	}
 	return s.does(c, func(ctx context.Context, args []string) error {
-		return s.with(ctx, func(n *kindred.Node) error {
-			t, err := s.thing(ctx, n, args[0])
-			if err != nil {
-				return err
-			}
+		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			d, err := description(ctx, t)
 			if err != nil {
 				return err
@@ -41,12 +36,11 @@ When the right to it ends, so does the command, with exit code 3 and the reason.
 			if len(args) == 1 {
 				return s.printOffers("watch", args[0], watchable(d))
 			}
-			w := watching{s: s, name: args[1]}
+			w := watching{s: s, name: args[1], open: t.Observe}
 			switch _, event := d.Events[args[1]]; {
 			case d.Properties[args[1]].Observable: // which begins with the value it has now
-				w.open = t.Observe
 			case event:
-				w.open = t.Subscribe
+				w.open, w.resumes = t.Subscribe, true
 			default:
 				names := map[string]bool{}
 				for _, o := range watchable(d) {
@@ -85,8 +79,9 @@ type watching struct {
 	name string
 	open func(ctx context.Context, name, after string) (*thing.Stream, error)
 
-	last string    // ID of the newest event
-	lost time.Time // since when there is no stream; zero while there is one, or was none yet
+	resumes bool      // after the last event, and not with the value there is now
+	last    string    // ID of the newest event
+	lost    time.Time // when the stream was lost
 }
 
 const (
@@ -149,6 +144,8 @@ func (w *watching) follow(ctx context.Context) (opened bool, err error) {
 		if err := w.s.object(event{w.name, e.ID, time.Now().UTC(), e.Data}); err != nil {
 			return true, err
 		}
-		w.last = e.ID
+		if w.resumes {
+			w.last = e.ID
+		}
 	}
 }

@@ -32,6 +32,15 @@ func (s *session) zone(flag string) (*time.Location, string, error) {
 	return loc, name, err
 }
 
+// now returns the time, by the place's clock where the directory knows it.
+func (s *session) now() time.Time {
+	now := time.Now()
+	if zone, _, err := s.zone(""); err == nil {
+		return now.In(zone)
+	}
+	return now
+}
+
 // clocks are the forms that a moment may be given in, by the clock of a zone.
 var clocks = []string{"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04"}
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func newWhoCan(s *session) *cobra.Command {
 			if k := m.Who.Kind(); k != identity.Device && k != identity.Place {
 				return usage("%s is of kind %s: devices and places are what can be used", m.Who.ID.Path, k)
 			}
-			list := whoCan(r, m, time.Now())
+			list := whoCan(r, m, s.now())
 			rows := make([][]string, len(list))
 			for i, a := range list {
 				rows[i] = []string{a.short, a.Sentence}
@@ -64,10 +65,11 @@ func whoCan(r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
 		}
 		list = append(list, access{Who: string(p), Kind: "owner", Sentence: sentence + "."})
 	}
-	for _, g := range r.Grants {
-		shown := shownGrant(r, g.Terms, now)
-		if g.Terms.On(m.Who) && !shown.Over {
-			list = append(list, access{shown.With, "grant", &shown, shown.Sentence, r.ShortID(g.Terms.ID)})
+	about := r
+	about.Grants = slices.DeleteFunc(slices.Clone(r.Grants), func(g kindred.RosterGrant) bool { return !g.Terms.On(m.Who) })
+	for _, shown := range shownGrants(about, now) {
+		if !shown.Over {
+			list = append(list, access{shown.With, "grant", &shown, shown.Sentence, shown.short})
 		}
 	}
 	return list
