@@ -1,7 +1,6 @@
 package thing
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,15 +9,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/kindred-iot/kindred/thing/thingtest"
 )
 
 // lamp is a thing with everything a thing can have.
@@ -76,26 +73,8 @@ func serve(t *testing.T, h http.Handler) *Client {
 }
 
 func TestDescriptionIsValid(t *testing.T) {
-	dir := os.Getenv("KINDRED_DATA")
-	if dir == "" {
-		t.Skip("KINDRED_DATA is not set: the W3C's schema for Thing Descriptions is not checked")
-	}
-	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(dir, "wot", "spec", "td-json-schema-validation.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, thing := range map[string]*Thing{"lamp": newLamp().thing, "empty": New("Nothing")} {
-		raw, err := json.Marshal(thing.Describe())
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := schema.Validate(v); err != nil {
-			t.Errorf("%s: %v\n%s", name, err, raw)
-		}
+		t.Run(name, func(t *testing.T) { thingtest.Valid(t, thing.Describe()) })
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred/thing"
+	"github.com/kindred-iot/kindred/thing/thingtest"
 )
 
 // shot serves a camera and takes a picture through its thing.
@@ -105,4 +106,12 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(Config{Pictures: os.DirFS(t.TempDir() + "/missing")}); err == nil {
 		t.Error("a missing folder was taken")
 	}
+}
+
+func TestDescriptionIsValid(t *testing.T) {
+	c, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	thingtest.Valid(t, c.Thing().Describe())
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/kindred-iot/kindred/thing"
+	"github.com/kindred-iot/kindred/thing/thingtest"
 )
 
 func TestLock(t *testing.T) {
@@ -69,3 +70,5 @@ func TestLock(t *testing.T) {
 		}
 	}
 }
+
+func TestDescriptionIsValid(t *testing.T) { thingtest.Valid(t, New().Thing().Describe()) }

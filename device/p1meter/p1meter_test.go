@@ -23,7 +23,7 @@ import (
 
 	"github.com/kindred-iot/kindred/meter/p1"
 	"github.com/kindred-iot/kindred/thing"
-	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/kindred-iot/kindred/thing/thingtest"
 )
 
 // recording is a source that gives the same telegrams each time it is opened.
@@ -271,19 +271,5 @@ func TestRealTelegrams(t *testing.T) {
 			}
 		})
 	}
-	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(dir, "wot", "spec", "td-json-schema-validation.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	description, err := serve(t, New(Config{})).Describe(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(description))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := schema.Validate(v); err != nil {
-		t.Errorf("%v\n%s", err, description)
-	}
+	thingtest.Valid(t, New(Config{}).Thing().Describe())
 }
