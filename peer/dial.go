@@ -26,7 +26,7 @@ type Target struct {
 	// else is talked to.
 	Key crypto.PublicKey
 
-	// Addresses are the only ones tried, all at once: multiaddrs or IP:PORT. A
+	// Addresses are the only ones tried, LAN first: multiaddrs or IP:PORT. A
 	// connection with the callee that exists already, whoever made it and
 	// wherever it leads, is used instead; so one that called can be called back
 	// without any address.

@@ -166,8 +166,8 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 		swarm.WithResourceManager(limits),
 		swarm.WithDialTimeout(h.timing.dial),
 		swarm.WithDialTimeoutLocal(h.timing.dial),
-		swarm.WithDialRanker(swarm.NoDelayDialRanker), // all addresses at once
-		swarm.WithUDPBlackHoleSuccessCounter(nil),     // addresses are given, not gossip: always try
+		swarm.WithDialRanker(rank),
+		swarm.WithUDPBlackHoleSuccessCounter(nil), // addresses are given, not gossip: always try
 		swarm.WithIPv6BlackHoleSuccessCounter(nil))
 	if err != nil {
 		return err

@@ -1,10 +1,12 @@
 package peer
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/x/rate"
 )
 
 const (
@@ -67,9 +69,20 @@ func newResourceManager() (network.ResourceManager, error) {
 		},
 		Conn: rcmgr.ResourceLimits{Conns: 1, ConnsInbound: 1, ConnsOutbound: 1, FD: 1, Memory: 32 << 20},
 	}
+	// How many connections may be opened from one address: libp2p allows one in five seconds, where every command of a
+	// command line opens one.
+	pace := &rate.Limiter{
+		NetworkPrefixLimits: []rate.PrefixLimit{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}, {Prefix: netip.MustParsePrefix("::1/128")}},
+		SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: rate.Limit{RPS: 50, Burst: 512}}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: rate.Limit{RPS: 50, Burst: 512}}},
+			GracePeriod:      time.Minute,
+		},
+	}
 	return rcmgr.NewResourceManager(
 		rcmgr.NewFixedLimiter(limits.Build(rcmgr.InfiniteLimits)),
 		rcmgr.WithMetricsDisabled(),
+		rcmgr.WithConnRateLimiters(pace),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 256}},
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: 256}, {PrefixLength: 48, ConnCount: 1024}},
