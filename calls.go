@@ -29,6 +29,7 @@ type calls struct {
 	mu      sync.Mutex
 	open    map[*call]struct{}
 	handler http.Handler // nil: nothing is offered
+	offers  func(op thing.Op, affordance string) bool
 
 	wake chan struct{} // something was taken away
 	done chan struct{}
@@ -92,11 +93,18 @@ func (cs *calls) stop() {
 	cs.wait.Wait()
 }
 
-// offer makes h what is served; nil: nothing.
-func (cs *calls) offer(h http.Handler) {
+// offer makes h what is served, which has the affordances that offers says; nil: nothing.
+func (cs *calls) offer(h http.Handler, offers func(thing.Op, string) bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	cs.handler = h
+	cs.handler, cs.offers = h, offers
+}
+
+// has reports whether what is served has an affordance for an operation.
+func (cs *calls) has(op thing.Op, affordance string) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.offers != nil && cs.offers(op, affordance)
 }
 
 // serve hands a request to the thing, in a context that ends when the right to it does.

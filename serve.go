@@ -184,10 +184,26 @@ func (n *Node) handler() http.Handler {
 func (n *Node) Serve(ctx context.Context, t *thing.Thing) error {
 	t.ID = n.self.ID.String()
 	t.Base = n.url(n.self.Member()) + "/"
-	n.calls.offer(t.Handler(n.authorize))
-	defer n.calls.offer(nil)
+	d := t.Describe()
+	n.calls.offer(t.Handler(n.authorize), func(op thing.Op, affordance string) bool { return offers(d, op, affordance) })
+	defer n.calls.offer(nil, nil)
 	<-ctx.Done()
 	return nil
+}
+
+// offers reports whether a thing has an affordance for an operation.
+func offers(d thing.Description, op thing.Op, affordance string) (ok bool) {
+	switch op {
+	case thing.OpDescribe:
+		return true
+	case thing.OpInvokeAction:
+		_, ok = d.Actions[affordance]
+	case thing.OpSubscribeEvent:
+		_, ok = d.Events[affordance]
+	default:
+		_, ok = d.Properties[affordance]
+	}
+	return ok
 }
 
 // revokePath is where a node takes revocations from their signers: an encoded credential.Notice.
@@ -253,6 +269,9 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 			c.w.Header().Set(maxAgeHeader, strconv.FormatInt(fresh.Milliseconds(), 10))
 		}
 		return refusal(d, err)
+	}
+	if !n.calls.has(op, affordance) {
+		return nil // whoever may use it is told that it is not there, and nothing was done
 	}
 	c.since(d)
 	entry.Stream = c.begin(d)

@@ -54,6 +54,9 @@ func TestLock(t *testing.T) {
 	if _, err := client.Invoke(ctx, "unlock", nil); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := client.Invoke(ctx, "open", nil); err == nil {
+		t.Error("an action that the lock does not have was done") // and is not in the log below
+	}
 	if e, err := events.Next(); err != nil || string(e.Data) != `"unlocked"` {
 		t.Fatalf("the event is %s, %v", e.Data, err)
 	}

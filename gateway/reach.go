@@ -200,7 +200,7 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 	if err != nil {
 		return control.Report{}, &control.Error{Code: control.Refused, Message: err.Error()}
 	}
-	things, with := h.concerned(pending)
+	things, about, with := h.concerned(pending)
 	already, err := h.keeper.Revoke(ctx, pending)
 	if err != nil {
 		return control.Report{}, answer(err)
@@ -212,22 +212,20 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 	waiting := h.watchers.push(pending.Leaf, n.Notice, ids)
 	defer h.watchers.forget(pending.Leaf)
 	if !already {
-		op, thing := journal.Remove, journal.Party{}
+		op := journal.Remove
 		if !pending.Grant.IsZero() {
 			op = journal.Unshare
-			if len(things) > 0 {
-				thing = party(things[0].Chain)
-			}
 		}
-		h.tell(ctx, op, pending.Signer, thing, with, pending.Grant)
+		h.tell(ctx, op, pending.Signer, about, with, pending.Grant)
 	}
 	return h.report(ctx, already, things, waiting), nil
 }
 
-// concerned returns the things that a revocation is about, and whom it takes something from.
-func (g *Gateway) concerned(p credential.Pending) (things []tree.Entry, with journal.Party) {
+// concerned returns the things to which a revocation matters, what a grant that it takes away is about, and whom it
+// takes something from.
+func (g *Gateway) concerned(p credential.Pending) (things []tree.Entry, about, with journal.Party) {
 	g.keeper.View(func(s *tree.State) {
-		var about []grant.Terms
+		var lost []grant.Terms
 		everything := false
 		target, isMember := s.Member(p.Member)
 		if isMember {
@@ -241,19 +239,20 @@ func (g *Gateway) concerned(p credential.Pending) (things []tree.Entry, with jou
 			subject, _ := s.Member(t.Subject.Member)
 			switch {
 			case a.ID == p.Grant:
-				about, with = append(about, t), party(subject.Chain)
+				place, _ := s.Member(t.Thing.Member)
+				lost, about, with = append(lost, t), party(place.Chain), party(subject.Chain)
 			case isMember && len(subject.Chain.Line) > 0 && subject.Path().Within(target.Path()):
-				about = append(about, t)
+				lost = append(lost, t)
 			}
 		}
 		for e := range s.Members() {
-			named := slices.ContainsFunc(about, func(t grant.Terms) bool { return t.On(e.Chain) })
+			named := slices.ContainsFunc(lost, func(t grant.Terms) bool { return t.On(e.Chain) })
 			if e.Chain.Kind() == identity.Device && (named || everything) && e.Chain.Member() != g.started().Self().Member() {
 				things = append(things, e)
 			}
 		}
 	})
-	return things, with
+	return things, about, with
 }
 
 // report waits a moment for the things that are connected, and says honestly of the others until when they may serve.
