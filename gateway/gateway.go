@@ -55,6 +55,7 @@ type Gateway struct {
 	desk     *pairing.Desk
 	replica  *journal.Replica
 	node     *kindred.Node
+	nodeUp   chan struct{} // closed when node is set: its calls may come before Open has it
 	watchers watchers
 	places   sync.Mutex // held while places are made
 
@@ -80,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	g := &Gateway{cfg: cfg, keys: identity.KeyDir(filepath.Join(cfg.Dir, kindred.KeysDir)), failed: make(chan error, 2)}
+	g := &Gateway{cfg: cfg, keys: identity.KeyDir(filepath.Join(cfg.Dir, kindred.KeysDir)), failed: make(chan error, 2), nodeUp: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("gateway: starting %s: %w", cfg.Dir, err), g.Close())
@@ -166,7 +167,14 @@ func (g *Gateway) startNode(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	close(g.nodeUp)
 	return g.node.Refresh(ctx)
+}
+
+// started returns the gateway's node to what serves it.
+func (g *Gateway) started() *kindred.Node {
+	<-g.nodeUp
+	return g.node
 }
 
 // Node returns the gateway's own node.

@@ -104,7 +104,7 @@ func (h *home) find(path identity.Path, member string) (e tree.Entry, err error)
 // concerns reports whether a leaf has some right to a member: to itself, to those above it, to the gateway, as an
 // owner to everybody, or by a grant.
 func (h *home) concerns(who, member identity.Chain) bool {
-	if who.Owner() || member.Member() == h.node.Self().Member() || who.ID.Path.Within(member.ID.Path) {
+	if who.Owner() || member.Member() == h.started().Self().Member() || who.ID.Path.Within(member.ID.Path) {
 		return true
 	}
 	return len(h.grantsFor(who, member)) > 0
@@ -202,7 +202,7 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 			m.Address, _ = g.keeper.Address(id)
 		}
 		if e.Chain.Kind() == identity.Device {
-			online := id == g.node.Self().Member() || g.watchers.online(id)
+			online := id == g.started().Self().Member() || g.watchers.online(id)
 			m.Online = &online
 		}
 		r.Members = append(r.Members, m)
@@ -264,7 +264,7 @@ func (h *home) Announce(ctx context.Context, who credential.Principal, a control
 	if err := h.keeper.SetAddress(ctx, who.Chain, a.Address); err != nil {
 		return control.Contact{}, answer(err)
 	}
-	return h.contact(h.node.Self()), nil
+	return h.contact(h.started().Self()), nil
 }
 
 // Record takes in a part of the caller's journal.
@@ -307,7 +307,7 @@ func (h *home) History(ctx context.Context, who credential.Principal, q control.
 		}
 		*to = journal.Party{Member: member, ID: identity.ID{Tree: who.ID.Tree}}
 	}
-	if err := h.node.Journal().Sync(ctx); err != nil {
+	if err := h.started().Journal().Sync(ctx); err != nil {
 		return control.History{}, err
 	}
 	items, err := h.replica.Query(ctx, f)
@@ -327,7 +327,7 @@ func (g *Gateway) tell(ctx context.Context, op journal.Op, by identity.Chain, th
 	if !id.IsZero() {
 		e.Grant = id.String()
 	}
-	if err := g.node.Journal().Append(ctx, e); err != nil {
+	if err := g.started().Journal().Append(ctx, e); err != nil {
 		g.cfg.Log.Error("writing the journal", "error", err)
 	}
 }

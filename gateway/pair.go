@@ -242,7 +242,7 @@ func (g host) Admit(ctx context.Context, e pairing.Entrance) (pairing.Welcome, e
 }
 
 func (g host) welcome(ctx context.Context, members []identity.MemberID) (w pairing.Welcome, err error) {
-	contact := g.contact(g.node.Self())
+	contact := g.contact(g.started().Self())
 	w.Address = contact.Address
 	if w.Extra, err = json.Marshal(contact); err != nil {
 		return w, err
@@ -258,7 +258,7 @@ func (g host) welcome(ctx context.Context, members []identity.MemberID) (w pairi
 // own is the home as the gateway's own node asks it.
 type own struct{ *home }
 
-func (o own) self() identity.Chain { return o.node.Self() }
+func (o own) self() identity.Chain { return o.started().Self() }
 
 // Resolve finds any member.
 func (o own) Resolve(_ context.Context, q control.Lookup) (control.Contact, error) {

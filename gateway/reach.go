@@ -248,7 +248,7 @@ func (g *Gateway) concerned(p credential.Pending) (things []tree.Entry, with jou
 		}
 		for e := range s.Members() {
 			named := slices.ContainsFunc(about, func(t grant.Terms) bool { return t.On(e.Chain) })
-			if e.Chain.Kind() == identity.Device && (named || everything) && e.Chain.Member() != g.node.Self().Member() {
+			if e.Chain.Kind() == identity.Device && (named || everything) && e.Chain.Member() != g.started().Self().Member() {
 				things = append(things, e)
 			}
 		}

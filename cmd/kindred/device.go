@@ -36,9 +36,10 @@ stopped. A line on standard output says when it is ready.`,
 func newMeter(s *session, listen *[]string) *cobra.Command {
 	var cfg p1meter.Config
 	c := &cobra.Command{
-		Use:     "p1meter FILE…",
-		Short:   "An electricity meter that tells what its P1 telegrams say",
-		Long:    `An electricity meter that replays telegrams of the P1 port (DSMR) from files, or from standard input where FILE is "-".`,
+		Use:   "p1meter FILE…",
+		Short: "An electricity meter that tells what its P1 telegrams say",
+		Long: `An electricity meter that replays telegrams of the P1 port (DSMR) from files, or from
+standard input where FILE is "-".`,
 		Example: "  kindred device p1meter telegrams.txt --repeat\n  cat /dev/ttyUSB0 | kindred device p1meter -",
 		Args:    cobra.MinimumNArgs(1),
 	}

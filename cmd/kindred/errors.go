@@ -92,10 +92,11 @@ var kinds = []struct {
 	{pairing.ErrUnknown, exitFailed, "unknown", "the gateway knows no such invitation: it was withdrawn, or is long over", "ask for a new one"},
 	{pairing.ErrSwapped, exitFailed, "swapped", "the keys are not those of the machine that was invited: somebody came between",
 		"let nobody in with this invitation, and make a new one"},
+	{kindred.ErrDistrusted, exitRefused, "distrusted", "whoever answered did not show that it is who it should be, and still a member",
+		"it may have been removed, or cut off from the gateway for too long"},
 	{credential.ErrRevoked, exitRefused, "revoked", "what this rests on was taken away", ""},
 	{peer.ErrWrongKey, exitUnreachable, "wrong-key", "somebody else answered at its address", "it may have moved; it is found again through the gateway"},
 	{peer.ErrRefused, exitRefused, "refused", "refused", ""},
-	{kindred.ErrDistrusted, exitRefused, "distrusted", "", "it may have been removed, or the gateway was out of reach for too long"},
 	{peer.ErrUnreachable, exitUnreachable, "unreachable", "", unreachableHint},
 	{credential.ErrTooOld, exitUnreachable, "too-old", "what this machine knows is too old to be judged", "it needs the gateway once"},
 	{credential.ErrStranger, exitRefused, "stranger", "", ""},
@@ -196,8 +197,9 @@ func (s *session) fail(c *cobra.Command, err error) int {
 		}
 	}
 	if s.json {
-		line, _ := json.Marshal(map[string]*failure{"error": f}) // three strings
-		fmt.Fprintf(s.err, "%s\n", line)
+		e := json.NewEncoder(s.err)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(map[string]*failure{"error": f}) // where standard error is gone there is nobody to tell
 		return f.exit
 	}
 	fmt.Fprintf(s.err, "%s %s\n", s.paint(red, "kindred:"), f.Message)

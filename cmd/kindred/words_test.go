@@ -1,0 +1,98 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// inner are words of the design that users do not read by default.
+var inner = regexp.MustCompile(`(?i)\b(rosters?|charters?|keepers?|ledgers?|proofs?|merkle|revocations?)\b`)
+
+// everyCommand calls f with a command and all below it.
+func everyCommand(c *cobra.Command, f func(*cobra.Command)) {
+	f(c)
+	for _, sub := range c.Commands() {
+		everyCommand(sub, f)
+	}
+}
+
+func TestHelpSpeaksPlainly(t *testing.T) {
+	everyCommand(newRoot(&session{}), func(c *cobra.Command) {
+		if c.Name() == "completion" || c.Name() == "help" {
+			return
+		}
+		if c.Short == "" {
+			t.Errorf("%s has no short help", c.CommandPath())
+		}
+		text := c.Short + "\n" + c.Long + "\n" + c.Example + "\n" + c.Flags().FlagUsages()
+		if word := inner.FindString(text); word != "" {
+			t.Errorf("the help of %s says %q", c.CommandPath(), word)
+		}
+		for line := range strings.Lines(c.Long) {
+			if n := len([]rune(line)); n > 96 {
+				t.Errorf("the help of %s has a line of %d characters: %s", c.CommandPath(), n, line)
+			}
+		}
+	})
+}
+
+// Every example in the help of a command calls a command that there is, with flags that it has.
+func TestExamplesParse(t *testing.T) {
+	words := regexp.MustCompile(`"[^"]*"|'[^']*'|\S+`)
+	everyCommand(newRoot(&session{}), func(c *cobra.Command) {
+		for line := range strings.Lines(c.Example) {
+			_, line, ok := strings.Cut(line, "kindred ")
+			if !ok {
+				continue
+			}
+			line, _, _ = strings.Cut(line, " <")
+			var args []string
+			for _, w := range words.FindAllString(line, -1) {
+				args = append(args, strings.Trim(w, `"'`))
+			}
+			found, rest, err := newRoot(&session{}).Find(args)
+			if err == nil {
+				err = found.ParseFlags(rest)
+			}
+			if err == nil && found.Args != nil {
+				err = found.Args(found, found.Flags().Args())
+			}
+			if err != nil || found.RunE == nil {
+				t.Errorf("kindred %s: %v", line, err)
+			}
+		}
+	})
+}
+
+// What the code says to users, in its own words, holds none of the inner ones.
+func TestSentencesSpeakPlainly(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	literal := regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*\"")
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(data), "\n") {
+			if strings.HasPrefix(strings.TrimSpace(line), "\"github.com/") {
+				continue
+			}
+			for _, text := range literal.FindAllString(line, -1) {
+				if word := inner.FindString(text); word != "" && strings.Contains(text, " ") {
+					t.Errorf("%s:%d says %q", name, i+1, word)
+				}
+			}
+		}
+	}
+}
