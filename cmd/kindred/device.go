@@ -109,10 +109,10 @@ func (s *session) serve(ctx context.Context, listen []string, t *thing.Thing, wo
 	if self := n.Self(); self.Kind() != identity.Device {
 		return usage("this directory is %s, which is of kind %s: only devices run as things", self.ID.Path, self.Kind())
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	var running sync.WaitGroup
 	defer running.Wait()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	begin := func(f func(context.Context) error) {
 		running.Go(func() {
 			if err := f(ctx); err != nil && ctx.Err() == nil {

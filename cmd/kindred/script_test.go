@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 //	say NAME TEXT       write a line to its standard input
 //	quiet NAME          end its standard input
 //	end NAME            ask it to end (SIGTERM) and check that it does, with exit code 0
+//	interrupt NAME      ask it to end (SIGINT)
 //	crash NAME          kill it
 //	ends NAME CODE      wait until it has ended with an exit code; stdout (what was not read) and stderr are its
 //	code CODE ARG…      run "kindred ARG…" and check its exit code
@@ -60,7 +61,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "begin": begin, "line": line, "lines": lines, "say": say, "quiet": quiet, "end": end,
-			"crash": crash, "ends": ends, "code": code, "until": until, "field": field, "match": match, "alter": alter, "telegrams": telegrams,
+			"crash": crash, "interrupt": interrupt, "ends": ends, "code": code, "until": until, "field": field, "match": match, "alter": alter, "telegrams": telegrams,
 		},
 	})
 }
@@ -194,6 +195,10 @@ func end(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s ended with exit code %d: %s", name, code, of(ts, name).err)
 		}
 	}
+}
+
+func interrupt(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(of(ts, args[0]).cmd.Process.Signal(os.Interrupt))
 }
 
 func crash(ts *testscript.TestScript, _ bool, args []string) {
