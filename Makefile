@@ -25,8 +25,8 @@ help: ## what there is
 run: build ## build bin/kindred and show a whole home on this machine (ARGS="--once" ends after the story)
 	bin/kindred demo $(ARGS)
 
-build: go ## build bin/kindred and bin/thermometer, one file each, no cgo
-	$(BUILD) -o bin/ ./cmd/kindred ./examples/thermometer
+build: go ## build bin/kindred, bin/thermometer and bin/reader, one file each, no cgo
+	$(BUILD) -o bin/ ./cmd/kindred ./examples/thermometer ./examples/reader
 
 test: race fuzz compile ## all tests with the race detector, a short run of every fuzz target, and a compile for each platform
 

@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"cmd/kindred": {".", "gateway", "device/p1meter", "device/camera", "device/lock", "demo", "control", "identity", "tree",
 		"credential", "grant", "journal", "pairing", "peer", "store", "thing", "meter/p1"},
 	"examples/thermometer": {".", "thing"},
+	"examples/reader":      {".", "identity", "thing"},
 }
 
 // fences say which packages alone may import what is outside.

@@ -16,9 +16,16 @@ import (
 // defaultListen is every interface, IPv4 and IPv6, on ports that the system chooses.
 var defaultListen = []string{"/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"}
 
+// The kinds of paths.
+const (
+	Loopback = "loopback" // within one machine
+	LAN      = "LAN"      // between private or link-local addresses
+	Direct   = "direct"   // between any others
+)
+
 // A Path is how two peers are connected.
 type Path struct {
-	Kind    string        // "loopback", "LAN" (private and link-local addresses) or "direct"
+	Kind    string        // Loopback, LAN or Direct
 	Address string        // the other end's, as a multiaddr
 	Since   time.Time     // when the connection was made
 	RTT     time.Duration // smoothed round-trip time; 0 before it was measured
@@ -29,13 +36,13 @@ func pathKind(addr ma.Multiaddr) string {
 	ip, err := manet.ToIP(addr)
 	switch {
 	case err != nil:
-		return "direct"
+		return Direct
 	case ip.IsLoopback():
-		return "loopback"
+		return Loopback
 	case ip.IsPrivate(), ip.IsLinkLocalUnicast():
-		return "LAN"
+		return LAN
 	}
-	return "direct"
+	return Direct
 }
 
 // parseAddress reads an address: a multiaddr /ip4|ip6/…/udp/PORT/quic-v1 with or

@@ -16,12 +16,23 @@ import (
 )
 
 func newStatus(s *session) *cobra.Command {
+	var to string
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say who this directory is, whether the gateway answers, and what protects the home",
-		Args:  cobra.NoArgs,
+		Long: `Say who this directory is, whether the gateway answers, and what protects the home.
+
+With --peer, say which way a member is reached from here, over a connection made for
+the purpose, and who could be in between.`,
+		Example: "  kindred status\n  kindred status --peer home/lock",
+		Args:    cobra.NoArgs,
 	}
+	c.Flags().StringVar(&to, "peer", "", "the `path` of a member to reach")
+	hide(c.RegisterFlagCompletionFunc("peer", s.completeWho))
 	return s.does(c, func(ctx context.Context, _ []string) error {
+		if to != "" {
+			return s.reach(ctx, to)
+		}
 		return s.with(ctx, func(n *kindred.Node) error {
 			st, err := s.status(ctx, n)
 			if err != nil {
