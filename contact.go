@@ -26,6 +26,7 @@ type contacts struct {
 	given   map[string]given               // whom the user gave an address of, by host of a URL
 	callees map[identity.MemberID]*session // who showed what when they were called last
 	known   map[identity.MemberID]Contact  // read from the database and verified
+	paths   map[identity.Path]Contact      // likewise, by path
 	used    map[identity.MemberID]bool     // have been used before
 }
 
@@ -57,12 +58,16 @@ const (
 
 // Resolve finds the member at a path of the node's own tree: from memory if it is there, else at the gateway.
 func (n *Node) Resolve(ctx context.Context, path identity.Path) (Contact, error) {
+	if c, ok := n.contact.at(path); ok && len(c.Addresses) > 0 {
+		return c, nil
+	}
 	member, err := n.db.Load(ctx, pathPrefix+string(path))
 	if err != nil {
 		return Contact{}, err
 	}
 	if len(member) == len(identity.MemberID{}) {
 		if c, err := n.remembered(ctx, identity.MemberID(member)); err == nil && c.ID.Path == path && len(c.Addresses) > 0 {
+			n.contact.found(c)
 			return c, nil
 		}
 	}
@@ -99,6 +104,14 @@ func (cs *contacts) recall(member identity.MemberID) (Contact, bool) {
 	return c, ok
 }
 
+// at returns the member that was at a path when the gateway was asked last.
+func (cs *contacts) at(path identity.Path) (Contact, bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c, ok := cs.paths[path]
+	return c, ok
+}
+
 func (cs *contacts) learn(c Contact) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -106,6 +119,16 @@ func (cs *contacts) learn(c Contact) {
 		cs.known = map[identity.MemberID]Contact{}
 	}
 	cs.known[c.Member()] = c
+}
+
+// found notes that a contact is the member at its path.
+func (cs *contacts) found(c Contact) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.paths == nil {
+		cs.paths = map[identity.Path]Contact{}
+	}
+	cs.paths[c.ID.Path] = c
 }
 
 // lookUp asks the gateway where a member is, and remembers it.
@@ -128,6 +151,7 @@ func (n *Node) remember(ctx context.Context, found control.Contact, c Contact) e
 		return err
 	}
 	n.contact.learn(c)
+	n.contact.found(c)
 	id := c.Member()
 	return n.db.Save(ctx, map[string][]byte{contactPrefix + id.String(): data, pathPrefix + string(c.ID.Path): id[:]})
 }

@@ -2,3 +2,10 @@ package kindred
 
 // HangUp closes the connection with a member, so that the next call is a cold one.
 func (n *Node) HangUp(c Contact) error { return n.host.Disconnect(c.Key) }
+
+// ForgetPeers makes the node verify from the start what it is shown next.
+func (n *Node) ForgetPeers() {
+	n.sessions.mu.Lock()
+	defer n.sessions.mu.Unlock()
+	clear(n.sessions.known)
+}

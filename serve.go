@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kindred-iot/kindred/credential"
@@ -28,7 +29,20 @@ type session struct {
 	who    credential.Principal
 	live   credential.Live
 	grants [][]byte
+
+	last atomic.Pointer[renewed]
 }
+
+// renewed is a session as it was brought up to date last.
+type renewed struct {
+	who     credential.Principal
+	live    credential.Live
+	version uint64 // of what was trusted
+	at      time.Time
+}
+
+// renewFor is how long a session stays as it was renewed while nothing is learnt of the tree.
+const renewFor = time.Second
 
 // sessions remembers peers by what they showed. The same bytes from the same key say the same again: only what was
 // learnt in between is looked at.
@@ -160,11 +174,21 @@ func (n *Node) caller(ctx context.Context) (credential.Principal, bool) {
 
 // renew brings a session up to date with what is trusted by now.
 func (n *Node) renew(s *session) (credential.Principal, credential.Live, error) {
-	live, err := s.live.Renew(n.trust.snapshot(), n.now())
+	trusted, version := n.trust.versioned()
+	now := n.now()
+	if r := s.last.Load(); r != nil && r.version == version && now.Before(r.who.NotAfter) {
+		if age := now.Sub(r.at); age >= 0 && age < renewFor {
+			return r.who, r.live, nil
+		}
+	}
+	live, err := s.live.Renew(trusted, now)
 	if err != nil {
 		return credential.Principal{}, live, err
 	}
 	who, err := s.who.Renew(live)
+	if err == nil && !now.IsZero() {
+		s.last.Store(&renewed{who, live, version, now})
+	}
 	return who, live, err
 }
 
