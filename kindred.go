@@ -61,7 +61,7 @@ type Config struct {
 type Gateway struct {
 	Store   *store.DB                                                                    // open; the gateway closes it
 	Home    Home                                                                         // its own keeper
-	Live    func(ctx context.Context, chain [][]byte) (credential.Proof, error)          // looks a caller up in the roster
+	Live    func(ctx context.Context, hello credential.Hello) (credential.Proof, error)  // looks a caller up in the roster
 	Handler func(caller func(context.Context) (credential.Principal, bool)) http.Handler // serves verified callers beside the node's own paths
 	Refused http.Handler                                                                 // serves callers that are nobody yet
 }

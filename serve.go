@@ -117,7 +117,7 @@ func (n *Node) examineNew(ctx context.Context, key crypto.PublicKey, raw []byte)
 // proofOf picks the proof about the node's own tree. The gateway needs none: it has the roster.
 func (n *Node) proofOf(ctx context.Context, hello credential.Hello) (credential.Proof, error) {
 	if g := n.cfg.Gateway; g != nil {
-		return g.Live(ctx, hello.Chain)
+		return g.Live(ctx, hello)
 	}
 	for _, p := range hello.Proofs {
 		if id, err := p.Tree(); err == nil && id == n.self.ID.Tree {

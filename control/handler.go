@@ -112,9 +112,14 @@ func (s server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		e = &Error{Code: Unavailable, Message: "the gateway could not do it", Hint: "its log says why"}
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(statusOf[e.Code])
-	if err := json.NewEncoder(w).Encode(e); err != nil {
+	if err := Fail(w, e); err != nil {
 		s.log.Debug("answering a control call", "path", r.URL.Path, "error", err)
 	}
+}
+
+// Fail answers a request with a failure. Its error is that of writing to a caller who has gone away.
+func Fail(w http.ResponseWriter, e *Error) error {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(statusOf[e.Code])
+	return json.NewEncoder(w).Encode(e)
 }

@@ -51,11 +51,22 @@ func (g *Gateway) checkLive(c identity.Chain) error {
 	return nil
 }
 
-// live proves the members on a chain that a caller shows, for the gateway's own node: callers need no proof here.
-func (g *Gateway) live(ctx context.Context, raw [][]byte) (credential.Proof, error) {
-	c, err := identity.Verify(raw, g.keeper.Charter().Tree, g.keeper.Charter().RootCertificate(), g.cfg.Clock())
+// live proves the members on a chain that a caller shows, for the gateway's own node: callers need no proof here. The
+// heads that they show are looked at all the same: one that is newer than the roster tells that this gateway was
+// restored from an old copy.
+func (g *Gateway) live(ctx context.Context, hello credential.Hello) (credential.Proof, error) {
+	charter := g.keeper.Charter()
+	c, err := identity.Verify(hello.Chain, charter.Tree, charter.RootCertificate(), g.cfg.Clock())
 	if err != nil {
 		return credential.Proof{}, err
+	}
+	for _, p := range hello.Proofs {
+		if id, err := p.Tree(); err != nil || id != charter.Tree {
+			continue
+		}
+		if err := g.keeper.Seen(ctx, p.Head); err != nil {
+			g.cfg.Log.Warn("a caller showed a head that is not this roster's", "who", c.ID.Path, "error", err)
+		}
 	}
 	if !g.isLive(c) {
 		return credential.Proof{}, fmt.Errorf("gateway: %s is not in the roster: %w", c.ID.Path, credential.ErrRevoked)

@@ -16,6 +16,7 @@ import (
 	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/keeper"
 	"github.com/kindred-iot/kindred/pairing"
+	"github.com/kindred-iot/kindred/peer"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -157,12 +158,20 @@ func (g *Gateway) ensurePlace(ctx context.Context, by identity.Chain, path ident
 	return identity.NewAuthority(c, key)
 }
 
-// strangers serves the pairing desk to callers that are nobody yet, or nobody any more, and refuses all else.
+// strangers serves the pairing desk to callers that are nobody yet, or nobody any more, and refuses all else. Members
+// that cannot be looked up, because the roster is an old copy, are told so: it is the one thing they can do about it.
 func strangers(desk http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(pairing.ClaimPath, desk)
 	mux.Handle(pairing.ResultPath, desk)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if caller, _ := peer.Caller(r.Context()); errors.Is(caller.Refused, keeper.ErrBehind) {
+			_ = control.Fail(w, &control.Error{ // whoever has gone away needs no answer
+				Code: control.Unavailable, Message: "this gateway was restored from an old copy of its directory and signs nothing",
+				Hint: "restore the newest copy there is",
+			})
+			return
+		}
 		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
 	})
 	return mux

@@ -60,7 +60,7 @@ type Offer struct {
 }
 
 // MaxLabel is the length of a label in bytes, at most.
-const MaxLabel = 200
+const MaxLabel = 128
 
 // Offer returns what the desk is told of the invitation.
 func (inv Invitation) Offer(label string, parents bool) Offer {

@@ -186,3 +186,12 @@ func (h *Home) Share(owner *kindred.Node, who, path identity.Path, t grant.Terms
 	}
 	return t, roster.Grant(roster.GrantsNamed(t.ID.String())[0])
 }
+
+// Reopen closes a node and opens it again, which then looks for the gateway where that is now.
+func (h *Home) Reopen(name string, n *kindred.Node) *kindred.Node {
+	h.t.Helper()
+	if err := n.Close(); err != nil {
+		h.t.Fatal(err)
+	}
+	return h.Open(name)
+}
