@@ -204,7 +204,6 @@ type History struct {
 type Event struct {
 	Notice   []byte    `json:"notice,omitempty"`   // a revocation to obey: an encoded credential.Notice
 	Evidence *Evidence `json:"evidence,omitempty"` // a fresh proof of the watcher, with the newest head
-	Joins    bool      `json:"joins,omitempty"`    // somebody waits to be confirmed
 }
 
 // A Code says for programs what went wrong. Its values are the error codes of the command line.

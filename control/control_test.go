@@ -1,0 +1,121 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+)
+
+// desk is a home of which a few calls are answered; the others are those of a nil Home and panic.
+type desk struct {
+	control.Home
+	events []control.Event
+}
+
+func (d desk) Resolve(_ context.Context, _ credential.Principal, q control.Lookup) (control.Contact, error) {
+	switch q.Path {
+	case "home/lock":
+		return control.Contact{Address: []byte("there")}, nil
+	case "home/disk":
+		return control.Contact{}, errors.New("sector 7 of /dev/sda is broken")
+	}
+	return control.Contact{}, &control.Error{Code: control.NotFound, Message: "there is no " + string(q.Path), Hint: "look again"}
+}
+
+func (d desk) Watch(_ context.Context, _ credential.Principal, send func(control.Event) error) error {
+	for _, e := range d.events {
+		if err := send(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve serves d to callers that are known, or to none.
+func serve(t *testing.T, d desk, known bool) control.Client {
+	t.Helper()
+	caller := func(context.Context) (credential.Principal, bool) { return credential.Principal{}, known }
+	s := httptest.NewServer(control.Handler(d, caller, slog.New(slog.DiscardHandler)))
+	t.Cleanup(s.Close)
+	return control.Client{HTTP: s.Client(), Base: s.URL}
+}
+
+func TestCall(t *testing.T) {
+	c := serve(t, desk{}, true)
+	found, err := c.Resolve(t.Context(), control.Lookup{Path: "home/lock"})
+	if err != nil || string(found.Address) != "there" {
+		t.Errorf("found %q, %v", found.Address, err)
+	}
+	_, err = c.Resolve(t.Context(), control.Lookup{Path: "home/lamp"})
+	var answer *control.Error
+	if !errors.As(err, &answer) || *answer != (control.Error{Code: control.NotFound, Message: "there is no home/lamp", Hint: "look again"}) {
+		t.Errorf("a refusal made for the caller arrives as %+v", err)
+	}
+	_, err = c.Resolve(t.Context(), control.Lookup{Path: "home/disk"})
+	if !errors.As(err, &answer) || answer.Code != control.Unavailable || strings.Contains(answer.Message, "sda") {
+		t.Errorf("what is the gateway's own trouble arrives as %+v", err)
+	}
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	c := serve(t, desk{}, false)
+	_, err := c.Resolve(t.Context(), control.Lookup{Path: "home/lock"})
+	var answer *control.Error
+	if !errors.As(err, &answer) || answer.Code != control.Refused {
+		t.Errorf("a stranger's call: %v", err)
+	}
+	if err := c.Watch(t.Context(), func(control.Event) error { return nil }); !errors.As(err, &answer) || answer.Code != control.Refused {
+		t.Errorf("a stranger's watch: %v", err)
+	}
+}
+
+func TestBadQuestions(t *testing.T) {
+	c := serve(t, desk{}, true)
+	for name, test := range map[string]struct {
+		method, path, body string
+		want               int
+	}{
+		"no JSON":          {"POST", "resolve", "{", http.StatusBadRequest},
+		"an unknown field": {"POST", "resolve", `{"paht":"home/lock"}`, http.StatusBadRequest},
+		"another type":     {"POST", "resolve", `{"path":7}`, http.StatusBadRequest},
+		"too long":         {"POST", "resolve", `{"path":"` + strings.Repeat("x", 2<<20) + `"}`, http.StatusBadRequest},
+		"no such call":     {"POST", "rule", `{}`, http.StatusNotFound},
+		"another method":   {"GET", "resolve", ``, http.StatusMethodNotAllowed},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), test.method, c.Base+control.Prefix+test.path, strings.NewReader(test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.HTTP.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != test.want {
+			t.Errorf("%s: answered %s, want %d", name, resp.Status, test.want)
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	c := serve(t, desk{events: []control.Event{{Notice: []byte("gone")}, {Evidence: &control.Evidence{Self: []byte("me")}}}}, true)
+	var got []control.Event
+	err := c.Watch(t.Context(), func(e control.Event) error { got = append(got, e); return nil })
+	if err == nil {
+		t.Error("a watch that the gateway ended came to an end without an error")
+	}
+	if len(got) != 2 || string(got[0].Notice) != "gone" || got[1].Evidence == nil || string(got[1].Evidence.Self) != "me" {
+		t.Errorf("watched %+v", got)
+	}
+	enough := errors.New("enough")
+	if err := c.Watch(t.Context(), func(control.Event) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("a watcher that had enough gets %v", err)
+	}
+}
