@@ -39,9 +39,6 @@ func (c Client) Roster(ctx context.Context) (Roster, error) {
 	return call[Roster](ctx, c, "roster", None{})
 }
 
-// Admit puts members into the roster.
-func (c Client) Admit(ctx context.Context, a Admission) error { return do(ctx, c, "admit", a) }
-
 // AddPlace makes a place.
 func (c Client) AddPlace(ctx context.Context, p Place) error { return do(ctx, c, "place", p) }
 

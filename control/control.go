@@ -30,7 +30,6 @@ type Home interface {
 	Resolve(ctx context.Context, who credential.Principal, q Lookup) (Contact, error)
 	Prove(ctx context.Context, who credential.Principal, q ProofQuery) (Evidence, error)
 	Roster(ctx context.Context, who credential.Principal, q None) (Roster, error)
-	Admit(ctx context.Context, who credential.Principal, a Admission) (None, error)
 	AddPlace(ctx context.Context, who credential.Principal, p Place) (None, error)
 	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
 	Revoke(ctx context.Context, who credential.Principal, n SignedNotice) (Report, error)
@@ -100,12 +99,6 @@ type Member struct {
 type Grant struct {
 	Raw   []byte `json:"raw"`   // the signed grant
 	Value []byte `json:"value"` // its roster entry: an encoded tree.Grant
-}
-
-// An Admission asks to put members into the roster, the upper ones first.
-type Admission struct {
-	Chains [][][]byte `json:"chains"`
-	Label  string     `json:"label,omitempty"` // of the first
 }
 
 // A Place asks the gateway for a place below one of its own.

@@ -29,7 +29,6 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"resolve":  handle(s, home.Resolve),
 		"prove":    handle(s, home.Prove),
 		"roster":   handle(s, home.Roster),
-		"admit":    handle(s, home.Admit),
 		"place":    handle(s, home.AddPlace),
 		"grant":    handle(s, home.Grant),
 		"revoke":   handle(s, home.Revoke),

@@ -221,28 +221,6 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 	return r
 }
 
-// Admit puts members into the roster, for owners' apps.
-func (h *home) Admit(ctx context.Context, who credential.Principal, a control.Admission) (control.None, error) {
-	var admissions []tree.Admission
-	for _, raw := range a.Chains {
-		c, err := identity.Verify(raw, who.ID.Tree, h.keeper.Charter().RootCertificate(), h.cfg.Clock())
-		if err != nil {
-			return control.None{}, invalid(err)
-		}
-		admissions = append(admissions, tree.Admission{Chain: c})
-	}
-	if len(admissions) > 0 {
-		admissions[0].Label = a.Label
-	}
-	if err := h.keeper.Admit(ctx, who.Chain, admissions); err != nil {
-		return control.None{}, answer(err)
-	}
-	for _, a := range admissions {
-		h.tell(ctx, journal.Admit, who.Chain, journal.Party{}, party(a.Chain), tree.GrantID{})
-	}
-	return control.None{}, nil
-}
-
 // Grant admits a grant.
 func (h *home) Grant(ctx context.Context, who credential.Principal, g control.SignedGrant) (control.None, error) {
 	id, err := h.keeper.Grant(ctx, who.Chain, g.Raw)

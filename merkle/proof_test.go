@@ -277,7 +277,7 @@ func FuzzProof(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0}, 64), []byte{0, 0, 0}, uint(1))
 	f.Fuzz(func(t *testing.T, keys, proof []byte, alter uint) {
 		if len(keys) > 32*(merkle.MaxEntries+1) || len(proof) > merkle.MaxProof+1 {
-			t.Skip()
+			t.Skip("longer than any proof, or for more keys")
 		}
 		var entries []merkle.Entry
 		for i := range len(keys) / 32 {
