@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,25 +15,29 @@ import (
 )
 
 // defaultListen is every interface, IPv4 and IPv6, on ports that the system chooses.
-var defaultListen = []string{"/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"}
+var defaultListen = []string{":0"}
 
 // The kinds of paths.
 const (
 	Loopback = "loopback" // within one machine
 	LAN      = "LAN"      // between private or link-local addresses
 	Direct   = "direct"   // between any others
+	Relayed  = "relayed"  // through a relay, which sees ciphertext
 )
 
 // A Path is how two peers are connected.
 type Path struct {
-	Kind    string        // Loopback, LAN or Direct
-	Address string        // the other end's, as a multiaddr
+	Kind    string        // Loopback, LAN, Direct or Relayed
+	Address string        // the other end's, as a multiaddr; of a relayed path the relay's
 	Since   time.Time     // when the connection was made
 	RTT     time.Duration // smoothed round-trip time; 0 before it was measured
 }
 
 // pathKind says what kind of path leads to addr.
 func pathKind(addr ma.Multiaddr) string {
+	if isCircuit(addr) {
+		return Relayed
+	}
 	ip, err := manet.ToIP(addr)
 	switch {
 	case err != nil:
@@ -45,9 +50,11 @@ func pathKind(addr ma.Multiaddr) string {
 	return Direct
 }
 
-// parseAddress reads an address: a multiaddr /ip4|ip6/…/udp/PORT/quic-v1 with or
-// without /p2p/ID at its end, or IP:PORT of a UDP socket. With an ID the
-// address must be that of id, unless id is empty.
+// forms are what addresses look like.
+const forms = "/ip4|ip6/IP/udp/PORT/quic-v1, /ip4|ip6/IP/tcp/PORT, or either of a relay with /p2p/RELAY/p2p-circuit"
+
+// parseAddress reads an address: a multiaddr of one of the forms, with or without /p2p/ID at its end, or IP:PORT of a
+// UDP socket. With an ID the address must be that of id, unless id is empty.
 func parseAddress(s string, id libp2ppeer.ID) (ma.Multiaddr, error) {
 	if !strings.HasPrefix(s, "/") {
 		ap, err := netip.ParseAddrPort(s)
@@ -64,53 +71,98 @@ func parseAddress(s string, id libp2ppeer.ID) (ma.Multiaddr, error) {
 	if named != "" && id != "" && named != id {
 		return nil, fmt.Errorf("address %q: of another key than %s", s, id)
 	}
-	if !isQUIC(addr) {
-		return nil, fmt.Errorf("address %q: not of the form /ip4|ip6/IP/udp/PORT/quic-v1", s)
+	if !isQUIC(addr) && !isTCP(addr) && !isCircuit(addr) {
+		return nil, fmt.Errorf("address %q: not of the form %s", s, forms)
 	}
 	return addr, nil
 }
 
 // quicAddress returns the multiaddr of the QUIC endpoint at ap.
 func quicAddress(ap netip.AddrPort) string {
-	version := "ip6"
-	if ap.Addr().Unmap().Is4() {
-		version = "ip4"
+	return fmt.Sprintf("/%s/udp/%d/quic-v1", ipAddress(ap.Addr()), ap.Port())
+}
+
+// tcpAddress returns the multiaddr of the TCP port at ap.
+func tcpAddress(ap netip.AddrPort) string {
+	return fmt.Sprintf("/%s/tcp/%d", ipAddress(ap.Addr()), ap.Port())
+}
+
+func ipAddress(ip netip.Addr) string {
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		return "ip4/" + ip.String()
 	}
-	return fmt.Sprintf("/%s/%s/udp/%d/quic-v1", version, ap.Addr().Unmap().WithZone(""), ap.Port())
+	return "ip6/" + ip.String()
 }
 
 // isQUIC reports whether addr is exactly an IP address, a UDP port and quic-v1.
-func isQUIC(addr ma.Multiaddr) bool {
-	if len(addr) != 3 {
-		return false
-	}
-	ip := addr[0].Protocol().Code
-	return (ip == ma.P_IP4 || ip == ma.P_IP6) && addr[1].Protocol().Code == ma.P_UDP && addr[2].Protocol().Code == ma.P_QUIC_V1
+func isQUIC(addr ma.Multiaddr) bool { return hasForm(addr, ma.P_UDP, ma.P_QUIC_V1) }
+
+// isTCP reports whether addr is exactly an IP address and a TCP port.
+func isTCP(addr ma.Multiaddr) bool { return hasForm(addr, ma.P_TCP) }
+
+// isCircuit reports whether addr is that of a relay, with its name, followed by p2p-circuit.
+func isCircuit(addr ma.Multiaddr) bool {
+	relay, ok := relayOf(addr)
+	return ok && (isQUIC(relay[:len(relay)-1]) || isTCP(relay[:len(relay)-1]))
 }
 
-// parseListen reads addresses to listen on; in addition to what parseAddress
-// takes, ":PORT" is every interface.
-func parseListen(list []string) ([]ma.Multiaddr, error) {
-	var addrs []ma.Multiaddr
-	for _, s := range list {
-		both := []string{s}
-		if port, ok := strings.CutPrefix(s, ":"); ok {
-			both = []string{net.JoinHostPort("0.0.0.0", port), net.JoinHostPort("::", port)}
-		}
-		for _, s := range both {
-			addr, err := parseAddress(s, "")
-			if err != nil {
-				return nil, err
-			}
-			addrs = append(addrs, addr)
+// relayOf returns the part of a circuit's address that is the relay's, its name at the end.
+func relayOf(addr ma.Multiaddr) (ma.Multiaddr, bool) {
+	for i := range addr {
+		if addr[i].Protocol().Code == ma.P_CIRCUIT {
+			return addr[:i], i > 1 && addr[i-1].Protocol().Code == ma.P_P2P && i == len(addr)-1
 		}
 	}
-	return addrs, nil
+	return nil, false
+}
+
+// hasForm reports whether addr is an IP address and then exactly what codes say.
+func hasForm(addr ma.Multiaddr, codes ...int) bool {
+	if len(addr) != 1+len(codes) || addr[0].Protocol().Code != ma.P_IP4 && addr[0].Protocol().Code != ma.P_IP6 {
+		return false
+	}
+	for i, code := range codes {
+		if addr[1+i].Protocol().Code != code {
+			return false
+		}
+	}
+	return true
+}
+
+// parseListen reads addresses to listen on: multiaddrs, of which no relay's; IP:PORT, which is UDP and, as far as it is
+// free, the same port of TCP; and ":PORT", which is that on every interface. What need not succeed is in maybe.
+func parseListen(list []string) (must, maybe []ma.Multiaddr, err error) {
+	for _, s := range list {
+		if strings.HasPrefix(s, "/") {
+			addr, err := parseAddress(s, "")
+			if err != nil {
+				return nil, nil, err
+			}
+			if isCircuit(addr) {
+				return nil, nil, fmt.Errorf("address %q: a relay is not listened on", s)
+			}
+			must = append(must, addr)
+			continue
+		}
+		hosts := []string{s}
+		if port, ok := strings.CutPrefix(s, ":"); ok {
+			hosts = []string{net.JoinHostPort("0.0.0.0", port), net.JoinHostPort("::", port)}
+		}
+		for _, host := range hosts {
+			ap, err := netip.ParseAddrPort(host)
+			if err != nil {
+				return nil, nil, fmt.Errorf("address %q: neither a multiaddr nor IP:PORT", s)
+			}
+			must = append(must, ma.StringCast(quicAddress(ap)))
+			maybe = append(maybe, ma.StringCast(tcpAddress(ap)))
+		}
+	}
+	return must, maybe, nil
 }
 
 // publish returns the addresses at which others can reach a host that listens
 // on addrs: LAN and public before loopback, none that is link-local (which
-// need a zone), sorted.
+// need a zone), QUIC before TCP.
 func publish(addrs []ma.Multiaddr) []string {
 	var far, near []string
 	for _, a := range addrs {
@@ -123,7 +175,10 @@ func publish(addrs []ma.Multiaddr) []string {
 			far = append(far, a.String())
 		}
 	}
-	slices.Sort(far)
-	slices.Sort(near)
+	byTransport := func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.Count(a, "/tcp/"), strings.Count(b, "/tcp/")), cmp.Compare(a, b))
+	}
+	slices.SortFunc(far, byTransport)
+	slices.SortFunc(near, byTransport)
 	return append(slices.Compact(far), slices.Compact(near)...)
 }

@@ -17,9 +17,13 @@ func TestParseAddress(t *testing.T) {
 		{"/ip4/192.0.2.1/udp/1/quic-v1/p2p/" + id, "/ip4/192.0.2.1/udp/1/quic-v1", ""},
 		{"", "", `address "": neither a multiaddr nor IP:PORT`},
 		{"example.org:80", "", `address "example.org:80": neither a multiaddr nor IP:PORT`},
-		{"/dns/example.org/udp/1/quic-v1", "", `address "/dns/example.org/udp/1/quic-v1": not of the form /ip4|ip6/IP/udp/PORT/quic-v1`},
-		{"/ip4/192.0.2.1/tcp/1", "", `address "/ip4/192.0.2.1/tcp/1": not of the form /ip4|ip6/IP/udp/PORT/quic-v1`},
-		{"/ip4/192.0.2.1/udp/1/quic-v1/p2p-circuit", "", `address "/ip4/192.0.2.1/udp/1/quic-v1/p2p-circuit": not of the form /ip4|ip6/IP/udp/PORT/quic-v1`},
+		{"/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/tcp/1", ""},
+		{"/ip4/192.0.2.1/udp/1/quic-v1/p2p/" + id + "/p2p-circuit", "/ip4/192.0.2.1/udp/1/quic-v1/p2p/" + id + "/p2p-circuit", ""},
+		{"/ip4/192.0.2.1/tcp/443/p2p/" + id + "/p2p-circuit/p2p/" + id, "/ip4/192.0.2.1/tcp/443/p2p/" + id + "/p2p-circuit", ""},
+		{"/dns/example.org/udp/1/quic-v1", "", `address "/dns/example.org/udp/1/quic-v1": not of the form ` + forms},
+		{"/ip4/192.0.2.1/tcp/1/ws", "", `address "/ip4/192.0.2.1/tcp/1/ws": not of the form ` + forms},
+		{"/ip4/192.0.2.1/udp/1/quic-v1/p2p-circuit", "", `address "/ip4/192.0.2.1/udp/1/quic-v1/p2p-circuit": not of the form ` + forms},
+		{"/p2p/" + id + "/p2p-circuit", "", `address "/p2p/` + id + `/p2p-circuit": not of the form ` + forms},
 	} {
 		got, err := parseAddress(tt.in, "")
 		switch {
@@ -32,13 +36,17 @@ func TestParseAddress(t *testing.T) {
 }
 
 func TestParseListen(t *testing.T) {
-	got, err := parseListen([]string{":4001", "127.0.0.1:0"})
+	must, maybe, err := parseListen([]string{":4001", "127.0.0.1:0", "/ip4/127.0.0.1/tcp/443"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/udp/4001/quic-v1", "/ip4/127.0.0.1/udp/0/quic-v1"}
-	if !slices.EqualFunc(got, want, func(a ma.Multiaddr, s string) bool { return a.String() == s }) {
-		t.Errorf("got %v, want %v", got, want)
+	same := func(a ma.Multiaddr, s string) bool { return a.String() == s }
+	want := []string{"/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/udp/4001/quic-v1", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/443"}
+	if !slices.EqualFunc(must, want, same) {
+		t.Errorf("got %v, want %v", must, want)
+	}
+	if want := []string{"/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001", "/ip4/127.0.0.1/tcp/0"}; !slices.EqualFunc(maybe, want, same) {
+		t.Errorf("where it is free: got %v, want %v", maybe, want)
 	}
 }
 
@@ -46,11 +54,15 @@ func TestPublish(t *testing.T) {
 	var in []ma.Multiaddr
 	for _, s := range []string{
 		"/ip4/127.0.0.1/udp/1/quic-v1", "/ip6/fe80::1/udp/1/quic-v1", "/ip4/192.168.1.2/udp/1/quic-v1",
+		"/ip4/10.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/1",
 		"/ip4/192.168.1.2/udp/1/quic-v1", "/ip4/0.0.0.0/udp/1/quic-v1", "/ip4/10.0.0.1/udp/1/quic-v1",
 	} {
 		in = append(in, ma.StringCast(s))
 	}
-	want := []string{"/ip4/10.0.0.1/udp/1/quic-v1", "/ip4/192.168.1.2/udp/1/quic-v1", "/ip4/127.0.0.1/udp/1/quic-v1"}
+	want := []string{
+		"/ip4/10.0.0.1/udp/1/quic-v1", "/ip4/192.168.1.2/udp/1/quic-v1", "/ip4/10.0.0.1/tcp/1",
+		"/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/127.0.0.1/tcp/1",
+	}
 	if got := publish(in); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

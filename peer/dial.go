@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -255,7 +254,7 @@ func (c *call) Read(p []byte) (int, error) {
 	if n > 0 {
 		c.mid.Store(false)
 	}
-	if err != nil && err != io.EOF && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err != nil && err != io.EOF && !late(err) {
 		err = callError(c.link.conn.RemotePeer(), "reading from", c.lost(err))
 	}
 	return n, err
@@ -303,7 +302,7 @@ func (c *call) readFrames() (frame, error) {
 	switch {
 	case errors.As(err, &bad):
 		return frame{}, err
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case late(err):
 		return frame{}, fmt.Errorf("%w: no hello in time", ErrUnreachable)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return frame{}, fmt.Errorf("%w: the peer closed the stream before its hello", ErrUnreachable)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-yamux/v5"
 )
 
 var (
@@ -70,6 +72,11 @@ const (
 	codeMalformed network.StreamErrorCode = 0x6b02 // bytes not in the protocol's form
 	codeBusy      network.StreamErrorCode = 0x6b03 // too many streams, too slow, or closing
 )
+
+// late reports whether err is that a stream's deadline has passed. QUIC and yamux say it differently.
+func late(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, yamux.ErrTimeout)
+}
 
 // lost turns the error of a dead stream or connection into one that says so.
 func lost(err error) error {

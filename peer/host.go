@@ -12,16 +12,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/config"
-	libp2p "github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
-	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
-	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
+	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
-	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 )
 
 // Protocol is the protocol's name in multistream-select.
@@ -32,8 +27,9 @@ type Config struct {
 	// Key is the host's own: an ed25519.PrivateKey or *ecdsa.PrivateKey.
 	Key crypto.Signer
 
-	// Listen are the addresses to listen on: multiaddrs /ip4|ip6/IP/udp/PORT/quic-v1,
-	// IP:PORT, or :PORT for every interface. Port 0 lets the system choose. If
+	// Listen are the addresses to listen on: multiaddrs /ip4|ip6/IP/udp/PORT/quic-v1
+	// or /ip4|ip6/IP/tcp/PORT; IP:PORT for UDP and, where it is free, TCP; or
+	// :PORT for that on every interface. Port 0 lets the system choose. If
 	// nil, every interface and ports that the system chooses; if empty and not
 	// nil, none: the host only calls.
 	Listen []string
@@ -99,6 +95,7 @@ type Host struct {
 func New(cfg Config) (*Host, error) { return newHost(cfg, defaultTiming) }
 
 func newHost(cfg Config, t timing) (*Host, error) {
+	gologshim.SetDefaultHandler(slog.DiscardHandler) // libp2p would write to standard error, which is not its own
 	key, err := privateKey(cfg.Key)
 	if err != nil {
 		return nil, fmt.Errorf("peer: starting a host: %w", err)
@@ -128,82 +125,34 @@ func newHost(cfg Config, t timing) (*Host, error) {
 	return h, nil
 }
 
-// startSwarm makes the bare libp2p network: no identify, and so no address and
-// no protocol is ever learned from, or told to, a peer. Relays and hole punching
-// will need a host around it.
-func (h *Host) startSwarm(key libp2p.PrivKey) error {
-	reset, err := config.PrivKeyToStatelessResetKey(key)
-	if err != nil {
-		return err
-	}
-	token, err := config.PrivKeyToTokenGeneratorKey(key)
-	if err != nil {
-		return err
-	}
-	peers, err := pstoremem.NewPeerstore()
-	if err != nil {
-		return err
-	}
-	h.closers = append(h.closers, peers.Close)
-	if err := errors.Join(peers.AddPrivKey(h.id, key), peers.AddPubKey(h.id, key.GetPublic())); err != nil {
-		return err
-	}
-	limits, err := newResourceManager()
-	if err != nil {
-		return err
-	}
-	h.closers = append(h.closers, limits.Close)
-	sockets, err := quicreuse.NewConnManager(reset, token)
-	if err != nil {
-		return err
-	}
-	h.closers = append(h.closers, sockets.Close)
-	quic, err := libp2pquic.NewTransport(key, sockets, nil, nil, limits)
-	if err != nil {
-		return err
-	}
-	h.swarm, err = swarm.NewSwarm(h.id, peers, eventbus.NewBus(),
-		swarm.WithResourceManager(limits),
-		swarm.WithDialTimeout(h.timing.dial),
-		swarm.WithDialTimeoutLocal(h.timing.dial),
-		swarm.WithDialRanker(rank),
-		swarm.WithUDPBlackHoleSuccessCounter(nil), // addresses are given, not gossip: always try
-		swarm.WithIPv6BlackHoleSuccessCounter(nil))
-	if err != nil {
-		return err
-	}
-	h.swarm.Notify(&network.NotifyBundle{
-		ConnectedF:    func(_ network.Network, c network.Conn) { h.link(c) },
-		DisconnectedF: func(_ network.Network, c network.Conn) { h.unlink(c) },
-	})
-	h.swarm.SetStreamHandler(h.accept)
-	return h.swarm.AddTransport(quic)
-}
-
-// listen starts listening. Of the default addresses one suffices, for a machine
-// may lack IPv6.
+// listen starts listening. Of the default addresses one suffices, for a machine may lack IPv6.
 func (h *Host) listen() error {
 	list := h.cfg.Listen
 	if list == nil {
 		list = defaultListen
 	}
-	addrs, err := parseListen(list)
-	if err != nil || len(addrs) == 0 {
+	must, maybe, err := parseListen(list)
+	if err != nil || len(must) == 0 {
 		return err
 	}
 	if h.cfg.Listen == nil {
-		return h.swarm.Listen(addrs...)
+		return h.swarm.Listen(append(must, maybe...)...)
 	}
-	for _, a := range addrs {
+	for _, a := range must {
 		if err := h.swarm.Listen(a); err != nil {
 			return fmt.Errorf("on %s: %w", a, err)
+		}
+	}
+	for _, a := range maybe {
+		if err := h.swarm.Listen(a); err != nil {
+			h.log.Info("listening", "on", a, "error", err)
 		}
 	}
 	return nil
 }
 
-// Addresses returns the multiaddrs at which others can reach the host,
-// /ip4|ip6/IP/udp/PORT/quic-v1, those on networks before those on loopback.
+// Addresses returns the multiaddrs at which others can reach the host, those on
+// networks before those on loopback, and QUIC's before TCP's.
 func (h *Host) Addresses() []string {
 	addrs, err := h.swarm.InterfaceListenAddresses()
 	if err != nil {

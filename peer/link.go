@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/quic-go/quic-go"
 )
 
 // A link is what a host knows of one live connection.
@@ -21,10 +20,12 @@ import (
 //	   │ 15 s                                          │ 5 min without a stream
 //	   ▼                                               ▼
 //	closed ◀────── packets sent, none back for 3 s ── closed
+//
+// The caller's end sees to it that packets are sent where a stream is open.
 type link struct {
 	host    *Host
 	conn    network.Conn
-	quic    *quic.Conn       // under conn
+	wire    wire             // under conn
 	key     crypto.PublicKey // the other end's
 	examine chan struct{}    // holds one token for each stream being examined
 
@@ -42,6 +43,7 @@ type link struct {
 	streams  int                   // open, in both directions
 	idle     time.Time             // since when streams is 0
 	traffic  traffic               // as of the last look that found an answer
+	probing  bool                  // the other end is being made to answer
 }
 
 // An admission is the verdict on one hello, being made until done is closed.
@@ -66,9 +68,9 @@ func (h *Host) link(conn network.Conn) *link {
 		return l
 	}
 	key, err := remoteKey(conn)
-	var under *quic.Conn
-	if err == nil && !conn.As(&under) {
-		err = errors.New("not a QUIC connection")
+	var under wire
+	if err == nil {
+		under, err = wireOf(conn)
 	}
 	if err != nil {
 		h.log.Warn("closing a connection", "peer", conn.RemotePeer(), "error", err)
@@ -79,7 +81,7 @@ func (h *Host) link(conn network.Conn) *link {
 		return nil // unlink may have been called already
 	}
 	l := &link{
-		host: h, conn: conn, quic: under, key: key,
+		host: h, conn: conn, wire: under, key: key,
 		examine:  make(chan struct{}, maxExamined),
 		known:    conn.Stat().Direction == network.DirOutbound,
 		admitted: make(map[digest]*admission),
@@ -107,7 +109,7 @@ func (l *link) path() Path {
 		Kind:    pathKind(l.conn.RemoteMultiaddr()),
 		Address: l.conn.RemoteMultiaddr().String(),
 		Since:   l.conn.Stat().Opened,
-		RTT:     l.quic.ConnectionStats().SmoothedRTT,
+		RTT:     l.wire.rtt(),
 	}
 }
 
@@ -268,31 +270,52 @@ func (h *Host) tend() {
 				h.log.Debug("closing a connection", "peer", l.conn.RemotePeer(), "address", l.conn.RemoteMultiaddr(), "why", why)
 				l.cancel(why)
 				l.conn.Close()
+			} else {
+				l.probe()
 			}
 		}
 	}
 }
 
-// probes is the number of packets that a connection sends unanswered before its
-// other end counts as gone. A live end answers each packet but bare
-// acknowledgements, of which at most two follow the last packet received; QUIC's
-// probes to a dead one make the number up within the second.
-const probes = 4
+// probe makes the other end answer, if this end called, something of the call is still open, and nothing came back
+// since the last look: so that a way that has ceased to exist is noticed though nothing is being said.
+func (l *link) probe() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	silent := after(l.traffic.at, l.host.timing.tick/2)
+	if l.probing || !silent || l.streams == 0 || l.conn.Stat().Direction != network.DirOutbound || !l.host.begin() {
+		return
+	}
+	l.probing = true
+	go func() {
+		defer l.host.running.Done()
+		l.wire.probe()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.probing = false
+	}()
+}
+
+// unanswered is the number of packets that a connection sends in vain before its other end counts as gone. A live end
+// answers each packet but bare acknowledgements, of which at most two follow the last packet received; QUIC's probes to
+// a dead one make the number up within the second.
+const unanswered = 4
 
 // overdue says why the link is to be closed; nil if it is not.
 func (l *link) overdue() error {
-	t, stats := l.host.timing, l.quic.ConnectionStats()
+	t := l.host.timing
+	sent, received, counted := l.wire.packets()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.traffic.at.IsZero() || stats.PacketsReceived != l.traffic.received {
-		l.traffic = traffic{time.Now(), stats.PacketsSent, stats.PacketsReceived}
+	if l.traffic.at.IsZero() || received != l.traffic.received {
+		l.traffic = traffic{time.Now(), sent, received}
 	}
 	switch {
 	case !l.known && after(l.conn.Stat().Opened, t.strange):
 		return fmt.Errorf("no accepted caller within %v", t.strange)
 	case l.streams == 0 && after(l.idle, t.idle):
 		return fmt.Errorf("unused for %v", t.idle)
-	case stats.PacketsSent >= l.traffic.sent+probes && after(l.traffic.at, t.silence):
+	case counted && sent >= l.traffic.sent+unanswered && after(l.traffic.at, t.silence):
 		return fmt.Errorf("%w: no packet came back for %v", ErrUnreachable, t.silence)
 	}
 	return nil

@@ -20,7 +20,7 @@ func TestWithKey(t *testing.T) {
 	if err != nil || !pub.Equal(key) {
 		t.Errorf("KeyOf(%q) = %v, %v", named, key, err)
 	}
-	for _, bad := range []string{"", addr, "192.0.2.1:1", "/ip4/192.0.2.1/tcp/1" + named[len(addr):], named[:len(named)-2]} {
+	for _, bad := range []string{"", addr, "192.0.2.1:1", "/ip4/192.0.2.1/udp/1" + named[len(addr):], named[:len(named)-2]} {
 		if key, err := KeyOf(bad); err == nil {
 			t.Errorf("KeyOf(%q) = %v", bad, key)
 		}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -94,7 +93,7 @@ func (c *served) examine() error {
 	if err == nil {
 		held, err = readFrame(c.in)
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if late(err) {
 		return fmt.Errorf("no complete hello within %v", timeout)
 	}
 	if err != nil {

@@ -1,0 +1,60 @@
+package peer
+
+import (
+	"errors"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-yamux/v5"
+	"github.com/quic-go/quic-go"
+)
+
+// A wire is what runs under a link, seen as something that an answer comes back from, or does not.
+type wire interface {
+	// packets returns how many were sent and received so far, and whether they are counted at all: where they are not,
+	// what runs below sees to it that a dead connection ends.
+	packets() (sent, received uint64, counted bool)
+
+	// probe makes the other end send something. It may wait for that, not longer than some seconds.
+	probe()
+
+	// rtt is the round-trip time; 0 before it was measured.
+	rtt() time.Duration
+}
+
+// wireOf returns what runs under conn.
+func wireOf(conn network.Conn) (wire, error) {
+	var q *quic.Conn
+	if conn.As(&q) {
+		return quicWire{q}, nil
+	}
+	var y *yamux.Session
+	if conn.As(&y) {
+		return yamuxWire{y}, nil
+	}
+	return nil, errors.New("neither QUIC nor yamux runs under the connection")
+}
+
+// A quicWire is a connection of packets.
+type quicWire struct{ conn *quic.Conn }
+
+func (w quicWire) packets() (sent, received uint64, counted bool) {
+	s := w.conn.ConnectionStats()
+	return s.PacketsSent, s.PacketsReceived, true
+}
+
+// probe sends a datagram (RFC 9221), which is acknowledged, and which nobody reads.
+func (w quicWire) probe() { _ = w.conn.SendDatagram([]byte{0}) }
+
+func (w quicWire) rtt() time.Duration { return w.conn.ConnectionStats().SmoothedRTT }
+
+// A yamuxWire runs over TCP, whose segments have to be acknowledged in time (see [silentTCP]), or over a relay's
+// circuit, and so over the connection with the relay, which is watched itself.
+type yamuxWire struct{ session *yamux.Session }
+
+func (yamuxWire) packets() (sent, received uint64, counted bool) { return 0, 0, false }
+
+// probe pings, so that there is something to acknowledge.
+func (w yamuxWire) probe() { _, _ = w.session.Ping() }
+
+func (w yamuxWire) rtt() time.Duration { return w.session.RTT() }
