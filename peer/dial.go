@@ -151,7 +151,6 @@ func (h *Host) open(ctx context.Context, t Target) (*call, error) {
 		h.running.Done()
 		return nil, callError(id, "dialing", err)
 	}
-	l.opened()
 	c := &call{
 		Stream: s, link: l, target: t, hello: fullFrame(hello), later: l.served(),
 		started: make(chan struct{}), ended: make(chan struct{}), in: bufio.NewReader(s),
@@ -175,7 +174,7 @@ func (h *Host) open(ctx context.Context, t Target) (*call, error) {
 // stream opens a stream to the holder of id. A connection that turns out to be
 // dead is replaced once.
 func (h *Host) stream(ctx context.Context, id libp2ppeer.ID, addrs []string) (*link, network.Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.timing.dial+h.timing.hello)
+	ctx, cancel := context.WithTimeout(network.WithAllowLimitedConn(ctx, Protocol), h.timing.dial+h.timing.hello)
 	defer cancel()
 	for again := false; ; again = true {
 		l, err := h.connect(ctx, id, addrs)
@@ -343,7 +342,6 @@ func (c *call) Close() error {
 	c.close.Do(func() {
 		close(c.ended)
 		err = closeStream(c.Stream, &c.writing)
-		c.link.ended()
 		h := c.link.host
 		h.mu.Lock()
 		delete(h.calls, c)

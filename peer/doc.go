@@ -2,8 +2,9 @@
 // public key, and carries HTTP/1.1 over the streams of one encrypted
 // connection, each stream opened by a hello that says who is calling.
 //
-// The handshake (QUIC with libp2p's TLS 1.3) proves both ends' keys and nothing
-// else. Who a key belongs to is said in the hello: opaque bytes here, made and
+// The connection is QUIC's or, on a LAN, where it costs less, TCP's with
+// yamux, or a relay's circuit with yamux. Its handshake (libp2p's TLS 1.3 in
+// all of them) proves both ends' keys and nothing else. Who a key belongs to is said in the hello: opaque bytes here, made and
 // verified by the functions that [Config] and [Target] carry. What a caller may
 // do is the business of the HTTP handler, which finds with [Caller] what the
 // verification returned.

@@ -12,10 +12,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/gologshim"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 )
 
@@ -73,6 +76,7 @@ type Host struct {
 	id     libp2ppeer.ID
 
 	swarm   *swarm.Swarm
+	bus     event.Bus
 	closers []func() error // below the swarm, in order of closing
 	server  *http.Server
 	served  chan *served // streams whose callers were examined, for server
@@ -83,10 +87,11 @@ type Host struct {
 	closing  sync.Once
 	closeErr error // of closing
 
-	mu     sync.Mutex
-	closed bool                   // nothing new is counted in running
-	links  map[network.Conn]*link // by live connection
-	calls  map[*call]bool         // open
+	mu       sync.Mutex
+	closed   bool                                  // nothing new is counted in running
+	links    map[network.Conn]*link                // by live connection
+	calls    map[*call]bool                        // open
+	services map[protocol.ID]network.StreamHandler // beside Protocol
 
 	running sync.WaitGroup // goroutines of this package, and handlers
 }
@@ -106,9 +111,11 @@ func newHost(cfg Config, t timing) (*Host, error) {
 	}
 	h := &Host{
 		cfg: cfg, log: cfg.Log, timing: t, id: id,
-		served: make(chan *served),
-		links:  make(map[network.Conn]*link),
-		calls:  make(map[*call]bool),
+		served:   make(chan *served),
+		links:    make(map[network.Conn]*link),
+		calls:    make(map[*call]bool),
+		services: make(map[protocol.ID]network.StreamHandler),
+		bus:      eventbus.NewBus(),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

@@ -40,8 +40,7 @@ type link struct {
 	serving  bool                  // the other end has answered on a stream of ours
 	shown    digest                // our hello that the other end accepted; zero if none
 	held     frame                 // the other end's hello that we accepted; none or full
-	streams  int                   // open, in both directions
-	idle     time.Time             // since when streams is 0
+	used     time.Time             // when a stream was last seen open
 	traffic  traffic               // as of the last look that found an answer
 	probing  bool                  // the other end is being made to answer
 }
@@ -85,7 +84,7 @@ func (h *Host) link(conn network.Conn) *link {
 		examine:  make(chan struct{}, maxExamined),
 		known:    conn.Stat().Direction == network.DirOutbound,
 		admitted: make(map[digest]*admission),
-		idle:     time.Now(),
+		used:     time.Now(),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(h.ctx)
 	h.links[conn] = l
@@ -110,21 +109,6 @@ func (l *link) path() Path {
 		Address: l.conn.RemoteMultiaddr().String(),
 		Since:   l.conn.Stat().Opened,
 		RTT:     l.wire.rtt(),
-	}
-}
-
-// opened and ended count streams.
-func (l *link) opened() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.streams++
-}
-
-func (l *link) ended() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.streams--; l.streams == 0 {
-		l.idle = time.Now()
 	}
 }
 
@@ -283,7 +267,8 @@ func (l *link) probe() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	silent := after(l.traffic.at, l.host.timing.tick/2)
-	if l.probing || !silent || l.streams == 0 || l.conn.Stat().Direction != network.DirOutbound || !l.host.begin() {
+	open := !after(l.used, l.host.timing.tick/2)
+	if l.probing || !silent || !open || l.conn.Stat().Direction != network.DirOutbound || !l.host.begin() {
 		return
 	}
 	l.probing = true
@@ -307,13 +292,16 @@ func (l *link) overdue() error {
 	sent, received, counted := l.wire.packets()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.conn.GetStreams()) > 0 {
+		l.used = time.Now()
+	}
 	if l.traffic.at.IsZero() || received != l.traffic.received {
 		l.traffic = traffic{time.Now(), sent, received}
 	}
 	switch {
 	case !l.known && after(l.conn.Stat().Opened, t.strange):
 		return fmt.Errorf("no accepted caller within %v", t.strange)
-	case l.streams == 0 && after(l.idle, t.idle):
+	case after(l.used, t.idle):
 		return fmt.Errorf("unused for %v", t.idle)
 	case counted && sent >= l.traffic.sent+unanswered && after(l.traffic.at, t.silence):
 		return fmt.Errorf("%w: no packet came back for %v", ErrUnreachable, t.silence)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
 // A served is the callee's end of a stream whose caller was examined: a
@@ -40,12 +41,17 @@ func (h *Host) accept(s network.Stream) {
 		s.ResetWithError(codeBusy)
 		return
 	}
-	l.opened()
 	c := &served{Stream: s, link: l, in: bufio.NewReader(s), since: time.Now()}
-	if err := c.examine(); err != nil {
+	service, err := c.examine()
+	if err != nil {
 		h.log.Debug("refusing a stream", "peer", s.Conn().RemotePeer(), "address", s.Conn().RemoteMultiaddr(), "error", err)
 		s.ResetWithError(resetCode(err)) // counts as Close: what was written is of no use
 		c.Close()
+		return
+	}
+	if service != nil {
+		defer h.running.Done()
+		service(buffered{s, c.in})
 		return
 	}
 	if c.refused != nil {
@@ -57,6 +63,15 @@ func (h *Host) accept(s network.Stream) {
 		c.Close()
 	}
 }
+
+// A buffered is a stream of which more than its protocol's name was read.
+type buffered struct {
+	network.Stream
+	in *bufio.Reader
+}
+
+// Read reads what follows the protocol's name.
+func (s buffered) Read(p []byte) (int, error) { return s.in.Read(p) }
 
 // resetCode returns the code that tells a caller about err.
 func resetCode(err error) network.StreamErrorCode {
@@ -71,8 +86,9 @@ func resetCode(err error) network.StreamErrorCode {
 }
 
 // examine reads the opening of a stream and answers it, within the time for
-// hellos and with at most maxExamined streams of a connection at once.
-func (c *served) examine() error {
+// hellos and with at most maxExamined streams of a connection at once. If the
+// stream is not for Protocol, it returns who takes it.
+func (c *served) examine() (network.StreamHandler, error) {
 	timeout := c.link.host.timing.hello
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
@@ -80,12 +96,15 @@ func (c *served) examine() error {
 	case c.link.examine <- struct{}{}:
 		defer func() { <-c.link.examine }()
 	case <-timer.C:
-		return fmt.Errorf("%d other streams are being examined", maxExamined)
+		return nil, fmt.Errorf("%d other streams are being examined", maxExamined)
 	case <-c.link.ctx.Done():
-		return context.Cause(c.link.ctx)
+		return nil, context.Cause(c.link.ctx)
 	}
 	c.SetDeadline(c.since.Add(timeout))
-	answer, err := c.negotiate()
+	answer, service, err := c.negotiate()
+	if service != nil {
+		return service, c.SetDeadline(time.Time{})
+	}
 	if err == nil {
 		c.shown, err = readFrame(c.in)
 	}
@@ -94,23 +113,23 @@ func (c *served) examine() error {
 		held, err = readFrame(c.in)
 	}
 	if late(err) {
-		return fmt.Errorf("no complete hello within %v", timeout)
+		return nil, fmt.Errorf("no complete hello within %v", timeout)
 	}
 	if err != nil {
-		return fmt.Errorf("reading the opening: %w", err)
+		return nil, fmt.Errorf("reading the opening: %w", err)
 	}
 	if held.kind == frameFull {
-		return malformed("a full hello where the digest of the one held was due")
+		return nil, malformed("a full hello where the digest of the one held was due")
 	}
 	c.admission, c.refused = c.link.admit(c.shown)
 	if errors.Is(c.refused, errForgotten) {
-		return c.refused
+		return nil, c.refused
 	}
 	c.SetDeadline(time.Now().Add(timeout))
 	if err := c.greet(answer, held); err != nil {
-		return err
+		return nil, err
 	}
-	return c.SetDeadline(time.Time{})
+	return nil, c.SetDeadline(time.Time{})
 }
 
 // greet writes answer and the host's hello, as digest if the caller holds it.
@@ -140,34 +159,36 @@ func (a Admission) hello() []byte {
 
 // negotiate agrees on Protocol by multistream-select. It returns what remains
 // to be written: a caller whose opening is here already gets the answer
-// together with the hello; one that waits for the answer gets it at once.
-func (c *served) negotiate() ([]byte, error) {
+// together with the hello; one that waits for the answer gets it at once. For
+// another protocol that the host serves it returns who takes the stream.
+func (c *served) negotiate() ([]byte, network.StreamHandler, error) {
 	token, err := readToken(c.in)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if token != multistream {
-		return nil, malformed("the caller began with %q, not %q", token, multistream)
+		return nil, nil, malformed("the caller began with %q, not %q", token, multistream)
 	}
 	answer := appendToken(nil, multistream)
 	for range maxAsked {
 		if token, err = readToken(c.in); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if token == Protocol {
-			answer = appendToken(answer, Protocol)
-			if c.in.Buffered() == 0 {
+		service := c.link.host.service(protocol.ID(token))
+		if token == Protocol || service != nil {
+			answer = appendToken(answer, token)
+			if c.in.Buffered() == 0 || service != nil {
 				_, err = c.Write(answer)
 				answer = nil
 			}
-			return answer, errors.Join(err, c.SetProtocol(Protocol))
+			return answer, service, errors.Join(err, c.SetProtocol(protocol.ID(token)))
 		}
 		if _, err := c.Write(appendToken(answer, noSuch)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		answer = nil
 	}
-	return nil, malformed("the caller asked for %d other protocols, the last %q", maxAsked, token)
+	return nil, nil, malformed("the caller asked for %d other protocols, the last %q", maxAsked, token)
 }
 
 // Read reads what follows the opening.
@@ -189,7 +210,6 @@ func (c *served) Close() error {
 		if c.stop != nil {
 			c.stop()
 		}
-		c.link.ended()
 		c.link.host.running.Done()
 	})
 	return err

@@ -9,11 +9,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/sec"
 	libp2ptransport "github.com/libp2p/go-libp2p/core/transport"
-	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
@@ -37,7 +37,7 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 		return err
 	}
 	h.closers = append(h.closers, limits.Close)
-	h.swarm, err = swarm.NewSwarm(h.id, peers, eventbus.NewBus(),
+	h.swarm, err = swarm.NewSwarm(h.id, peers, h.bus,
 		swarm.WithResourceManager(limits),
 		swarm.WithDialTimeout(h.timing.dial),
 		swarm.WithDialTimeoutLocal(h.timing.dial),
@@ -64,7 +64,7 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.swarm.AddTransport(quic), h.swarm.AddTransport(lan))
+	return errors.Join(h.swarm.AddTransport(quic), h.swarm.AddTransport(lan), client.AddTransport(bare{h}, secure))
 }
 
 // quic makes the transport for ways of all kinds.
