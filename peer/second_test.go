@@ -402,4 +402,3 @@ func socket(t *testing.T, addrs []string, transport string) string {
 	t.Fatalf("no address for %s among %q", transport, addrs)
 	return ""
 }
-
