@@ -125,7 +125,7 @@ func (a *Authority) Issue(s Subject) ([][]byte, error) {
 
 // create signs a certificate; without a parent it signs itself.
 func create(tree TreeID, path Path, s Subject, parent *x509.Certificate, key crypto.Signer) ([]byte, error) {
-	if err := checkKey(s.Key); err != nil {
+	if err := CheckKey(s.Key); err != nil {
 		return nil, err
 	}
 	if s.Member.IsZero() {
