@@ -38,9 +38,10 @@ type LAN struct {
 
 // A Server is a device that serves HTTPS.
 type Server struct {
-	Path   identity.Path `json:"path"`
-	Names  []string      `json:"names"`  // of its certificate, the best one first
-	Listen []string      `json:"listen"` // IP:PORT, the best one first
+	Path    identity.Path `json:"path"`
+	Gateway bool          `json:"gateway,omitempty"` // it serves this API, and no thing
+	Names   []string      `json:"names"`             // of its certificate, the best one first
+	Listen  []string      `json:"listen"`            // IP:PORT, the best one first
 }
 
 // A Tool is an app of the caller's own owner or person, for a day at most.

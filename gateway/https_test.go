@@ -469,6 +469,71 @@ func TestToolsWithoutTheGateway(t *testing.T) {
 	if got, err := late.get(l.lock, "/properties/state"); exit(err) != 22 || !strings.Contains(got, "the gateway cannot be reached") {
 		t.Errorf("whom it does not know: %s, %v", got, err)
 	}
+
+	// Started anew it still has its names, and knows nobody.
+	cfg := kindred.Config{Dir: l.Path("lock"), Listen: []string{"127.0.0.1:0"}, HTTPS: "127.0.0.1:0"}
+	if err := l.lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := kindred.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	waitFor(t, func() bool { return len(again.HTTPS()) > 0 })
+	if got, err := known.get(again, "/properties/state"); exit(err) != 22 || !strings.Contains(got, "the gateway cannot be reached") {
+		t.Errorf("after a start without the gateway: %s, %v", got, err)
+	}
+}
+
+// Only devices are certified as servers, with keys that software knows, and for no names but their own.
+func TestCertify(t *testing.T) {
+	l := newLAN(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	weak, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := x509.MarshalPKIXPublicKey(weak.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		by   *kindred.Node
+		ask  control.ServerRequest
+		want control.Code
+	}{
+		"a device":           {l.lock, control.ServerRequest{Key: mine, Listen: []string{"192.0.2.1:8443", "[2001:db8::1]:8443"}}, ""},
+		"an app":             {l.laptop, control.ServerRequest{Key: mine}, control.Refused},
+		"a weak key":         {l.lock, control.ServerRequest{Key: small}, control.Invalid},
+		"no key":             {l.lock, control.ServerRequest{Key: []byte("key")}, control.Invalid},
+		"a name as address":  {l.lock, control.ServerRequest{Key: mine, Listen: []string{"evil.example:443"}}, control.Invalid},
+		"too many addresses": {l.lock, control.ServerRequest{Key: mine, Listen: make([]string, control.MaxListen+1)}, control.Invalid},
+	} {
+		got, err := test.by.Gateway().Certify(t.Context(), test.ask)
+		if code2(err) != test.want {
+			t.Errorf("certifying %s: %v, want %q", name, err, test.want)
+		}
+		if test.want != "" || err != nil {
+			continue
+		}
+		cert, err := x509.ParseCertificate(got.Certificate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		domain := kindred.LANDomain(l.lock.Self().ID.Tree)
+		want := []string{"lock.home." + domain, l.lock.Self().Member().String() + "." + domain}
+		if !slices.Equal(cert.DNSNames, want) || cert.IsCA || len(cert.IPAddresses)+len(cert.URIs)+len(cert.EmailAddresses) > 0 {
+			t.Errorf("it is certified as %v", cert.DNSNames)
+		}
+	}
 }
 
 // A certificate that has ended is refused in the handshake, and on connections made before.

@@ -214,7 +214,9 @@ func (h *home) LAN(ctx context.Context, who credential.Principal, _ control.None
 		}
 		e, live := h.member(id)
 		if live && h.cfg.Clock().Before(s.Until) && h.concerns(who.Chain, e.Chain) {
-			out.Servers = append(out.Servers, control.Server{Path: e.Path(), Names: h.lan.names(e.Chain), Listen: s.Listen})
+			out.Servers = append(out.Servers, control.Server{
+				Path: e.Path(), Gateway: id == h.started().Self().Member(), Names: h.lan.names(e.Chain), Listen: s.Listen,
+			})
 		}
 		return nil
 	})
