@@ -340,6 +340,11 @@ func TestRemovedToolIsOut(t *testing.T) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && lines.Text() != `data: "locked"` {
 	}
+	news, err := w.client(l.Gateway.Node()).Get(l.Gateway.Node().HTTPS()[0] + control.Prefix + "watch")
+	if err != nil || news.StatusCode != http.StatusOK {
+		t.Fatalf("watching the gateway: %+v, %v", news, err)
+	}
+	defer news.Body.Close()
 
 	roster, err := l.laptop.Roster(t.Context())
 	if err != nil {
@@ -363,6 +368,9 @@ func TestRemovedToolIsOut(t *testing.T) {
 	}
 	if took := time.Since(removed); took > 2*time.Second || !strings.Contains(strings.Join(rest, " "), "access was taken away") {
 		t.Errorf("the stream ended %s after the removal, with %q", took, rest)
+	}
+	if _, err := io.Copy(io.Discard, news.Body); err != nil || time.Since(removed) > 2*time.Second {
+		t.Errorf("the gateway's news ended %s after the removal, with %v", time.Since(removed), err)
 	}
 	for _, n := range both { // the connections that there are
 		if status, body := ask(n); status != http.StatusForbidden {
