@@ -179,7 +179,9 @@ func (s *httpsServer) handler(h http.Handler) http.Handler {
 			return
 		}
 		if r.Body != http.NoBody {
-			r.Body = &patientBody{r.Body, http.NewResponseController(w)}
+			rc := http.NewResponseController(w)
+			r.Body = &patientBody{r.Body, rc}
+			defer func() { _ = rc.SetReadDeadline(time.Now().Add(tlsBodyPause)) }() // for what the handler leaves unread
 		}
 		h.ServeHTTP(w, r.WithContext(withArrival(r.Context(), arrival{caller, "https://" + r.Host + "/"})))
 	})

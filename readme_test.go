@@ -114,7 +114,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b\d{3} \d{3}\b`), `\d{3} \d{3}`, true},
 	{regexp.MustCompile(`spiffe://[a-z2-7]+…?/`), `spiffe://[a-z2-7]{52}/`, true},
 	{regexp.MustCompile(`/ip[46]/\S+(, /ip[46]/\S+)*`), `/ip[46]/\S+(?:, /ip[46]/\S+)*`, false},
-	{regexp.MustCompile(`\b[a-z2-7]{12}\.kindred\.internal(:[\d.]+)+`), `[a-z2-7]{12}\.kindred\.internal(?::[\d.]+)+`, true},
+	{regexp.MustCompile(`\b[a-z2-7]{12}\.kindred\.internal(:[\d.]+)+`), `[a-z2-7]{12}\.kindred\.internal(?::[\d.,:a-f]+)+`, true},
 	{regexp.MustCompile(`"id":"[\w-]+"`), `"id":"[\w-]+"`, false},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+Z`), `\d{4}-\d\d-\d\dT[\d:.]+Z`, false},
 	{regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d`), `\d{4}/\d\d/\d\d \d\d:\d\d:\d\d`, false},

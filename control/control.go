@@ -7,7 +7,8 @@
 // proofs whenever the ledger has a new block. Where the gateway listens for HTTPS, the same is served there.
 //
 // Nothing said here has to be believed: proofs, grants, revocations, address records and journals are signed by those
-// they come from and verified by those they go to. A gateway can withhold them until proofs age, and no more.
+// they come from and verified by those they go to. A gateway can withhold them until proofs age, and no more. The one
+// exception is what DNS names the home's HTTPS servers have, which only software that knows nothing of Kindred goes by.
 package control
 
 import (

@@ -74,6 +74,16 @@ func (k *Keeper) spent(now time.Time, path identity.Path) (tools []tree.Entry) {
 	return tools
 }
 
+// toolsOf returns the tools that a leaf made and that are not below it: whoever stole its directory may have made them.
+func (k *Keeper) toolsOf(maker tree.Entry) (tools []tree.Entry) {
+	for e := range k.state.Members() {
+		if e.Chain.Self().Tool() && e.By == maker.Chain.Member() && !e.Path().Within(maker.Path()) {
+			tools = append(tools, e)
+		}
+	}
+	return tools
+}
+
 // checkTool checks that a leaf may admit a tool. The caller holds the turn.
 func (k *Keeper) checkTool(by, tool identity.Chain, now time.Time) error {
 	if err := k.checkLive(by); err != nil {

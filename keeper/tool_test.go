@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -121,6 +122,25 @@ func TestToolsComeAndGo(t *testing.T) {
 	if _, ok := h.entry("sam/tools"); ok {
 		t.Error("the tool is back after a restart")
 	}
+}
+
+// Whoever takes a stolen phone off the tree takes off what was made with it.
+func TestToolsGoWithTheirMaker(t *testing.T) {
+	h := village(t)
+	mine, others := h.tool("sam/anna/hub", identity.App, time.Hour), h.tool("sam/tools", identity.App, time.Hour)
+	if err := errors.Join(h.AdmitTool(t.Context(), h.At("sam/anna/phone").Chain, mine), h.AdmitTool(t.Context(), h.laptop(), others)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Revoke(t.Context(), h.revokeMember("sam/anna/phone")); err != nil {
+		t.Fatal(err)
+	}
+	if _, live := h.entry("sam/anna/hub"); live {
+		t.Error("the phone is gone, and a tool that it made is not")
+	}
+	if _, live := h.entry("sam/tools"); !live {
+		t.Error("a tool that another made is gone")
+	}
+	h.verify(h.proof([]identity.MemberID{others.Member()}))
 }
 
 func TestTooManyTools(t *testing.T) {

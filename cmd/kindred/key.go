@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"net/url"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -87,7 +87,7 @@ type exported struct {
 type exportServer struct {
 	Path    identity.Path `json:"path"`
 	URL     string        `json:"url"`
-	Resolve string        `json:"resolve"`           // NAME:PORT:IP
+	Resolve string        `json:"resolve"`           // NAME:PORT:IP,…
 	Gateway bool          `json:"gateway,omitempty"` // it serves the control API, and no thing
 }
 
@@ -134,18 +134,22 @@ func (s *session) export(ctx context.Context, n *kindred.Node, dir, name string,
 	return nil
 }
 
-// serverAt says how to reach a server under its best name and address.
+// serverAt says how to reach a server under its best name, at any of its addresses.
 func serverAt(s control.Server) (exportServer, bool) {
-	if len(s.Names) == 0 || len(s.Listen) == 0 {
+	var port string
+	var ips []string
+	for _, at := range s.Listen {
+		ip, p, err := net.SplitHostPort(at)
+		if err != nil || port != "" && p != port {
+			continue
+		}
+		port, ips = p, append(ips, ip)
+	}
+	if len(s.Names) == 0 || len(ips) == 0 {
 		return exportServer{}, false
 	}
-	u := url.URL{Scheme: "https", Host: s.Listen[0]}
-	ip, port := u.Hostname(), u.Port()
-	if strings.Contains(ip, ":") {
-		ip = "[" + ip + "]"
-	}
 	at := s.Names[0] + ":" + port
-	return exportServer{s.Path, "https://" + at, at + ":" + ip, s.Gateway}, true
+	return exportServer{s.Path, "https://" + at, at + ":" + strings.Join(ips, ","), s.Gateway}, true
 }
 
 // curl is a command to begin with: it asks a thing what it can do, and the gateway who is on the tree.
@@ -170,7 +174,7 @@ func (e exported) curl() string {
 }
 
 // unquoted is what a shell takes as it stands.
-var unquoted = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=-]+$`)
+var unquoted = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
 
 // quoted is an argument for a shell.
 func quoted(arg string) string {
