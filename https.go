@@ -59,6 +59,10 @@ func listenHTTPS(n *Node, addr string, h http.Handler) (*httpsServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newHTTPS(n, l, h), nil
+}
+
+func newHTTPS(n *Node, l net.Listener, h http.Handler) *httpsServer {
 	s := &httpsServer{node: n, listener: newLimited(l)}
 	s.own.ready = make(chan struct{})
 	var protocols http.Protocols
@@ -78,7 +82,7 @@ func listenHTTPS(n *Node, addr string, h http.Handler) (*httpsServer, error) {
 			Time:                   n.cfg.Clock,
 		},
 	}
-	return s, nil
+	return s
 }
 
 // serve serves until close.

@@ -2,8 +2,12 @@ package kindred
 
 import (
 	"errors"
+	"io"
+	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +91,53 @@ func TestLimited(t *testing.T) {
 	}
 	if in := come("192.0.2.77:1"); len(in) != 0 || l.all != maxTLSConns {
 		t.Errorf("%d are open and one more is let in", l.all)
+	}
+}
+
+// one is a listener with one connection.
+type one struct {
+	conn   chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *one) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+func (l *one) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *one) Addr() net.Addr { return tcp("192.0.2.1:8443") }
+
+// Whoever begins a handshake, or does not even do that, and says no more is hung up on.
+func TestStalledHandshake(t *testing.T) {
+	hello := []byte{22, 3, 1, 2, 0, 1} // the beginning of a record that is a ClientHello of 508 bytes
+	for _, said := range [][]byte{nil, hello} {
+		synctest.Test(t, func(t *testing.T) {
+			l := &one{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
+			s := newHTTPS(&Node{log: slog.New(slog.DiscardHandler), cfg: Config{Clock: time.Now}}, l, http.NotFoundHandler())
+			var wait sync.WaitGroup
+			wait.Go(func() { s.serve(t.Context()) })
+			near, far := net.Pipe()
+			l.conn <- far
+			begun := time.Now()
+			if _, err := near.Write(said); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := near.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("read %d bytes, %v", n, err)
+			}
+			if took := time.Since(begun); took != tlsPatience {
+				t.Errorf("it was put up with for %s, want %s", took, tlsPatience)
+			}
+			if err := s.close(); err != nil {
+				t.Error(err)
+			}
+			wait.Wait()
+		})
 	}
 }
 

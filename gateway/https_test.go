@@ -298,6 +298,29 @@ func own(all []pkix.Extension) (some []pkix.Extension) {
 	return some
 }
 
+// A connection that was good for somebody is no ticket for the next: each shows its certificates.
+func TestNothingIsResumed(t *testing.T) {
+	l := newLAN(t)
+	w := l.export(l.laptop, "tools")
+	client := w.client(l.lock)
+	transport := client.Transport.(*http.Transport)
+	transport.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	transport.ForceAttemptHTTP2 = true
+	for range 2 {
+		resp, err := client.Get(l.lock.HTTPS()[0] + "/properties/state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.TLS.DidResume || resp.TLS.Version != tls.VersionTLS13 || resp.ProtoMajor != 1 {
+			t.Errorf("resumed %v, %s, %s", resp.TLS.DidResume, tls.VersionName(resp.TLS.Version), resp.Proto)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
 // Who is removed is out at once, at the gateway and at a thing, whatever connections and streams they have.
 func TestRemovedToolIsOut(t *testing.T) {
 	l := newLAN(t)
