@@ -78,8 +78,10 @@ func newHTTPS(n *Node, l net.Listener, h http.Handler) *httpsServer {
 			MinVersion: tls.VersionTLS13,
 			ClientAuth: tls.RequireAnyClientCert, VerifyConnection: s.verify,
 			SessionTicketsDisabled: true,
-			GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.own.current(n.cfg.Clock()) },
 			Time:                   n.cfg.Clock,
+			GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				return s.own.current(hello.ServerName, n.cfg.Clock())
+			},
 		},
 	}
 	return s

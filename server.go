@@ -7,7 +7,10 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,12 +36,16 @@ type serverCertificate struct {
 	cert *tls.Certificate // nil: none yet
 }
 
-// current returns the certificate if it holds.
-func (c *serverCertificate) current(now time.Time) (*tls.Certificate, error) {
+// current returns the certificate, if it holds, to whoever asks for one of its names. Others, who try addresses to see
+// what is there, are not told what it is.
+func (c *serverCertificate) current(name string, now time.Time) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cert == nil || now.After(c.cert.Leaf.NotAfter) {
+	switch {
+	case c.cert == nil || now.After(c.cert.Leaf.NotAfter):
 		return nil, errors.New("kindred: the gateway has not certified this server's names")
+	case !slices.Contains(c.cert.Leaf.DNSNames, strings.ToLower(name)):
+		return nil, fmt.Errorf("kindred: asked for %.100q, which is another server", name)
 	}
 	return c.cert, nil
 }

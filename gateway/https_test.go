@@ -177,14 +177,19 @@ func TestCurl(t *testing.T) {
 		t.Error("the journal does not tell who read")
 	}
 
-	// A server is known by its names, and by no other's.
+	// A server is known by its names, and by no other's; who asks for another's, or for none, is not told who it is.
 	gw, err := url.Parse(l.Gateway.Node().HTTPS()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, lockPort, _ := net.SplitHostPort(strings.TrimPrefix(l.lock.HTTPS()[0], "https://"))
-	if out, err := w.get(l.Gateway.Node(), "/", "--connect-to", gw.Host+":127.0.0.1:"+lockPort); exit(err) != 60 {
+	if out, err := w.get(l.Gateway.Node(), "/", "--connect-to", gw.Host+":127.0.0.1:"+lockPort); exit(err) != 35 {
 		t.Errorf("the lock under the gateway's name: %s, %v", out, err)
+	}
+	naked, err := tls.Dial("tcp", "127.0.0.1:"+lockPort, &tls.Config{InsecureSkipVerify: true})
+	if err == nil {
+		t.Errorf("whoever knows no name is shown %v", naked.ConnectionState().PeerCertificates[0].DNSNames)
+		naked.Close()
 	}
 	if got, err := w.get(l.lock, "/properties/state", "--tls-max", "1.2"); exit(err) != 35 {
 		t.Errorf("TLS 1.2: %s, %v", got, err)
@@ -222,6 +227,11 @@ func TestCurlOfStrangers(t *testing.T) {
 		"of another tree":            newTool(t, stranger.Exported),
 		"signed by the LAN's issuer": newTool(t, forged(t, l, w)),
 		"without its issuers":        newTool(t, kindred.Exported{Certificates: firstOf(w.Certificates), Key: w.Key, Issuer: w.Issuer}),
+	}
+	ours := w.Exported
+	ours.Issuer = other.export(other.laptop, "other").Issuer
+	if got, err := newTool(t, ours).get(l.lock, "/"); exit(err) != 60 { // curl does look
+		t.Errorf("a server that the issuer of another home is to know: %s, %v", got, err)
 	}
 	for _, n := range []*kindred.Node{l.Gateway.Node(), l.lock} {
 		for name, s := range strangers {

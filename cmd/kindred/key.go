@@ -41,13 +41,13 @@ write what a tool needs to be that app:
 
 With these, curl and its like talk over HTTPS to the gateway and the things that were
 started with --https. The tool may do what its owner or person may. It is a member like
-any other: "kindred tree" shows it, "kindred log" names it, "kindred remove" ends it at
-once. By itself it ends after a day, or sooner with --for. Exporting again under the same
-name puts a new one in its place, and ends the old one.
+any other: "kindred tree" shows it, "kindred log" names it, and an owner's "kindred remove"
+ends it at once. By itself it ends after a day, or sooner with --for. Exporting again under
+the same name puts a new one in its place, and ends the old one.
 
 This directory's own key is never exported.`,
 		Example: `  kindred key export --pem ~/tools
-  kindred key export --pem /etc/hass/kindred --name hass --for 12h`,
+  kindred key export --pem /etc/monitor/kindred --name monitor --for 12h`,
 		Args: cobra.NoArgs,
 	}
 	f := c.Flags()
@@ -65,7 +65,7 @@ This directory's own key is never exported.`,
 		}
 		if name != "" {
 			if _, err := identity.ParsePath(name); err != nil || strings.Contains(name, "/") {
-				return usage("--name: %q is no name such as hass", name)
+				return usage("--name: %q is no name such as monitor", name)
 			}
 		}
 		return s.with(ctx, func(n *kindred.Node) error { return s.export(ctx, n, dir, name, d) })
