@@ -68,7 +68,7 @@ func (n *Node) export(ctx context.Context, name string, life time.Duration) (e E
 	if err != nil {
 		return e, err
 	}
-	issuer, err := CheckLAN(lan.Issuer, e.ID.Tree, now)
+	issuer, err := identity.CheckServerIssuer(lan.Issuer, e.ID.Tree, now)
 	if err != nil {
 		return e, err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/identity"
 )
 
 // KeyServer is the key that a member which serves HTTPS shows to software that knows nothing of Kindred.
@@ -146,11 +147,11 @@ func (s *httpsServer) certify(ctx context.Context) error {
 // take verifies a certificate and shows it from now on.
 func (s *httpsServer) take(c control.ServerCertificate, key crypto.Signer) error {
 	now := s.node.cfg.Clock()
-	issuer, err := CheckLAN(c.Issuer, s.node.self.ID.Tree, now)
+	issuer, err := identity.CheckServerIssuer(c.Issuer, s.node.self.ID.Tree, now)
 	if err != nil {
 		return err
 	}
-	leaf, err := checkServer(c.Certificate, issuer, key.Public(), now)
+	leaf, err := identity.CheckServer(c.Certificate, issuer, key.Public(), now)
 	if err != nil {
 		return err
 	}

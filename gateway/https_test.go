@@ -569,7 +569,7 @@ func TestCertify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		domain := kindred.LANDomain(l.lock.Self().ID.Tree)
+		domain := identity.ServerDomain(l.lock.Self().ID.Tree)
 		want := []string{"lock.home." + domain, l.lock.Self().Member().String() + "." + domain}
 		if !slices.Equal(cert.DNSNames, want) || cert.IsCA || len(cert.IPAddresses)+len(cert.URIs)+len(cert.EmailAddresses) > 0 {
 			t.Errorf("it is certified as %v", cert.DNSNames)

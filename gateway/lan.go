@@ -18,7 +18,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
@@ -53,7 +52,7 @@ type lan struct {
 }
 
 func openLAN(ctx context.Context, db *store.DB, keys identity.Keys, tree identity.TreeID, clock func() time.Time) (*lan, error) {
-	l := &lan{db: db, domain: kindred.LANDomain(tree), tree: tree, clock: clock}
+	l := &lan{db: db, domain: identity.ServerDomain(tree), tree: tree, clock: clock}
 	var err error
 	if l.key, err = keys.Open(keyLAN); errors.Is(err, fs.ErrNotExist) {
 		l.key, err = keys.CreateP256(keyLAN)
@@ -91,12 +90,12 @@ func (l *lan) current(ctx context.Context) (*x509.Certificate, error) {
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "Servers of " + l.domain},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(issuerLife),
 	}
-	kindred.ConfineLAN(t, l.domain)
+	identity.ConfineServerIssuer(t, l.domain)
 	der, err := x509.CreateCertificate(rand.Reader, t, t, l.key.Public(), l.key)
 	if err != nil {
 		return nil, err
 	}
-	c, err := kindred.CheckLAN(der, l.tree, now)
+	c, err := identity.CheckServerIssuer(der, l.tree, now)
 	if err != nil {
 		return nil, err
 	}

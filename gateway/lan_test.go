@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/identity/identitytest"
 	"github.com/kindred-iot/kindred/store"
@@ -16,7 +15,7 @@ import (
 func TestServerNames(t *testing.T) {
 	now := time.Now()
 	tree := identitytest.NewTree(t, now)
-	l := &lan{domain: kindred.LANDomain(tree.ID)}
+	l := &lan{domain: identity.ServerDomain(tree.ID)}
 	tree.Add(identity.Place, "home")
 	tree.Add(identity.Place, "home/x")
 	tree.Add(identity.Place, "home/big_hall")

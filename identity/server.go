@@ -1,4 +1,4 @@
-package kindred
+package identity
 
 import (
 	"crypto"
@@ -8,13 +8,11 @@ import (
 	"net"
 	"slices"
 	"time"
-
-	"github.com/kindred-iot/kindred/identity"
 )
 
-// LANDomain is the DNS domain in which the members of a tree have names for HTTPS on the local network. ".internal" is
-// set aside for private use. No resolver knows the names: whoever uses them says where they lead.
-func LANDomain(tree identity.TreeID) string { return tree.String()[:12] + ".kindred.internal" }
+// ServerDomain is the DNS domain in which the members of a tree have names for HTTPS on the local network. ".internal"
+// is set aside for private use. No resolver knows the names: whoever uses them says where they lead.
+func ServerDomain(tree TreeID) string { return tree.String()[:12] + ".kindred.internal" }
 
 // anyDomain and anyAddress are name constraints that fit everything.
 var (
@@ -25,8 +23,9 @@ var (
 	}
 )
 
-// ConfineLAN makes t the certificate of an issuer of server certificates for names below a domain, and of nothing else.
-func ConfineLAN(t *x509.Certificate, domain string) {
+// ConfineServerIssuer makes t the certificate of an issuer of server certificates for names below a domain, and of
+// nothing else.
+func ConfineServerIssuer(t *x509.Certificate, domain string) {
 	t.BasicConstraintsValid, t.IsCA, t.MaxPathLenZero = true, true, true
 	t.KeyUsage = x509.KeyUsageCertSign
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -36,20 +35,21 @@ func ConfineLAN(t *x509.Certificate, domain string) {
 	t.ExcludedEmailAddresses, t.ExcludedURIDomains = anyDomain, anyDomain
 }
 
-// CheckLAN checks that an issuer of server certificates can name nothing but members of a tree, so that it can be
-// handed to software that believes whatever such an issuer signs.
-func CheckLAN(der []byte, tree identity.TreeID, now time.Time) (*x509.Certificate, error) {
-	cert, err := x509.ParseCertificate(der)
+// CheckServerIssuer reads the certificate, DER, of an issuer of server certificates, and checks that it can name nothing
+// but members of a tree: it is handed to software that believes whatever such an issuer signs. Whose word it is has to
+// be known otherwise.
+func CheckServerIssuer(der []byte, tree TreeID, now time.Time) (*x509.Certificate, error) {
+	cert, err := parse(der)
 	if err != nil {
-		return nil, fmt.Errorf("kindred: reading the issuer of the home's server certificates: %w", err)
+		return nil, fmt.Errorf("identity: reading the issuer of the home's server certificates: %w", err)
 	}
 	fail := func(what string) (*x509.Certificate, error) {
-		return nil, fmt.Errorf("kindred: the issuer of the home's server certificates %s", what)
+		return nil, fmt.Errorf("identity: the issuer of the home's server certificates %s", what)
 	}
 	switch {
 	case !cert.BasicConstraintsValid || !cert.IsCA || cert.MaxPathLen != 0 || !cert.MaxPathLenZero:
 		return fail("signs other issuers, or nothing")
-	case !cert.PermittedDNSDomainsCritical || !slices.Equal(cert.PermittedDNSDomains, []string{LANDomain(tree)}):
+	case !cert.PermittedDNSDomainsCritical || !slices.Equal(cert.PermittedDNSDomains, []string{ServerDomain(tree)}):
 		return fail("is not confined to the home's own names")
 	case !excludesAddresses(cert) || len(cert.PermittedIPRanges) > 0 || len(cert.PermittedEmailAddresses)+len(cert.PermittedURIDomains) > 0 ||
 		!slices.Equal(cert.ExcludedEmailAddresses, anyDomain) || !slices.Equal(cert.ExcludedURIDomains, anyDomain):
@@ -66,21 +66,21 @@ func excludesAddresses(cert *x509.Certificate) bool {
 	return slices.EqualFunc(cert.ExcludedIPRanges, anyAddress, func(a, b *net.IPNet) bool { return a.String() == b.String() })
 }
 
-// checkServer checks that a server's certificate is for a key, was signed by its issuer, and holds now.
-func checkServer(der []byte, issuer *x509.Certificate, key crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
-	cert, err := x509.ParseCertificate(der)
+// CheckServer checks that a server's certificate is for a key, was signed by its issuer, and holds now.
+func CheckServer(der []byte, issuer *x509.Certificate, key crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
+	cert, err := parse(der)
 	if err != nil {
-		return nil, fmt.Errorf("kindred: reading a server's certificate: %w", err)
+		return nil, fmt.Errorf("identity: reading a server's certificate: %w", err)
 	}
-	if !identity.SameKey(cert.PublicKey, key) || len(cert.DNSNames) == 0 {
-		return nil, errors.New("kindred: a server's certificate is for another key, or names nothing")
+	if !SameKey(cert.PublicKey, key) || len(cert.DNSNames) == 0 {
+		return nil, errors.New("identity: a server's certificate is for another key, or names nothing")
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(issuer)
 	for _, name := range cert.DNSNames {
 		_, err = cert.Verify(x509.VerifyOptions{Roots: roots, DNSName: name, CurrentTime: now})
 		if err != nil {
-			return nil, fmt.Errorf("kindred: checking a server's certificate: %w", err)
+			return nil, fmt.Errorf("identity: checking a server's certificate: %w", err)
 		}
 	}
 	return cert, nil

@@ -1,4 +1,4 @@
-package kindred_test
+package identity_test
 
 import (
 	"crypto/rand"
@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/identity/identitytest"
 )
@@ -26,7 +25,7 @@ func issuer(t testing.TB, tree identity.TreeID, now time.Time, change func(*x509
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Servers"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
 	}
-	kindred.ConfineLAN(c, kindred.LANDomain(tree))
+	identity.ConfineServerIssuer(c, identity.ServerDomain(tree))
 	change(c)
 	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
 	if err != nil {
@@ -36,7 +35,7 @@ func issuer(t testing.TB, tree identity.TreeID, now time.Time, change func(*x509
 }
 
 // What is handed to a browser or to curl as an authority can name the home's servers, and nothing else in the world.
-func TestCheckLAN(t *testing.T) {
+func TestCheckServerIssuer(t *testing.T) {
 	now := time.Now()
 	tree := identitytest.NewTree(t, now).ID
 	for name, test := range map[string]struct {
@@ -60,7 +59,7 @@ func TestCheckLAN(t *testing.T) {
 		"of yesterday":        {func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) }, "out of date"},
 		"of tomorrow":         {func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) }, "out of date"},
 	} {
-		_, err := kindred.CheckLAN(issuer(t, tree, now, test.change), tree, now)
+		_, err := identity.CheckServerIssuer(issuer(t, tree, now, test.change), tree, now)
 		switch {
 		case test.want == "" && err != nil, test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 			t.Errorf("%s: %v, want %q", name, err, test.want)
@@ -68,12 +67,12 @@ func TestCheckLAN(t *testing.T) {
 	}
 }
 
-func FuzzCheckLAN(f *testing.F) {
+func FuzzCheckServerIssuer(f *testing.F) {
 	now := time.Now()
 	tree := identitytest.NewTree(f, now).ID
 	f.Add(issuer(f, tree, now, func(*x509.Certificate) {}))
 	f.Fuzz(func(t *testing.T, der []byte) {
-		if cert, err := kindred.CheckLAN(der, tree, now); err == nil && (len(cert.PermittedDNSDomains) != 1 || len(cert.PermittedIPRanges) > 0) {
+		if cert, err := identity.CheckServerIssuer(der, tree, now); err == nil && (len(cert.PermittedDNSDomains) != 1 || len(cert.PermittedIPRanges) > 0) {
 			t.Errorf("an issuer of %v and %v passes", cert.PermittedDNSDomains, cert.PermittedIPRanges)
 		}
 	})
