@@ -17,7 +17,7 @@ SOAKS    ?= 10
 COUNT    ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race fuzz compile lint bench soak go gcc
+.PHONY: help run build test race fuzz compile lint bench soak go gcc curl
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,7 +30,7 @@ build: go ## build bin/kindred, bin/thermometer and bin/reader, one file each, n
 
 test: race fuzz compile ## all tests with the race detector, a short run of every fuzz target, and a compile for each platform
 
-race: go gcc
+race: go gcc curl
 	$(GO) test -race -json -timeout 20m ./... | $(GO) run .ci/summary.go
 
 fuzz: go ## run every fuzz target for FUZZTIME (3s)
@@ -54,7 +54,7 @@ bench: build ## every benchmark COUNT (3) times, and a table of the figures prom
 	   $(GO) test -run '^$$' -bench 'Unshare|FirstAnswer' -benchtime 100x -timeout 20m .; \
 	   $(GO) run .ci/measure.go bin/kindred; } | $(GO) run .ci/figures.go
 
-soak: go gcc ## everything with a model, a crash or a fault in it SOAKS (10) times, and every fuzz target for SOAKTIME (2m)
+soak: go gcc curl ## everything with a model, a crash or a fault in it SOAKS (10) times, and every fuzz target for SOAKTIME (2m)
 	$(GO) test -race -json -timeout 4h -count $(SOAKS) -run 'Model|Fault|Crash|Kill' ./... | $(GO) run .ci/summary.go
 	.ci/fuzz $(SOAKTIME)
 
@@ -68,4 +68,12 @@ gcc:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
 	else \
 		echo "the race detector needs a C compiler, which is not here: install gcc" >&2; exit 1; \
+	fi
+
+curl:
+	@if command -v curl >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl; \
+	else \
+		echo "the tests of HTTPS need curl, which is not here: install curl" >&2; exit 1; \
 	fi

@@ -9,7 +9,6 @@ import (
 
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/journal"
-	"github.com/kindred-iot/kindred/peer"
 	"github.com/kindred-iot/kindred/thing"
 )
 
@@ -109,16 +108,15 @@ func (cs *calls) has(op thing.Op, affordance string) bool {
 
 // serve hands a request to the thing, in a context that ends when the right to it does.
 func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
-	remote, _ := peer.Caller(r.Context())
-	s, ok := remote.Value.(*session)
+	a, ok := arrivalOf(r.Context())
 	if !ok {
 		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	member := s.who.Member()
-	c := &call{calls: cs, session: s, w: w, cancel: cancel, caller: &thing.Caller{Name: member.String()}}
+	member := a.session.who.Member()
+	c := &call{calls: cs, session: a.session, w: w, cancel: cancel, caller: &thing.Caller{Name: member.String(), Base: a.base}}
 	handler := cs.enter(c)
 	if handler == nil {
 		problem(w, &thing.Problem{Status: http.StatusServiceUnavailable, Detail: "there is nothing here, or too many of your calls at once"})

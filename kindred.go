@@ -47,6 +47,7 @@ import (
 type Config struct {
 	Dir    string           // the member's directory; one process at a time uses it
 	Listen []string         // where to be reached: IP:PORT, :PORT or multiaddrs; nil: only calls others
+	HTTPS  string           // where to serve software that knows nothing of Kindred, IP:PORT or :PORT; "": nowhere
 	Log    *slog.Logger     // nil: silence
 	Clock  func() time.Time // nil: the system's
 
@@ -75,6 +76,8 @@ type Home interface {
 	Revoke(ctx context.Context, notice []byte) (control.Report, error)
 	Obeyed(ctx context.Context, leaf []byte) error
 	Record(ctx context.Context, batch []byte) (control.Recorded, error)
+	Vouch(ctx context.Context, q control.VouchQuery) (control.Evidence, error)
+	Certify(ctx context.Context, r control.ServerRequest) (control.ServerCertificate, error)
 	Watch(ctx context.Context, each func(control.Event) error) error
 }
 
@@ -102,6 +105,7 @@ type Node struct {
 	journal  *journal.Log
 	host     *peer.Host
 	http     *http.Client
+	https    *httpsServer // nil: none
 	grants   *grant.Cache
 	calls    calls // being served now
 	trust    trust
@@ -215,7 +219,8 @@ func (n *Node) adopt(chain [][]byte) error {
 func (n *Node) connect() error {
 	var ctx context.Context
 	ctx, n.cancel = context.WithCancel(context.Background())
-	cfg := peer.Config{Key: n.key, Listen: n.cfg.Listen, Log: n.log, Admit: n.admit, Handler: n.handler()}
+	handler := n.handler()
+	cfg := peer.Config{Key: n.key, Listen: n.cfg.Listen, Log: n.log, Admit: n.admit, Handler: handler}
 	if g := n.cfg.Gateway; g != nil {
 		cfg.Refused = g.Refused
 	}
@@ -230,6 +235,16 @@ func (n *Node) connect() error {
 		n.home = g.Home
 	}
 	n.link.inTouch = make(chan struct{})
+	if n.cfg.HTTPS != "" && len(n.cfg.Listen) == 0 {
+		return errors.New("who serves HTTPS listens for members too: they bring what was taken away")
+	}
+	if n.cfg.HTTPS != "" {
+		if n.https, err = listenHTTPS(n, n.cfg.HTTPS, handler); err != nil {
+			return err
+		}
+		n.wait.Go(func() { n.https.serve(ctx) })
+		n.wait.Go(func() { n.https.keepCertified(ctx) })
+	}
 	if len(n.cfg.Listen) > 0 {
 		n.wait.Go(func() { n.keepUp(ctx) })
 	}
@@ -249,6 +264,9 @@ func (n *Node) close() error {
 	}
 	if n.host != nil {
 		errs = append(errs, n.host.Close())
+	}
+	if n.https != nil {
+		errs = append(errs, n.https.close())
 	}
 	n.wait.Wait()
 	n.calls.stop()
@@ -277,6 +295,15 @@ func (n *Node) Addresses() []string {
 		}
 	}
 	return named
+}
+
+// HTTPS returns the URLs under which software that knows nothing of Kindred finds the node, the best one first; none if
+// the node does not serve it, or its gateway has not yet said what its names are.
+func (n *Node) HTTPS() []string {
+	if n.https == nil {
+		return nil
+	}
+	return n.https.urls()
 }
 
 // Journal returns the node's own journal.

@@ -100,17 +100,23 @@ const (
 )
 
 // InTouch waits until the node and its gateway know of each other what they need: the gateway where the node can be
-// reached, the node how the tree stands. It fails when ctx ends before; a node that listens goes on trying.
+// reached, the node how the tree stands and, for HTTPS, what its names are. It fails when ctx ends before; a node that listens goes on trying.
 func (n *Node) InTouch(ctx context.Context) error {
 	if len(n.cfg.Listen) == 0 {
 		return n.Refresh(ctx)
 	}
-	select {
-	case <-n.link.inTouch:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	ready := []<-chan struct{}{n.link.inTouch}
+	if n.https != nil {
+		ready = append(ready, n.https.own.ready)
 	}
+	for _, c := range ready {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // inTouch announces the node and watches the gateway until that fails.

@@ -114,6 +114,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b\d{3} \d{3}\b`), `\d{3} \d{3}`, true},
 	{regexp.MustCompile(`spiffe://[a-z2-7]+…?/`), `spiffe://[a-z2-7]{52}/`, true},
 	{regexp.MustCompile(`/ip[46]/\S+(, /ip[46]/\S+)*`), `/ip[46]/\S+(?:, /ip[46]/\S+)*`, false},
+	{regexp.MustCompile(`\b[a-z2-7]{12}\.kindred\.internal(:[\d.]+)+`), `[a-z2-7]{12}\.kindred\.internal(?::[\d.,:a-f]+)+`, true},
 	{regexp.MustCompile(`"id":"[\w-]+"`), `"id":"[\w-]+"`, false},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+Z`), `\d{4}-\d\d-\d\dT[\d:.]+Z`, false},
 	{regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d`), `\d{4}/\d\d/\d\d \d\d:\d\d:\d\d`, false},
@@ -215,6 +216,7 @@ func TestReader(t *testing.T) {
 		{"lock     device", "lock  device", "lock device"},
 		{"Is it 123 456? ", "Is it 704 211? ", "Is it 70421? "},
 		{"id g-7kqm", "id g-abcd", "id h-abcd"},
+		{"at b.vjp3molhrv6k.kindred.internal:8443/", "at b.abcdefgh2345.kindred.internal:1/", "at b.vjp3molhrv6k.example.com:8443/"},
 	} {
 		next, _ := r.pattern(tt.written, "\n")
 		if !next.MatchString(tt.shown + "\n") {

@@ -30,7 +30,31 @@ type session struct {
 	live   credential.Live
 	grants [][]byte
 
-	last atomic.Pointer[renewed]
+	vouched *vouched // for a caller that showed nothing but certificates; nil: it showed all of this itself
+	last    atomic.Pointer[renewed]
+}
+
+// An arrival is how a request came, whichever way that was.
+type arrival struct {
+	session *session
+	base    string // of the URLs that the caller uses; "": those of the peer network
+}
+
+type arrivalKey struct{}
+
+func withArrival(ctx context.Context, a arrival) context.Context {
+	return context.WithValue(ctx, arrivalKey{}, a)
+}
+
+// arrivalOf tells who sent a request: over HTTPS by what was put into its context, else by what package peer has from
+// admit.
+func arrivalOf(ctx context.Context) (arrival, bool) {
+	if a, ok := ctx.Value(arrivalKey{}).(arrival); ok {
+		return a, true
+	}
+	remote, _ := peer.Caller(ctx)
+	s, ok := remote.Value.(*session)
+	return arrival{session: s}, ok
 }
 
 // renewed is a session as it was brought up to date last.
@@ -99,6 +123,10 @@ func (n *Node) examineNew(ctx context.Context, key crypto.PublicKey, raw []byte)
 	if err != nil {
 		return nil, err
 	}
+	return n.examineHello(ctx, key, hello)
+}
+
+func (n *Node) examineHello(ctx context.Context, key crypto.PublicKey, hello credential.Hello) (*session, error) {
 	proof, err := n.proofOf(ctx, hello)
 	if err != nil {
 		return nil, err
@@ -160,15 +188,11 @@ func (n *Node) countStranger(err error) {
 
 // caller returns who a request is from, as of now.
 func (n *Node) caller(ctx context.Context) (credential.Principal, bool) {
-	remote, ok := peer.Caller(ctx)
+	a, ok := arrivalOf(ctx)
 	if !ok {
 		return credential.Principal{}, false
 	}
-	s, ok := remote.Value.(*session)
-	if !ok {
-		return credential.Principal{}, false
-	}
-	who, _, err := n.renew(s)
+	who, _, err := n.renew(a.session)
 	return who, err == nil
 }
 
@@ -282,6 +306,9 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 		n.freshen(r.Context(), affordance)
 		d, who, err = n.decide(c.session, op, affordance)
 	}
+	if (err != nil || !d.Allowed) && n.vouchAgain(r.Context(), c) {
+		d, who, err = n.decide(c.session, op, affordance)
+	}
 	if err != nil {
 		n.log.Warn("a request could not be decided", "who", c.session.who.ID.Path, "error", err)
 	}
@@ -371,7 +398,7 @@ func (n *Node) freshen(ctx context.Context, affordance string) {
 		return
 	}
 	fresh, _ := n.proofs.entry().LimitFor(affordance)
-	ctx, cancel := context.WithTimeout(ctx, askGateway)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askGateway) // whoever hangs up does not isolate the node
 	defer cancel()
 	if err := n.refresh(ctx, identity.MemberID{}, fresh); err != nil {
 		n.log.Info("no fresh proof to be had", "error", err)

@@ -4,10 +4,11 @@
 // Every call is POST /control/v1/NAME with a JSON object, and answers with one; byte strings are base64. Failures are
 // problem details (RFC 9457) with one of the Codes. Home lists the calls. One more, GET /control/v1/watch, is a stream
 // of Event objects, one a line, that stays open: revocations as soon as they are on the gateway's disk, and fresh
-// proofs whenever the ledger has a new block.
+// proofs whenever the ledger has a new block. Where the gateway listens for HTTPS, the same is served there.
 //
 // Nothing said here has to be believed: proofs, grants, revocations, address records and journals are signed by those
-// they come from and verified by those they go to. A gateway can withhold them until proofs age, and no more.
+// they come from and verified by those they go to. A gateway can withhold them until proofs age, and no more. The one
+// exception is what DNS names the home's HTTPS servers have, which only software that knows nothing of Kindred goes by.
 package control
 
 import (
@@ -42,6 +43,10 @@ type Home interface {
 	Answer(ctx context.Context, who credential.Principal, a JoinAnswer) (None, error)
 	Record(ctx context.Context, who credential.Principal, b Batch) (Recorded, error)
 	History(ctx context.Context, who credential.Principal, q HistoryQuery) (History, error)
+	Vouch(ctx context.Context, who credential.Principal, q VouchQuery) (Evidence, error)
+	Certify(ctx context.Context, who credential.Principal, r ServerRequest) (ServerCertificate, error)
+	LAN(ctx context.Context, who credential.Principal, q None) (LAN, error)
+	AdmitTool(ctx context.Context, who credential.Principal, t Tool) (None, error)
 	// Watch calls send with events until ctx ends. Evidence is about the caller itself.
 	Watch(ctx context.Context, who credential.Principal, send func(Event) error) error
 }

@@ -41,6 +41,10 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"answer":   handle(s, home.Answer),
 		"record":   handle(s, home.Record),
 		"history":  handle(s, home.History),
+		"vouch":    handle(s, home.Vouch),
+		"certify":  handle(s, home.Certify),
+		"lan":      handle(s, home.LAN),
+		"tool":     handle(s, home.AdmitTool),
 	} {
 		mux.Handle("POST "+Prefix+name, call)
 	}

@@ -40,6 +40,7 @@ import (
 type Config struct {
 	Dir      string           // its own directory, see Dir
 	Listen   []string         // IP:PORT, :PORT or multiaddrs
+	HTTPS    string           // where tools are served, IP:PORT or :PORT; "": nowhere
 	Interval time.Duration    // between the ledger's blocks when nothing happens; 0: chain.DefaultInterval
 	Log      *slog.Logger     // nil: silence
 	Clock    func() time.Time // nil: the system's
@@ -54,6 +55,7 @@ type Gateway struct {
 	keeper   *keeper.Keeper
 	desk     *pairing.Desk
 	replica  *journal.Replica
+	lan      *lan
 	node     *kindred.Node
 	nodeUp   chan struct{} // closed when node is set: its calls may come before Open has it
 	watchers watchers
@@ -101,6 +103,9 @@ func Open(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 		return nil, err
 	}
 	g.replica = journal.NewReplica(g.db, self.Tree)
+	if g.lan, err = openLAN(ctx, g.db, g.keys, self.Tree, cfg.Clock); err != nil {
+		return nil, err
+	}
 	g.desk, err = pairing.NewDesk(ctx, pairing.Config{Tree: self.Tree, Store: g.db, Gateway: host{g}, Log: cfg.Log, Now: cfg.Clock})
 	if err != nil {
 		return nil, err
@@ -143,6 +148,7 @@ func (g *Gateway) startKeeper(ctx context.Context, self kindred.Self) error {
 			g.failed <- err
 		}
 	})
+	g.wait.Go(func() { g.tidy(background) })
 	g.wait.Go(func() {
 		select {
 		case <-g.chain.Done():
@@ -158,7 +164,7 @@ func (g *Gateway) startKeeper(ctx context.Context, self kindred.Self) error {
 func (g *Gateway) startNode(ctx context.Context) (err error) {
 	h := &home{Gateway: g}
 	g.node, err = kindred.Open(ctx, kindred.Config{
-		Dir: g.cfg.Dir, Listen: g.cfg.Listen, Log: g.cfg.Log, Clock: g.cfg.Clock,
+		Dir: g.cfg.Dir, Listen: g.cfg.Listen, HTTPS: g.cfg.HTTPS, Log: g.cfg.Log, Clock: g.cfg.Clock,
 		Gateway: &kindred.Gateway{
 			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler()),
 			Handler: h.handler,

@@ -179,7 +179,7 @@ func (id ID) url() *url.URL {
 func ParseKey(spki []byte) (crypto.PublicKey, error) {
 	pub, err := x509.ParsePKIXPublicKey(spki)
 	if err == nil {
-		err = checkKey(pub)
+		err = CheckKey(pub)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("identity: reading a public key: %w", err)

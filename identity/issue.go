@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"net/url"
 	"slices"
 	"time"
@@ -125,7 +124,7 @@ func (a *Authority) Issue(s Subject) ([][]byte, error) {
 
 // create signs a certificate; without a parent it signs itself.
 func create(tree TreeID, path Path, s Subject, parent *x509.Certificate, key crypto.Signer) ([]byte, error) {
-	if err := checkKey(s.Key); err != nil {
+	if err := CheckKey(s.Key); err != nil {
 		return nil, err
 	}
 	if s.Member.IsZero() {
@@ -182,21 +181,17 @@ func confine(t *x509.Certificate, tree TreeID, kind Kind) {
 	}
 	t.PermittedDNSDomainsCritical = true // the flag of the whole extension (RFC 5280 §4.2.1.10)
 	t.PermittedURIDomains = []string{tree.String()}
-	t.ExcludedDNSDomains = []string{""}
-	t.ExcludedEmailAddresses = []string{""}
-	t.ExcludedIPRanges = []*net.IPNet{
-		{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
-		{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
-	}
+	t.ExcludedDNSDomains = anyDomain
+	t.ExcludedEmailAddresses = anyDomain
+	t.ExcludedIPRanges = anyAddress
 }
 
 // confined reports whether a certificate has the name constraints that confine gives, no more and no less.
 func confined(cert *x509.Certificate, tree TreeID) bool {
 	return cert.PermittedDNSDomainsCritical &&
 		slices.Equal(cert.PermittedURIDomains, []string{tree.String()}) &&
-		slices.Equal(cert.ExcludedDNSDomains, []string{""}) &&
-		slices.Equal(cert.ExcludedEmailAddresses, []string{""}) &&
-		len(cert.ExcludedIPRanges) == 2 &&
-		cert.ExcludedIPRanges[0].String() == "0.0.0.0/0" && cert.ExcludedIPRanges[1].String() == "::/0" &&
+		slices.Equal(cert.ExcludedDNSDomains, anyDomain) &&
+		slices.Equal(cert.ExcludedEmailAddresses, anyDomain) &&
+		excludesAddresses(cert) &&
 		len(cert.PermittedDNSDomains)+len(cert.PermittedEmailAddresses)+len(cert.PermittedIPRanges)+len(cert.ExcludedURIDomains) == 0
 }

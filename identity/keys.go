@@ -2,7 +2,9 @@ package identity
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
@@ -15,15 +17,17 @@ import (
 
 // Keys keeps private keys. A key is used through its crypto.Signer and never handed out.
 type Keys interface {
-	// Create makes and stores a key under a name that is free, durably, before it returns.
+	// Create makes and stores an Ed25519 key under a name that is free, durably, before it returns.
 	Create(name string) (crypto.Signer, error)
+	// CreateP256 is Create for an ECDSA key on P-256, for what is shown to software that knows no Ed25519.
+	CreateP256(name string) (crypto.Signer, error)
 	// Open returns the key stored under name; an error that is fs.ErrNotExist says there is none.
 	Open(name string) (crypto.Signer, error)
 }
 
 const pemKey = "PRIVATE KEY" // PKCS #8, RFC 5958
 
-// KeyDir returns the Ed25519 keys kept as files (PEM, PKCS #8, mode 0600) in dir, which is made with mode 0700.
+// KeyDir returns the keys kept as files (PEM, PKCS #8, mode 0600) in dir, which is made with mode 0700.
 func KeyDir(dir string) Keys { return keyDir(dir) }
 
 type keyDir string
@@ -31,6 +35,27 @@ type keyDir string
 func (d keyDir) file(name string) string { return filepath.Join(string(d), name+".pem") }
 
 func (d keyDir) Create(name string) (crypto.Signer, error) {
+	return d.create(name, func() (crypto.Signer, error) {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	})
+}
+
+func (d keyDir) CreateP256(name string) (crypto.Signer, error) { return d.create(name, NewP256) }
+
+// NewP256 makes an ECDSA key on P-256.
+func NewP256() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
+
+// MarshalKey encodes a private key as KeyDir keeps it: PEM, PKCS #8.
+func MarshalKey(key crypto.Signer) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("identity: encoding a key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der}), nil
+}
+
+func (d keyDir) create(name string, make func() (crypto.Signer, error)) (crypto.Signer, error) {
 	fail := func(err error) (crypto.Signer, error) {
 		return nil, fmt.Errorf("identity: making key %q: %w", name, err)
 	}
@@ -40,18 +65,18 @@ func (d keyDir) Create(name string) (crypto.Signer, error) {
 	if _, err := os.Stat(d.file(name)); !errors.Is(err, fs.ErrNotExist) {
 		return fail(errors.Join(err, fs.ErrExist))
 	}
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+	key, err := make()
 	if err != nil {
 		return fail(err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	data, err := MarshalKey(key)
 	if err != nil {
 		return fail(err)
 	}
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return fail(err)
 	}
-	if err := writeNew(d.file(name), pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der})); err != nil {
+	if err := writeNew(d.file(name), data); err != nil {
 		return fail(err)
 	}
 	return key, nil
@@ -76,9 +101,12 @@ func (d keyDir) Open(name string) (crypto.Signer, error) {
 	if err != nil {
 		return fail(errors.New("not a PKCS #8 key")) // the library's error could quote the key
 	}
-	signer, ok := key.(ed25519.PrivateKey)
+	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return fail(fmt.Errorf("a key of type %T, want Ed25519", key))
+		return fail(fmt.Errorf("a key of type %T, which signs nothing", key))
+	}
+	if err := CheckKey(signer.Public()); err != nil {
+		return fail(err)
 	}
 	return signer, nil
 }

@@ -25,7 +25,17 @@ type Link struct {
 	Name     string
 	Digest   [sha256.Size]byte // of the bytes that were signed (TBSCertificate); the signature can be altered and stay valid
 	NotAfter time.Time
+
+	notBefore time.Time
 }
+
+// ToolLife is the longest life of a tool's certificate: a day, and an hour that it is dated back for clocks that are
+// behind. A tool is an app's leaf made for software that knows nothing of Kindred, and so can renew nothing.
+const ToolLife = 25 * time.Hour
+
+// Tool reports whether the certificate is that of a tool: of an app, and for so short a time that it was not meant to
+// be renewed.
+func (l Link) Tool() bool { return l.Kind == App && l.NotAfter.Sub(l.notBefore) <= ToolLife }
 
 // A Chain is a certificate chain that Verify found in order. Only Verify makes one.
 type Chain struct {
@@ -169,10 +179,11 @@ func parse(der []byte) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cert, checkKey(cert.PublicKey)
+	return cert, CheckKey(cert.PublicKey)
 }
 
-func checkKey(pub crypto.PublicKey) error {
+// CheckKey checks that a public key is of a type that members have: Ed25519, or ECDSA on P-256.
+func CheckKey(pub crypto.PublicKey) error {
 	switch pub := pub.(type) {
 	case ed25519.PublicKey:
 		return nil
@@ -186,7 +197,7 @@ func checkKey(pub crypto.PublicKey) error {
 
 // readLink reads what Kindred puts into every certificate.
 func readLink(cert *x509.Certificate) (Link, error) {
-	link := Link{Name: cert.Subject.CommonName, Digest: sha256.Sum256(cert.RawTBSCertificate), NotAfter: cert.NotAfter}
+	link := Link{Name: cert.Subject.CommonName, Digest: sha256.Sum256(cert.RawTBSCertificate), NotAfter: cert.NotAfter, notBefore: cert.NotBefore}
 	if !validName(link.Name) {
 		return Link{}, fmt.Errorf("a certificate with the common name %.80q, which is no name", link.Name)
 	}

@@ -153,8 +153,8 @@ func (k *Keeper) checkTerms(t grant.Terms) error {
 	return nil
 }
 
-// Revoke takes away what a revocation names: a grant; or a member, with all below it and every grant from, to or about
-// any of them. Who takes a member away means it, whatever its certificate or label has become since the entry that the
+// Revoke takes away what a revocation names: a grant; or a member, with all below it, the tools it made, and every grant
+// from, to or about any of them. Who takes a member away means it, whatever its certificate or label has become since the entry that the
 // revocation names. What is not live is taken away already, which is no error; so is an entry that was revoked before
 // and whose member has another one since, because its key was stolen or it moved.
 func (k *Keeper) Revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
@@ -197,8 +197,11 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		if err := credential.MayRemove(p.Signer, target.Chain); err != nil {
 			return false, denied("%v", err)
 		}
-		u.Remove = []identity.MemberID{p.Member}
-		event.Members, event.Grants = k.below(target)
+		for _, e := range append([]tree.Entry{target}, k.toolsOf(target)...) {
+			members, grants := k.below(e)
+			u.Remove = append(u.Remove, e.Chain.Member())
+			event.Members, event.Grants = append(event.Members, members...), append(event.Grants, grants...)
+		}
 	}
 	for _, g := range event.Grants {
 		u.Revoke = append(u.Revoke, g.ID)

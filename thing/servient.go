@@ -18,7 +18,8 @@ const maxStreams = 256
 // servient serves a thing. Its maps are not written after it is made.
 type servient struct {
 	authorize   func(*http.Request, Op, string) error
-	description []byte
+	describes   Description
+	description []byte // encoded
 	properties  map[string]*property
 	actions     map[string]*action
 	events      map[string]*event
@@ -39,12 +40,14 @@ func (t *Thing) Handler(authorize func(r *http.Request, op Op, affordance string
 	if authorize == nil {
 		authorize = func(*http.Request, Op, string) error { return errors.New("nothing is permitted here") }
 	}
-	description, err := json.Marshal(t.Describe())
+	describes := t.Describe()
+	description, err := json.Marshal(describes)
 	if err != nil {
 		panic(fmt.Sprintf("thing: describing %q: %v", t.Title, err)) // strings and lists always have a JSON form
 	}
 	s := &servient{
 		authorize:   authorize,
+		describes:   describes,
 		description: description,
 		properties:  map[string]*property{},
 		actions:     map[string]*action{},
@@ -126,8 +129,18 @@ func (s *servient) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.serve(s, w, r, to.name)
 }
 
-func (s *servient) describe(w http.ResponseWriter, _ *http.Request, _ string) {
-	respond(w, http.StatusOK, "application/td+json", s.description)
+func (s *servient) describe(w http.ResponseWriter, r *http.Request, _ string) {
+	body := s.description
+	if base := CallerOf(r.Context()).Base; base != "" {
+		d := s.describes
+		d.Base = base
+		var err error
+		if body, err = json.Marshal(d); err != nil {
+			refuse(w, err, http.StatusInternalServerError)
+			return
+		}
+	}
+	respond(w, http.StatusOK, "application/td+json", body)
 }
 
 func (s *servient) read(w http.ResponseWriter, r *http.Request, name string) {

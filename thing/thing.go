@@ -90,6 +90,9 @@ type Caller struct {
 	// missed. The authorize function may set it for its request before it
 	// returns. The zero time sets no limit.
 	Since time.Time
+	// Base, if it is not empty, is told to the caller in the Thing Description in
+	// place of the thing's own: the caller came another way.
+	Base string
 }
 
 type callerKey struct{}

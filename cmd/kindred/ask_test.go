@@ -153,7 +153,12 @@ func TestSettings(t *testing.T) {
 		{"# nothing\n", ""},
 		{"name: Birch Street\nzone: Europe/Berlin\nlisten: [\":4711\"]\ninterval: 2s\n", ""},
 		{"interval: 7d\n", ""},
-		{"intervall: 2s\n", "line 1: field intervall not found: want name, zone, listen or interval"},
+		{"https: :8443\n", ""},
+		{"https: \"[::1]:8443\"\n", ""},
+		{"https: home.example:443\n", `https: "home.example:443" is not IP:PORT or :PORT`},
+		{"https: 192.168.1.2\n", `https: "192.168.1.2" is not IP:PORT or :PORT`},
+		{"https: :70000\n", `https: ":70000" is not IP:PORT or :PORT`},
+		{"intervall: 2s\n", "line 1: field intervall not found: want name, zone, listen, https or interval"},
 		{"name: a\nname: b\n", `line 2: mapping key "name" already defined at line 1`},
 		{"interval: soon\n", `line 1: "soon" is no duration such as 10m`},
 		{"interval: -2s\n", `line 1: "-2s" is no duration such as 10m`},
@@ -179,7 +184,7 @@ func TestSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 		again, err := readSettings(dir)
-		if err != nil || again.Name != s.Name || again.Zone != s.Zone || again.Interval != s.Interval || len(again.Listen) != len(s.Listen) {
+		if err != nil || again.Name != s.Name || again.Zone != s.Zone || again.Interval != s.Interval || again.HTTPS != s.HTTPS || len(again.Listen) != len(s.Listen) {
 			t.Errorf("%q: written and read again it is %+v, %v", tc.text, again, err)
 		}
 	}

@@ -27,13 +27,13 @@ func newDevice(s *session) *cobra.Command {
 		Long: `Run this directory's member, a device that has joined, as a ready-made thing until
 stopped. A line on standard output says when it is ready.`,
 	}
-	var listen []string
-	c.PersistentFlags().StringSliceVar(&listen, "listen", nil, "where to be reached: `IP:PORT`, :PORT or a multiaddr (default all interfaces)")
-	c.AddCommand(newMeter(s, &listen), newCamera(s, &listen), newLock(s, &listen))
+	var at listening
+	at.flags(c, "all interfaces")
+	c.AddCommand(newMeter(s, &at), newCamera(s, &at), newLock(s, &at))
 	return c
 }
 
-func newMeter(s *session, listen *[]string) *cobra.Command {
+func newMeter(s *session, at *listening) *cobra.Command {
 	var cfg p1meter.Config
 	c := &cobra.Command{
 		Use:   "p1meter FILE…",
@@ -51,11 +51,11 @@ standard input where FILE is "-".`,
 		}
 		cfg.Log = s.log(slog.LevelWarn)
 		m := p1meter.New(cfg)
-		return s.serve(ctx, *listen, m.Thing(), m.Run)
+		return s.serve(ctx, *at, m.Thing(), m.Run)
 	})
 }
 
-func newCamera(s *session, listen *[]string) *cobra.Command {
+func newCamera(s *session, at *listening) *cobra.Command {
 	var pictures string
 	var cfg camera.Config
 	c := &cobra.Command{
@@ -76,14 +76,14 @@ func newCamera(s *session, listen *[]string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return s.serve(ctx, *listen, cam.Thing(), nil)
+		return s.serve(ctx, *at, cam.Thing(), nil)
 	})
 }
 
-func newLock(s *session, listen *[]string) *cobra.Command {
+func newLock(s *session, at *listening) *cobra.Command {
 	c := &cobra.Command{Use: "lock", Short: "A door lock", Args: cobra.NoArgs}
 	return s.does(c, func(ctx context.Context, _ []string) error {
-		return s.serve(ctx, *listen, lock.New().Thing(), nil)
+		return s.serve(ctx, *at, lock.New().Thing(), nil)
 	})
 }
 
@@ -91,7 +91,7 @@ func newLock(s *session, listen *[]string) *cobra.Command {
 const touchFor = 5 * time.Second
 
 // serve offers a thing as the directory's member until ctx ends, while work, if there is any, goes on.
-func (s *session) serve(ctx context.Context, listen []string, t *thing.Thing, work func(context.Context) error) (err error) {
+func (s *session) serve(ctx context.Context, at listening, t *thing.Thing, work func(context.Context) error) (err error) {
 	settings, err := readSettings(s.dir)
 	if err != nil {
 		return err
@@ -100,7 +100,10 @@ func (s *session) serve(ctx context.Context, listen []string, t *thing.Thing, wo
 	if err != nil {
 		return err
 	}
-	cfg.Listen, cfg.Log = where(listen, settings), s.log(slog.LevelWarn)
+	if cfg.HTTPS, err = secure(at.https, settings); err != nil {
+		return err
+	}
+	cfg.Listen, cfg.Log = where(at.listen, settings), s.log(slog.LevelWarn)
 	n, err := kindred.Open(ctx, cfg)
 	if err != nil {
 		return err
@@ -143,6 +146,5 @@ func (s *session) announce(ctx context.Context, n *kindred.Node) error {
 		}
 		s.say("The gateway is out of reach; serving on what is known.")
 	}
-	id, addresses := n.Self().ID, n.Addresses()
-	return s.print(ready{true, id.Tree.String(), id.String(), addresses}, "Ready: "+string(id.Path)+" at "+best(addresses))
+	return s.ready(n, "Ready")
 }

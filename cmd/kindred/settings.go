@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +27,8 @@ type Settings struct {
 	Zone string `yaml:"zone,omitempty"`
 	// Listen is where the gateway or a device is to be reached: IP:PORT, :PORT for all interfaces, or multiaddrs.
 	Listen []string `yaml:"listen,omitempty"`
+	// HTTPS is where the gateway or a device serves tools that hold an exported key: IP:PORT, or :PORT for all interfaces.
+	HTTPS string `yaml:"https,omitempty"`
 	// Interval is how often the gateway's own ledger makes a block, and so how old a check may be: "10m", the default.
 	Interval duration `yaml:"interval,omitempty"`
 }
@@ -77,7 +82,38 @@ func parseSettings(data []byte) (Settings, error) {
 			return s, err
 		}
 	}
+	if s.HTTPS != "" {
+		if err := checkHTTPS(s.HTTPS); err != nil {
+			return s, fmt.Errorf("https: %w", err)
+		}
+	}
 	return s, nil
+}
+
+// checkHTTPS checks where to serve HTTPS.
+func checkHTTPS(at string) error {
+	host, port, err := net.SplitHostPort(at)
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%.60q is not IP:PORT or :PORT", at)
+	}
+	return nil
+}
+
+// secure returns where to serve HTTPS: as the flag says, else the settings, else nowhere.
+func secure(flag string, settings Settings) (string, error) {
+	if flag == "" {
+		return settings.HTTPS, nil
+	}
+	if err := checkHTTPS(flag); err != nil {
+		return "", usage("--https: %s", err)
+	}
+	return flag, nil
 }
 
 // plainYAML says what is wrong with a file in one line, and without the names that only a Go programmer knows.
@@ -87,7 +123,7 @@ func plainYAML(err error) error {
 		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	text := strings.Join(wrong.Errors, "; ")
-	return errors.New(strings.ReplaceAll(text, " in type main.Settings", ": want name, zone, listen or interval"))
+	return errors.New(strings.ReplaceAll(text, " in type main.Settings", ": want name, zone, listen, https or interval"))
 }
 
 // writeSettings writes kindred.yaml of a directory.
@@ -96,7 +132,7 @@ func writeSettings(dir string, s Settings) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, settingsFile), append([]byte("# Settings: name, zone, listen, interval. Anything else is refused.\n"), data...))
+	return writeFile(filepath.Join(dir, settingsFile), append([]byte("# Settings: name, zone, listen, https, interval. Anything else is refused.\n"), data...))
 }
 
 func checkZone(name string) error {

@@ -44,15 +44,20 @@ type treeMember struct {
 	Since  time.Time     `json:"since"`
 	Online *bool         `json:"online,omitempty"`
 	Self   bool          `json:"self,omitempty"`
+	Until  *time.Time    `json:"until,omitempty"` // of an exported key
 }
 
 func (s *session) printTree(n *kindred.Node, r kindred.Roster, name string) error {
 	list := make([]treeMember, 0, len(r.Members))
 	for _, m := range r.Members {
-		list = append(list, treeMember{
+		shown := treeMember{
 			ID: m.Who.ID.String(), Path: m.Who.ID.Path, Kind: m.Who.Kind().String(), Label: m.Label, Since: m.Since.UTC(),
 			Online: m.Online, Self: m.Who.Member() == n.Self().Member(),
-		})
+		}
+		if self := m.Who.Self(); self.Tool() {
+			shown.Until = &self.NotAfter
+		}
+		list = append(list, shown)
 	}
 	return s.print(list, s.draw(name, list))
 }
@@ -124,8 +129,19 @@ func (s *session) remarks(m treeMember) string {
 	if m.Self {
 		text += "  " + s.tint(blue, "this directory")
 	}
+	if m.Until != nil {
+		text += "  " + lasts(*m.Until, s.now())
+	}
 	if m.Label != "" {
 		text += "  " + m.Label
 	}
 	return text
+}
+
+// lasts says when an exported key ends, or that it did.
+func lasts(t, now time.Time) string {
+	if now.After(t) {
+		return "ended " + stamp(t, now)
+	}
+	return "exported, until " + stamp(t, now)
 }

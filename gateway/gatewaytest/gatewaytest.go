@@ -21,9 +21,11 @@ import (
 // A Home is a home on this machine, every member with a directory of its own.
 type Home struct {
 	t        testing.TB
-	Dir      string        // members of this name have their directories in it
-	Address  string        // where the gateway listens
-	Interval time.Duration // between the ledger's blocks, from the next start on
+	Dir      string           // members of this name have their directories in it
+	Address  string           // where the gateway listens
+	Interval time.Duration    // between the ledger's blocks, from the next start on
+	HTTPS    string           // where the gateway, from its next start on, and things that listen serve HTTPS; "": nowhere
+	Clock    func() time.Time // of the gateway, from its next start on; nil: the system's
 	Gateway  *gateway.Gateway
 	log      *slog.Logger
 }
@@ -52,6 +54,7 @@ func (h *Home) Up() {
 	h.t.Helper()
 	g, err := gateway.Open(h.t.Context(), gateway.Config{
 		Dir: gateway.Dir(h.Path("laptop")), Listen: []string{h.Address}, Interval: h.Interval, Log: h.log.With("at", "gateway"),
+		HTTPS: h.HTTPS, Clock: h.Clock,
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -92,9 +95,13 @@ func (h *Home) Open(name string, listen ...string) *kindred.Node {
 
 // Config returns the configuration of a member.
 func (h *Home) Config(name string, listen ...string) kindred.Config {
-	return kindred.Config{
+	cfg := kindred.Config{
 		Dir: h.Path(name), Listen: listen, Log: h.log.With("at", name), GatewayAddresses: h.Gateway.Node().Addresses(),
 	}
+	if len(listen) > 0 {
+		cfg.HTTPS = h.HTTPS
+	}
+	return cfg
 }
 
 // Invite makes the owner's app let somebody in, and returns them.
