@@ -48,8 +48,9 @@ type call struct {
 	cancel     context.CancelCauseFunc
 	caller     *thing.Caller
 
-	id       uint64 // pairs begin and end of a stream in the journal
 	mu       sync.Mutex
+	id       uint64 // pairs begin and end of a stream in the journal; 0 for what is none
+	lasts    bool   // it is a stream, or a file that may be long, and is decided again
 	decision grant.Decision
 	timer    *time.Timer
 	ended    bool
@@ -178,10 +179,14 @@ func (c *call) begin(d grant.Decision) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.decision = d
-	if c.op != thing.OpObserveProperty && c.op != thing.OpSubscribeEvent {
+	switch c.op {
+	case thing.OpObserveProperty, thing.OpSubscribeEvent:
+		c.id = c.calls.stream.Add(1)
+	case thing.OpReadFile: // a read in the journal, however long it takes
+	default:
 		return 0
 	}
-	c.id = c.calls.stream.Add(1)
+	c.lasts = true
 	c.arm(d)
 	return c.id
 }
@@ -194,10 +199,10 @@ func (c *call) arm(d grant.Decision) {
 	c.timer = time.AfterFunc(max(0, d.Until.Sub(c.calls.node.now())), c.recheck)
 }
 
-// recheck decides again on a stream that is served, and ends it if the answer is no.
+// recheck decides again on what lasts, and ends it if the answer is no.
 func (c *call) recheck() {
 	c.mu.Lock()
-	serving := c.id != 0 && !c.ended
+	serving := c.lasts && !c.ended
 	c.mu.Unlock()
 	if !serving {
 		return
@@ -222,15 +227,18 @@ func (c *call) recheck() {
 	}
 }
 
-// end writes down that a stream ended, and why if it was not the caller's wish.
+// end writes down that a stream ended, and why if it was not the caller's wish. Of other calls it tells only the latter.
 func (c *call) end(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.id == 0 || c.ended {
+	if !c.lasts || c.ended {
 		return
 	}
 	c.ended = true
 	c.timer.Stop()
+	if c.id == 0 && reason == "" {
+		return
+	}
 	n := c.calls.node
 	e := n.entry(c.session.who, c.op, c.affordance, c.decision)
 	e.Outcome, e.Reason, e.Stream = journal.Ended, reason, c.id

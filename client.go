@@ -121,7 +121,13 @@ func (n *Node) ThingOf(member identity.MemberID) (*thing.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kindred: calling %s: %w", member, err)
 	}
-	return &thing.Client{HTTP: n.http, Base: base}, nil
+	return n.Client(base), nil
+}
+
+// Client returns a client for the thing at a URL such as [Node.At] gives. Its streams heal as long as nobody answers.
+func (n *Node) Client(base *url.URL) *thing.Client {
+	unreachable := func(err error) bool { return errors.Is(err, peer.ErrUnreachable) }
+	return &thing.Client{HTTP: n.http, Base: base, Healing: thing.Healing{Passing: unreachable}}
 }
 
 // A Target is what a revocation takes away.

@@ -288,6 +288,7 @@ func problem(w http.ResponseWriter, p *thing.Problem) {
 
 var actions = map[thing.Op]grant.Action{
 	thing.OpReadProperty:    grant.Read,
+	thing.OpReadFile:        grant.Read,
 	thing.OpWriteProperty:   grant.Write,
 	thing.OpInvokeAction:    grant.Invoke,
 	thing.OpObserveProperty: grant.Observe,

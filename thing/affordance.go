@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"time"
 )
 
 // property, action and event are the declared affordances, with the device
@@ -17,7 +19,9 @@ type property struct {
 	contentType string
 	read        func(context.Context) ([]byte, error)
 	write       func(context.Context, []byte) error // nil: read-only
-	hub         *hub                                // nil: not observable
+	hub         *hub                                // nil: not observable, unless every is not zero
+	every       time.Duration                       // between two frames of a stream of its values; zero: there is none
+	files       fs.FS                               // what the value lists; nil: it is no list of files
 }
 
 type action struct {
@@ -94,14 +98,28 @@ func (p Prop[T]) Changed(v T) error {
 	return emit(p.p.hub, v)
 }
 
+// MediaProp is a declared property whose values are media.
+type MediaProp struct{ p *property }
+
 // Media declares a property whose values are of a media type other than JSON,
 // such as "image/jpeg". It panics where name is not a name or is taken.
-func Media(t *Thing, name, description, contentType string, read func(context.Context) ([]byte, error)) {
-	declare(t.properties, "property", name, &property{
+func Media(t *Thing, name, description, contentType string, read func(context.Context) ([]byte, error)) MediaProp {
+	p := &property{
 		description: description,
 		contentType: contentType,
 		read:        read,
-	})
+	}
+	declare(t.properties, "property", name, p)
+	return MediaProp{p}
+}
+
+// value reads the property's value and keeps to its bound.
+func (p *property) value(ctx context.Context) ([]byte, error) {
+	v, err := p.read(ctx)
+	if err == nil && len(v) > MaxValue {
+		return nil, fmt.Errorf("value of %d bytes, at most %d", len(v), MaxValue)
+	}
+	return v, err
 }
 
 // Action declares an action. Input and output are JSON, their schemas follow

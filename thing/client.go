@@ -19,6 +19,8 @@ type Client struct {
 	HTTP *http.Client
 	// Base is the thing's URL, such as kindred://<member>.<tree>.
 	Base *url.URL
+	// Healing is for streams and downloads whose connection is lost.
+	Healing Healing
 }
 
 // Value is the value of a property or the output of an action.
@@ -71,13 +73,14 @@ func (c *Client) InvokeWithKey(ctx context.Context, action, key string, input js
 
 // Subscribe opens the stream of an event. With the id of the last event that
 // was received it begins with what was missed since, with "" at now. The stream
-// is open when it returns, and ends with ctx.
+// is open when it returns, ends with ctx, and heals, see [Stream.Next].
 func (c *Client) Subscribe(ctx context.Context, event, after string) (*Stream, error) {
 	return c.open(ctx, OpSubscribeEvent, event, after, "events", event)
 }
 
 // Observe opens the stream of a property's values, like [Client.Subscribe].
-// With no id it begins with the current value.
+// With no id, or one of before the thing was started anew, it begins with the
+// current value.
 func (c *Client) Observe(ctx context.Context, property, after string) (*Stream, error) {
 	return c.open(ctx, OpObserveProperty, property, after, "properties", property, "observe")
 }
@@ -132,52 +135,78 @@ func (c *Client) send(ctx context.Context, method string, body []byte, h http.He
 	return resp, nil
 }
 
+// open opens a stream of events, and again whenever its connection is lost.
 func (c *Client) open(ctx context.Context, op Op, name, after string, path ...string) (*Stream, error) {
-	h := http.Header{"Accept": {streamType}}
-	if after != "" {
-		h.Set("Last-Event-ID", after)
-	}
-	resp, err := c.send(ctx, http.MethodGet, nil, h, path)
+	s := &Stream{op: op, name: name, last: after}
+	var err error
+	s.line, err = begin(ctx, c.Healing, func(ctx context.Context) (*http.Response, error) {
+		h := http.Header{"Accept": {streamType}}
+		if s.last != "" {
+			h.Set("Last-Event-ID", s.last)
+		}
+		resp, err := c.send(ctx, http.MethodGet, nil, h, path)
+		if err != nil {
+			return nil, err
+		}
+		if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != streamType {
+			resp.Body.Close()
+			return nil, fmt.Errorf("answer is %.60q, want %s", media, streamType)
+		}
+		s.events = newEventDecoder(resp.Body)
+		s.events.id, s.events.lastID = s.last, s.last
+		return resp, nil
+	})
 	if err != nil {
 		return nil, wrap(op, name, err)
 	}
-	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != streamType {
-		resp.Body.Close()
-		return nil, wrap(op, name, fmt.Errorf("answer is %.60q, want %s", media, streamType))
-	}
-	return &Stream{op: op, name: name, body: resp.Body, events: newEventDecoder(resp.Body)}, nil
+	return s, nil
 }
 
 // Stream is an open stream of events. One goroutine may read it.
 type Stream struct {
 	op     Op
 	name   string
-	body   io.ReadCloser
+	line   *line
+	last   string // ID to go on after
 	events *eventDecoder
 }
 
-// Next waits for the next event. It returns [io.EOF] where the thing ended the
-// stream without a word, and a [Problem] where it said why.
+// Next waits for the next event. A connection that is lost it makes again, as [Client.Healing] says, and goes on after
+// the last event: it loses and repeats nothing that the thing still has. It returns a [Problem] where the thing said
+// why the stream ended, [ErrLost] where the connection did not come back, and where it is not to be made again
+// [io.EOF] if the thing ended the stream without a word.
 func (s *Stream) Next() (ServerSentEvent, error) {
-	e, err := s.events.next()
-	if err == io.EOF {
-		return e, io.EOF
-	}
-	if err != nil {
-		return e, wrap(s.op, s.name, err)
-	}
-	if e.Name == problemEvent {
-		p := &Problem{}
-		if err := json.Unmarshal(e.Data, p); err != nil {
-			return ServerSentEvent{}, wrap(s.op, s.name, fmt.Errorf("reading why the stream ended: %w", err))
+	for {
+		e, err := s.next()
+		s.last = s.events.lastID
+		if err == nil {
+			s.line.came()
+			return e, nil
 		}
-		return ServerSentEvent{}, wrap(s.op, s.name, p)
+		if err = s.line.again(err); err == io.EOF {
+			return ServerSentEvent{}, io.EOF
+		}
+		if err != nil {
+			return ServerSentEvent{}, wrap(s.op, s.name, err)
+		}
 	}
-	return e, nil
+}
+
+// next reads an event, and turns one that says why the stream ends into that problem.
+func (s *Stream) next() (ServerSentEvent, error) {
+	e, err := s.events.next()
+	if err != nil || e.Name != problemEvent {
+		return e, err
+	}
+	p := &Problem{}
+	if err := json.Unmarshal(e.Data, p); err != nil {
+		return e, fmt.Errorf("reading why the stream ended: %w", err)
+	}
+	return e, p
 }
 
 // Close ends the stream. It may be called at any time, to end a Next that waits.
-func (s *Stream) Close() error { return s.body.Close() }
+func (s *Stream) Close() error { return s.line.close() }
 
 func wrap(op Op, name string, err error) error {
 	if name == "" {

@@ -24,9 +24,11 @@ type SecurityScheme struct {
 // PropertyAffordance describes a property (TD 1.1, §5.3.1.3).
 type PropertyAffordance struct {
 	Schema
-	ReadOnly   bool   `json:"readOnly,omitempty"`
-	Observable bool   `json:"observable,omitempty"`
-	Forms      []Form `json:"forms"`
+	ReadOnly   bool `json:"readOnly,omitempty"`
+	Observable bool `json:"observable,omitempty"`
+	// URIVariables are what stands in braces in the forms' references (RFC 6570).
+	URIVariables map[string]Schema `json:"uriVariables,omitempty"`
+	Forms        []Form            `json:"forms"`
 }
 
 // ActionAffordance describes an action (TD 1.1, §5.3.1.4). A thing of this
@@ -50,9 +52,19 @@ type EventAffordance struct {
 type Form struct {
 	Href        string `json:"href"`
 	ContentType string `json:"contentType"`
-	Subprotocol string `json:"subprotocol,omitempty"` // "sse": server-sent events whose data is of the content type
+	Subprotocol string `json:"subprotocol,omitempty"` // SSE: server-sent events whose data is of the content type; MJPEG
 	Op          []Op   `json:"op"`
 }
+
+// The subprotocols of forms. MJPEG is no name of the W3C's: it says that the answer goes on, part after part, so that no
+// client waits for its end.
+const (
+	SSE   = "sse"
+	MJPEG = "mjpeg"
+)
+
+// FileVariable is the variable of the form by which a property's files are read.
+const FileVariable = "file"
 
 // Describe gives the Thing Description of what is declared so far.
 func (t *Thing) Describe() Description {
@@ -95,7 +107,7 @@ func (t *Thing) Describe() Description {
 }
 
 func (p *property) describe(name string) PropertyAffordance {
-	a := PropertyAffordance{Schema: p.schema, ReadOnly: p.write == nil, Observable: p.hub != nil}
+	a := PropertyAffordance{Schema: p.schema, ReadOnly: p.write == nil, Observable: p.hub != nil || p.every > 0}
 	a.Schema.Description = p.description
 	form := Form{Href: "properties/" + name, ContentType: p.contentType, Op: []Op{OpReadProperty}}
 	if p.write != nil {
@@ -105,10 +117,21 @@ func (p *property) describe(name string) PropertyAffordance {
 	if p.hub != nil {
 		a.Forms = append(a.Forms, streamForm("properties/"+name+"/observe", OpObserveProperty, "unobserveproperty"))
 	}
+	if p.every > 0 {
+		form := streamForm("properties/"+name+"/observe", OpObserveProperty, "unobserveproperty")
+		form.ContentType, form.Subprotocol = framesType, MJPEG
+		a.Forms = append(a.Forms, form)
+	}
+	if p.files != nil {
+		a.URIVariables = map[string]Schema{FileVariable: {Type: "string", Description: "a name of the list"}}
+		a.Forms = append(a.Forms, Form{
+			Href: "files/" + name + "/{+" + FileVariable + "}", ContentType: "application/octet-stream", Op: []Op{OpReadProperty},
+		})
+	}
 	return a
 }
 
 // streamForm describes a stream, which a client ends by closing it.
 func streamForm(href string, begin, end Op) Form {
-	return Form{Href: href, ContentType: jsonType, Subprotocol: "sse", Op: []Op{begin, end}}
+	return Form{Href: href, ContentType: jsonType, Subprotocol: SSE, Op: []Op{begin, end}}
 }

@@ -71,19 +71,27 @@ func (h *hub) oldest() uint64 { return h.next - uint64(len(h.held)) }
 
 // resume gives the number to go on from for a reader that had the event with
 // this id last: the oldest held where that is later, or where the id is of
-// another epoch and so before all of these; with no id the next to come.
-func (h *hub) resume(id string) uint64 {
+// another epoch and so before all of these; with no id the next to come. It
+// reports whether the reader knows what was before that number.
+func (h *hub) resume(id string) (number uint64, knows bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if id == "" {
-		return h.next
+		return h.next, false
 	}
-	epoch, number, _ := strings.Cut(id, "-")
-	n, err := strconv.ParseUint(number, 10, 62)
+	epoch, text, _ := strings.Cut(id, "-")
+	n, err := strconv.ParseUint(text, 10, 62)
 	if err != nil || epoch != h.epoch {
-		return h.oldest()
+		return h.oldest(), false
 	}
-	return min(max(n+1, h.oldest()), h.next)
+	return min(max(n+1, h.oldest()), h.next), true
+}
+
+// latest gives the number of the next event to come.
+func (h *hub) latest() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.next
 }
 
 // id names an event to clients.

@@ -25,6 +25,7 @@ type servient struct {
 	events      map[string]*event
 	once        *once
 	streams     atomic.Int64
+	viewers     atomic.Int64
 }
 
 // Handler serves the thing as the package's documentation says.
@@ -69,12 +70,13 @@ func (t *Thing) Handler(authorize func(r *http.Request, op Op, affordance string
 // route is what a path leads to: what each method does with which affordance.
 type route struct {
 	name    string
+	file    string // below /files/{name}/
 	methods map[string]method
 }
 
 type method struct {
 	op    Op
-	serve func(s *servient, w http.ResponseWriter, r *http.Request, name string)
+	serve func(s *servient, w http.ResponseWriter, r *http.Request, to route)
 }
 
 var (
@@ -83,22 +85,25 @@ var (
 	observeMethods  = map[string]method{"GET": {OpObserveProperty, (*servient).observe}}
 	actionMethods   = map[string]method{"POST": {OpInvokeAction, (*servient).invoke}}
 	eventMethods    = map[string]method{"GET": {OpSubscribeEvent, (*servient).subscribe}}
+	fileMethods     = map[string]method{"GET": {OpReadFile, (*servient).file}, "HEAD": {OpReadFile, (*servient).file}}
 )
 
 func routeOf(path string) (route, bool) {
 	if path == "" || path == "/" || path == "/.well-known/wot" {
-		return route{"", describeMethods}, true
+		return route{methods: describeMethods}, true
 	}
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {
 	case len(parts) == 2 && parts[0] == "properties":
-		return route{parts[1], propertyMethods}, true
+		return route{name: parts[1], methods: propertyMethods}, true
 	case len(parts) == 3 && parts[0] == "properties" && parts[2] == "observe":
-		return route{parts[1], observeMethods}, true
+		return route{name: parts[1], methods: observeMethods}, true
 	case len(parts) == 2 && parts[0] == "actions":
-		return route{parts[1], actionMethods}, true
+		return route{name: parts[1], methods: actionMethods}, true
 	case len(parts) == 2 && parts[0] == "events":
-		return route{parts[1], eventMethods}, true
+		return route{name: parts[1], methods: eventMethods}, true
+	case len(parts) >= 3 && parts[0] == "files":
+		return route{name: parts[1], file: strings.Join(parts[2:], "/"), methods: fileMethods}, true
 	}
 	return route{}, false
 }
@@ -126,10 +131,10 @@ func (s *servient) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err, http.StatusForbidden)
 		return
 	}
-	m.serve(s, w, r, to.name)
+	m.serve(s, w, r, to)
 }
 
-func (s *servient) describe(w http.ResponseWriter, r *http.Request, _ string) {
+func (s *servient) describe(w http.ResponseWriter, r *http.Request, _ route) {
 	body := s.description
 	if base := CallerOf(r.Context()).Base; base != "" {
 		d := s.describes
@@ -143,16 +148,13 @@ func (s *servient) describe(w http.ResponseWriter, r *http.Request, _ string) {
 	respond(w, http.StatusOK, "application/td+json", body)
 }
 
-func (s *servient) read(w http.ResponseWriter, r *http.Request, name string) {
-	p := s.properties[name]
+func (s *servient) read(w http.ResponseWriter, r *http.Request, to route) {
+	p := s.properties[to.name]
 	if p == nil {
-		absent(w, "property", name)
+		absent(w, "property", to.name)
 		return
 	}
-	body, err := p.read(r.Context())
-	if err == nil && len(body) > MaxValue {
-		err = fmt.Errorf("value of %d bytes, at most %d", len(body), MaxValue)
-	}
+	body, err := p.value(r.Context())
 	if err != nil {
 		refuse(w, err, http.StatusInternalServerError)
 		return
@@ -160,15 +162,15 @@ func (s *servient) read(w http.ResponseWriter, r *http.Request, name string) {
 	respond(w, http.StatusOK, p.contentType, body)
 }
 
-func (s *servient) write(w http.ResponseWriter, r *http.Request, name string) {
-	p := s.properties[name]
+func (s *servient) write(w http.ResponseWriter, r *http.Request, to route) {
+	p := s.properties[to.name]
 	if p == nil {
-		absent(w, "property", name)
+		absent(w, "property", to.name)
 		return
 	}
 	if p.write == nil {
 		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, fmt.Errorf("property %q is read-only", name), http.StatusMethodNotAllowed)
+		refuse(w, fmt.Errorf("property %q is read-only", to.name), http.StatusMethodNotAllowed)
 		return
 	}
 	body, err := readInput(w, r)
@@ -182,13 +184,13 @@ func (s *servient) write(w http.ResponseWriter, r *http.Request, name string) {
 	respond(w, http.StatusNoContent, "", nil)
 }
 
-func (s *servient) invoke(w http.ResponseWriter, r *http.Request, name string) {
-	a := s.actions[name]
+func (s *servient) invoke(w http.ResponseWriter, r *http.Request, to route) {
+	a := s.actions[to.name]
 	if a == nil {
-		absent(w, "action", name)
+		absent(w, "action", to.name)
 		return
 	}
-	key := onceKey{CallerOf(r.Context()).Name, name, r.Header.Get("Idempotency-Key")}
+	key := onceKey{CallerOf(r.Context()).Name, to.name, r.Header.Get("Idempotency-Key")}
 	if len(key.key) > maxKey {
 		refuse(w, fmt.Errorf("Idempotency-Key of %d bytes, at most %d", len(key.key), maxKey), http.StatusBadRequest)
 		return
@@ -224,23 +226,27 @@ func (a *action) run(ctx context.Context, input []byte) ([]byte, error) {
 	return output, err
 }
 
-func (s *servient) observe(w http.ResponseWriter, r *http.Request, name string) {
-	p := s.properties[name]
+func (s *servient) observe(w http.ResponseWriter, r *http.Request, to route) {
+	p := s.properties[to.name]
 	if p == nil {
-		absent(w, "property", name)
+		absent(w, "property", to.name)
+		return
+	}
+	if p.every > 0 {
+		s.film(w, r, p)
 		return
 	}
 	if p.hub == nil {
-		refuse(w, fmt.Errorf("property %q is not observable", name), http.StatusNotFound)
+		refuse(w, fmt.Errorf("property %q is not observable", to.name), http.StatusNotFound)
 		return
 	}
 	s.stream(w, r, p.hub, p.read)
 }
 
-func (s *servient) subscribe(w http.ResponseWriter, r *http.Request, name string) {
-	e := s.events[name]
+func (s *servient) subscribe(w http.ResponseWriter, r *http.Request, to route) {
+	e := s.events[to.name]
 	if e == nil {
-		absent(w, "event", name)
+		absent(w, "event", to.name)
 		return
 	}
 	s.stream(w, r, e.hub, nil)

@@ -27,8 +27,9 @@ var errEventTooLarge = fmt.Errorf("event of more than %d bytes", maxEventSize)
 // data are none, as the standard has it.
 type eventDecoder struct {
 	r      *bufio.Reader
-	lastID string
-	size   int // bytes of the event being read
+	lastID string // of what was read as a whole, be it an event or only an ID
+	id     string // the latest, perhaps of an event that is cut off
+	size   int    // bytes of the event being read
 	begun  bool
 	skipLF bool // the last line ended with CR
 }
@@ -48,6 +49,7 @@ func (d *eventDecoder) next() (ServerSentEvent, error) {
 			return ServerSentEvent{}, err
 		}
 		if line == "" {
+			d.lastID = d.id
 			if hasData {
 				e.ID, e.Data = d.lastID, data.Bytes()
 				return e, nil
@@ -68,7 +70,7 @@ func (d *eventDecoder) next() (ServerSentEvent, error) {
 			e.Name = value
 		case "id":
 			if !strings.Contains(value, "\x00") {
-				d.lastID = value
+				d.id = value
 			}
 		case "": // a comment
 			d.size = data.Len()

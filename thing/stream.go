@@ -31,12 +31,12 @@ type stream struct {
 
 // serveStream sends a hub's events until the request's context ends, the reader
 // falls behind or stops reading. First, if not nil, gives an event to begin
-// with for those who do not resume.
+// with for those who do not resume, or resume from another life of the thing.
 func serveStream(w http.ResponseWriter, r *http.Request, h *hub, first func(context.Context) ([]byte, error)) {
-	last := r.Header.Get("Last-Event-ID")
-	number := h.resume(last)
+	number, knows := h.resume(r.Header.Get("Last-Event-ID"))
 	var begin []byte
-	if first != nil && last == "" {
+	if first != nil && !knows {
+		number = h.latest() // what came before it is in the value
 		var err error
 		if begin, err = first(r.Context()); err != nil {
 			refuse(w, err, http.StatusInternalServerError)
@@ -54,6 +54,9 @@ func serveStream(w http.ResponseWriter, r *http.Request, h *hub, first func(cont
 	w.WriteHeader(http.StatusOK)
 	if begin != nil {
 		s.event(h.id(number-1), begin)
+	} else { // no event, but whoever is cut off before the first one knows where to go on
+		s.deadline(writeLimit)
+		fmt.Fprintf(w, "id: %s\n\n", h.id(number-1))
 	}
 	err := s.flush()
 	since := CallerOf(r.Context()).Since

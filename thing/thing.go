@@ -66,7 +66,7 @@ const (
 )
 
 // Op is an operation of the WoT information model (TD 1.1, §5.3.4.2), or
-// OpDescribe.
+// OpReadFile or OpDescribe.
 type Op string
 
 // The operations that a servient asks permission for.
@@ -76,6 +76,8 @@ const (
 	OpObserveProperty Op = "observeproperty"
 	OpInvokeAction    Op = "invokeaction"
 	OpSubscribeEvent  Op = "subscribeevent"
+	// OpReadFile is reading a file that a property lists, readproperty to WoT.
+	OpReadFile Op = "readfile"
 	// OpDescribe is reading the Thing Description itself, for which WoT has no
 	// name. Its affordance is empty.
 	OpDescribe Op = "describe"

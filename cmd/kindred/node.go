@@ -161,7 +161,7 @@ func (s *session) thingAt(n *kindred.Node, arg string) (*thing.Client, error) {
 	if err != nil {
 		return nil, usage("--at: %s", err)
 	}
-	return &thing.Client{HTTP: n.HTTP(), Base: base}, nil
+	return n.Client(base), nil
 }
 
 // roster fetches the tree, and says so if it had to be taken from memory.

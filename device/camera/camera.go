@@ -1,5 +1,7 @@
 // Package camera is a ready-made thing: a camera, whose property "picture" is
-// what it sees now, a JPEG.
+// what it sees now, a JPEG. To observe it is to see a film: a JPEG after the
+// other, as the parts of an MJPEG stream. A camera that keeps recordings lists
+// them in "recordings", from where each can be fetched, whole or in part.
 //
 // It has no lens. It shows the pictures of a folder, each for some seconds, or
 // draws one with the time, so that it can be told whether a picture is fresh.
@@ -26,9 +28,21 @@ type Config struct {
 	Pictures fs.FS
 	// Every is how long each file is shown; zero means ten seconds.
 	Every time.Duration
+	// PerSecond is how many pictures a second observers are sent at most; zero
+	// means five.
+	PerSecond float64
+	// Recordings is the folder of what was recorded, see [thing.Files]; nil: there
+	// is none.
+	Recordings fs.FS
 	// Now is the camera's clock; nil means time.Now.
 	Now func() time.Time
 }
+
+// The pictures a second that a camera may send, and those where nothing is said.
+const (
+	MaxPerSecond     = 30
+	DefaultPerSecond = 5
+)
 
 // Camera is a camera. Its methods may be called from any goroutine.
 type Camera struct {
@@ -36,9 +50,9 @@ type Camera struct {
 	cfg   Config
 	names []string // of the pictures; none: draw
 
-	mu    sync.Mutex
-	drawn []byte    // the last picture drawn, not changed later
-	at    time.Time // the second that it shows
+	mu   sync.Mutex
+	seen []byte // the last picture drawn or read, not changed later
+	turn int64  // that it is the picture of; see picture
 }
 
 // New returns a camera. It fails where there are to be pictures and are none.
@@ -50,13 +64,22 @@ func New(cfg Config) (*Camera, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.PerSecond == 0 {
+		cfg.PerSecond = DefaultPerSecond
+	}
+	if !(cfg.PerSecond > 0 && cfg.PerSecond <= MaxPerSecond) {
+		return nil, fmt.Errorf("camera: %v pictures a second, want more than 0 and at most %d", cfg.PerSecond, MaxPerSecond)
+	}
 	c := &Camera{thing: thing.New("Camera"), cfg: cfg}
 	if cfg.Pictures != nil {
 		if err := c.list(); err != nil {
 			return nil, fmt.Errorf("camera: listing pictures: %w", err)
 		}
 	}
-	thing.Media(c.thing, "picture", "What the camera sees now", "image/jpeg", c.picture)
+	thing.Media(c.thing, "picture", "What the camera sees now", "image/jpeg", c.picture).Live(cfg.PerSecond)
+	if cfg.Recordings != nil {
+		thing.Files(c.thing, "recordings", "What the camera recorded", cfg.Recordings)
+	}
 	return c, nil
 }
 
@@ -80,16 +103,40 @@ func (c *Camera) list() error {
 	return nil
 }
 
-// picture gives what is seen now.
+// picture gives what is seen now. Each picture is drawn, or read, once for all who look.
 func (c *Camera) picture(context.Context) ([]byte, error) {
 	now := c.cfg.Now()
+	every := c.cfg.Every
 	if len(c.names) == 0 {
-		return c.draw(now)
+		every = time.Second
 	}
-	turn := now.UnixNano() / int64(c.cfg.Every) % int64(len(c.names))
-	picture, err := c.load(c.names[turn])
+	turn := now.UnixNano() / int64(every)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen != nil && c.turn == turn {
+		return c.seen, nil
+	}
+	picture, err := c.take(now, turn)
 	if err != nil {
-		return nil, fmt.Errorf("camera: reading picture %q: %w", c.names[turn], err)
+		return nil, err
+	}
+	c.seen, c.turn = picture, turn
+	return picture, nil
+}
+
+// take draws a picture, or reads the one whose turn it is.
+func (c *Camera) take(now time.Time, turn int64) ([]byte, error) {
+	if len(c.names) == 0 {
+		drawn, err := drawTime(now.Truncate(time.Second))
+		if err != nil {
+			return nil, fmt.Errorf("camera: drawing: %w", err)
+		}
+		return drawn, nil
+	}
+	name := c.names[turn%int64(len(c.names))]
+	picture, err := c.load(name)
+	if err != nil {
+		return nil, fmt.Errorf("camera: reading picture %q: %w", name, err)
 	}
 	return picture, nil
 }
@@ -112,18 +159,4 @@ func (c *Camera) load(name string) ([]byte, error) {
 		return nil, fmt.Errorf("not a JPEG")
 	}
 	return picture, nil
-}
-
-// draw gives a picture of the time, drawn at most once a second.
-func (c *Camera) draw(now time.Time) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if second := now.Truncate(time.Second); c.drawn == nil || !second.Equal(c.at) {
-		drawn, err := drawTime(second)
-		if err != nil {
-			return nil, fmt.Errorf("camera: drawing: %w", err)
-		}
-		c.drawn, c.at = drawn, second
-	}
-	return c.drawn, nil
 }
