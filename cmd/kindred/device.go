@@ -56,16 +56,32 @@ standard input where FILE is "-".`,
 }
 
 func newCamera(s *session, at *listening) *cobra.Command {
-	var pictures string
+	var pictures, recordings string
 	var cfg camera.Config
 	c := &cobra.Command{
 		Use:   "camera",
 		Short: "A camera that shows pictures of a folder, or the time",
-		Args:  cobra.NoArgs,
+		Long: `A camera that shows pictures of a folder, or the time. Whoever may see its picture may also
+follow it as a film, each at a pace of their own.`,
+		Example: "  kindred device camera --pictures holiday --every 1s\n  kindred device camera --recordings /srv/recordings",
+		Args:    cobra.NoArgs,
 	}
 	c.Flags().StringVar(&pictures, "pictures", "", "a `folder` of JPEG files to show one after the other (default: draw the time)")
 	c.Flags().DurationVar(&cfg.Every, "every", 10*time.Second, "how long each picture is shown")
-	return s.does(c, func(ctx context.Context, _ []string) error {
+	c.Flags().Float64Var(&cfg.PerSecond, "fps", camera.DefaultPerSecond, fmt.Sprintf("pictures a second of the film, at most %d", camera.MaxPerSecond))
+	c.Flags().StringVar(&recordings, "recordings", "", "a `folder` whose files can be fetched (default: there are none)")
+	return s.does(c, func(ctx context.Context, _ []string) (err error) {
+		if !(cfg.PerSecond > 0 && cfg.PerSecond <= camera.MaxPerSecond) {
+			return usage("--fps: %v is not more than 0 and at most %d", cfg.PerSecond, camera.MaxPerSecond)
+		}
+		if recordings != "" {
+			root, oerr := os.OpenRoot(recordings) // no link leads out of it
+			if oerr != nil {
+				return usage("there are no recordings in %q: %s", recordings, errors.Unwrap(oerr))
+			}
+			defer func() { err = errors.Join(err, root.Close()) }()
+			cfg.Recordings = root.FS()
+		}
 		if pictures != "" {
 			cfg.Pictures = os.DirFS(pictures)
 			if _, err := fs.Stat(cfg.Pictures, "."); err != nil {

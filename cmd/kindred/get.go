@@ -18,13 +18,18 @@ import (
 func newGet(s *session) *cobra.Command {
 	var file string
 	c := &cobra.Command{
-		Use:   "get PATH [PROPERTY]",
-		Short: "Read a property of a thing, or list them all",
+		Use:   "get PATH [PROPERTY [FILE]]",
+		Short: "Read a property of a thing, or list them all, or fetch a file that one lists",
 		Long: `Read a property of a thing. Without one, list all there are with their values.
 
-A picture goes into a file (-o) or a pipe, never to a terminal.`,
-		Example:           "  kindred get home/meter power\n  kindred get home/porch/doorbell picture -o porch.jpg",
-		Args:              cobra.RangeArgs(1, 2),
+A picture goes into a file (-o) or a pipe, never to a terminal. A file of those that a
+property lists is fetched by its name there. A connection that is lost meanwhile is made
+again for up to a minute each time, and the download goes on where it was. What arrived of
+it when the command ends before its end is kept beside FILE, and the same command goes on
+with it later, unless the file was changed.`,
+		Example: "  kindred get home/meter power\n  kindred get home/porch/doorbell picture -o porch.jpg\n" +
+			"  kindred get home/porch/doorbell recordings monday.mp4 -o monday.mp4",
+		Args:              cobra.RangeArgs(1, 3),
 		ValidArgsFunction: s.completePaths,
 	}
 	c.Flags().StringVarP(&file, "output", "o", "", "write the value to a `file`, as a whole or not at all")
@@ -35,6 +40,9 @@ A picture goes into a file (-o) or a pipe, never to a terminal.`,
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			if len(args) < 2 {
 				return s.getAll(ctx, t, args[0])
+			}
+			if len(args) == 3 {
+				return s.download(ctx, t, args[0], args[1], args[2], file)
 			}
 			v, err := t.Read(ctx, args[1])
 			if err != nil {
@@ -85,6 +93,9 @@ func (s *session) printValue(v thing.Value, file string) error {
 			"contentType": v.ContentType, "size": len(v.Body), "data": base64.StdEncoding.EncodeToString(v.Body),
 		})
 	case v.ContentType == jsonType:
+		if text, ok := listing(v.Body, s.now()); ok {
+			return s.print(nil, text)
+		}
 		return s.print(nil, plain(v.Body, true))
 	case isText(v.ContentType):
 		return s.print(nil, string(v.Body))
@@ -123,17 +134,19 @@ func printable(text string) string {
 }
 
 // media names a value that is not shown: "image/jpeg, 12 kB".
-func media(v thing.Value) string { return v.ContentType + ", " + size(len(v.Body)) }
+func media(v thing.Value) string { return v.ContentType + ", " + size(int64(len(v.Body))) }
 
 // size writes a number of bytes for people.
-func size(n int) string {
+func size(n int64) string {
 	switch {
 	case n < 1000:
 		return fmt.Sprintf("%d bytes", n)
 	case n < 1000*1000:
 		return fmt.Sprintf("%d kB", (n+500)/1000)
+	case n < 1000*1000*1000:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 	}
-	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	return fmt.Sprintf("%.2f GB", float64(n)/1e9)
 }
 
 // getAll lists a thing's properties with their values. One that cannot be read says why.

@@ -88,6 +88,9 @@ func (s *session) withThing(ctx context.Context, arg string, f func(*thing.Clien
 // unreached names whom an error says to be unreachable.
 func (s *session) unreached(err error, who string) error {
 	var told *failure
+	if errors.Is(err, thing.ErrLost) && !errors.As(err, &told) {
+		return &failure{Code: "unreachable", Message: "the connection to " + who + " was lost and did not come back", Hint: unreachableHint, exit: exitUnreachable, cause: err}
+	}
 	if !errors.Is(err, peer.ErrUnreachable) && !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &told) {
 		return err
 	}

@@ -24,6 +24,7 @@ type session struct {
 
 	asks     bool // there is somebody at the keyboard
 	outTerm  bool // standard output is a terminal
+	errTerm  bool // standard error is a terminal
 	colour   bool // and may be painted
 	errPaint bool // so may standard error
 }
@@ -33,8 +34,9 @@ func newSession(in, out, err *os.File) *session {
 	s := &session{in: bufio.NewReader(in), out: out, err: err}
 	s.outTerm = term.IsTerminal(int(out.Fd()))
 	s.asks = term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(err.Fd()))
+	s.errTerm = term.IsTerminal(int(err.Fd()))
 	s.colour = s.outTerm && !plain
-	s.errPaint = term.IsTerminal(int(err.Fd())) && !plain
+	s.errPaint = s.errTerm && !plain
 	return s
 }
 

@@ -3,31 +3,37 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/kindred-iot/kindred/peer"
 	"github.com/kindred-iot/kindred/thing"
 )
 
 func newWatch(s *session) *cobra.Command {
+	var f following
 	c := &cobra.Command{
 		Use:   "watch PATH [NAME]",
 		Short: "Follow an event or a property of a thing, or list what can be followed",
 		Long: `Print each event of a thing, or each new value of a property, as one JSON object a line,
-until stopped. A connection that is lost is made again: then a property is told as it is
-now, and events that were missed as far as the thing still has them.
+until stopped. Pictures go, one after the other, into a folder (-o), where those that are
+like the one before are left out, or into a pipe, never to a terminal.
 
-When the right to it ends, so does the command, with exit code 3 and the reason.`,
-		Example:           "  kindred watch home/meter telegram",
+A connection that is lost is made again, and goes on after what was received last: nothing
+is lost that the thing still has. When it does not come back for a minute, the command ends
+with exit code 4. When the right to it ends, so does the command, with exit code 3 and the
+reason.`,
+		Example: "  kindred watch home/meter telegram\n  kindred watch home/porch/doorbell picture -o pictures\n" +
+			"  kindred watch home/porch/doorbell picture | ffplay -f mjpeg -",
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: s.completePaths,
 	}
+	c.Flags().StringVarP(&f.folder, "output", "o", "", "put pictures into a `folder`, one file each")
+	c.Flags().IntVarP(&f.count, "count", "n", 0, "end after so many (default: until stopped)")
 	return s.does(c, func(ctx context.Context, args []string) error {
+		if f.count < 0 {
+			return usage("-n: %d is no number of events", f.count)
+		}
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			d, err := description(ctx, t)
 			if err != nil {
@@ -36,19 +42,14 @@ When the right to it ends, so does the command, with exit code 3 and the reason.
 			if len(args) == 1 {
 				return s.printOffers("watch", args[0], watchable(d))
 			}
-			w := watching{s: s, name: args[1], open: t.Observe}
-			switch _, event := d.Events[args[1]]; {
-			case d.Properties[args[1]].Observable: // which begins with the value it has now
-			case event:
-				w.open, w.resumes = t.Subscribe, true
-			default:
-				names := map[string]bool{}
-				for _, o := range watchable(d) {
-					names[o.Name] = true
-				}
-				return noOffer("event or observable property", args[0], args[1], names)
+			f.s, f.name = s, args[1]
+			t.Healing.Lost = func(error) { s.say("The connection was lost; trying again.") }
+			t.Healing.Back = func() { s.say("The connection is back.") }
+			err = f.follow(ctx, t, d, args[0])
+			if ctx.Err() != nil { // as it was told to
+				return nil
 			}
-			return w.run(ctx)
+			return err
 		})
 	})
 }
@@ -66,59 +67,42 @@ func watchable(d thing.Description) []offer {
 	return offers
 }
 
-// watching follows one stream through lost connections.
-//
-//	        opened                    lost, or the thing was restarted
-//	begun ─────────▶ open ──────────────────────────────▶ lost ──┐
-//	  │               │  ▲                                 │  ▲  │ not yet again
-//	  │ refused       │  └──────────── opened ─────────────┘  └──┘
-//	  ▼               ▼ the right ended                    ▼ for too long
-//	ended ◀───────────┴────────────────────────────────────┘
-type watching struct {
-	s    *session
-	name string
-	open func(ctx context.Context, name, after string) (*thing.Stream, error)
-
-	resumes bool      // after the last event, and not with the value there is now
-	last    string    // ID of the newest event
-	lost    time.Time // when the stream was lost
+// A following prints what becomes of an event or a property.
+type following struct {
+	s      *session
+	name   string
+	folder string // for pictures; empty: standard output
+	count  int    // end after so many; 0: never
 }
 
-const (
-	reopenFor   = time.Minute // how long a lost stream is tried again
-	reopenEvery = 500 * time.Millisecond
-)
-
-func (w *watching) run(ctx context.Context) error {
-	for began := false; ; {
-		opened, err := w.follow(ctx)
-		began = began || opened
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case !began, !passing(err):
-			return err
-		case opened:
-			w.lost = time.Now()
-			w.s.say("The connection was lost; trying again.")
-		case time.Since(w.lost) > reopenFor:
-			return err
-		}
-		select {
-		case <-time.After(reopenEvery):
-		case <-ctx.Done():
-			return nil
-		}
+func (f following) follow(ctx context.Context, t *thing.Client, d thing.Description, path string) error {
+	p, property := d.Properties[f.name]
+	_, event := d.Events[f.name]
+	switch {
+	case property && isFilm(p):
+		return f.pictures(ctx, t)
+	case f.folder != "":
+		return usage("-o takes a property whose values are pictures")
+	case property && p.Observable: // which begins with the value it has now
+		return f.events(t.Observe(ctx, f.name, ""))
+	case event:
+		return f.events(t.Subscribe(ctx, f.name, ""))
 	}
+	names := map[string]bool{}
+	for _, o := range watchable(d) {
+		names[o.Name] = true
+	}
+	return noOffer("event or observable property", path, f.name, names)
 }
 
-// passing reports whether a stream that ended so may be opened again.
-func passing(err error) bool {
-	var p *thing.Problem
-	if errors.As(err, &p) {
-		return p.Status == http.StatusServiceUnavailable
+// isFilm reports whether a property is observed as a film.
+func isFilm(p thing.PropertyAffordance) bool {
+	for _, form := range p.Forms {
+		if form.Subprotocol == thing.MJPEG {
+			return true
+		}
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, peer.ErrUnreachable)
+	return false
 }
 
 // event is a line of "watch".
@@ -129,23 +113,19 @@ type event struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// follow prints events until the stream ends, and says whether it was opened at all.
-func (w *watching) follow(ctx context.Context) (opened bool, err error) {
-	stream, err := w.open(ctx, w.name, w.last)
+// events prints events until the stream ends.
+func (f following) events(stream *thing.Stream, err error) error {
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer stream.Close()
-	for {
+	for n := 1; ; n++ {
 		e, err := stream.Next()
 		if err != nil {
-			return true, err
+			return err
 		}
-		if err := w.s.object(event{w.name, e.ID, time.Now().UTC(), e.Data}); err != nil {
-			return true, err
-		}
-		if w.resumes {
-			w.last = e.ID
+		if err := f.s.object(event{f.name, e.ID, time.Now().UTC(), e.Data}); err != nil || n == f.count {
+			return err
 		}
 	}
 }
