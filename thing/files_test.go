@@ -50,12 +50,12 @@ func recordings(t *testing.T) fs.FS {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"secret.txt":                  "secret",
+		"secret.txt":                  "classified",
 		"served/monday.mp4":           "0123456789",
 		"served/2026/11/tuesday.mp4":  "tuesday",
-		"served/.hidden":              "secret",
-		"served/.git/config":          "secret",
-		"served/2026/.thumbnails/a":   "secret",
+		"served/.hidden":              "classified",
+		"served/.git/config":          "classified",
+		"served/2026/.thumbnails/a":   "classified",
 		"served/with space & more%.x": "odd",
 		"served/observe":              "a file of this name",
 	} {
@@ -116,7 +116,7 @@ func TestFilesServed(t *testing.T) {
 		}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
-		if strings.Contains(w.Body.String(), "secret") {
+		if strings.Contains(w.Body.String(), "classified") {
 			t.Errorf("%s gives the secret away", path)
 		}
 		return w

@@ -139,11 +139,22 @@ func TestFilmEndsWithItsRight(t *testing.T) {
 			th, _ := projector(100, size)
 			gone := &Problem{Status: 403, Code: "ended", Detail: "access was taken away"}
 			var asked atomic.Int64
-			client, cancel, done := cancellable(t, th.Handler(func(*http.Request, Op, string) error {
+			h := th.Handler(func(*http.Request, Op, string) error {
 				if asked.Add(1) > 1 {
 					return gone
 				}
 				return nil
+			})
+			cancel, done := make(chan context.CancelCauseFunc, 1), make(chan struct{})
+			client := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctx, stop := context.WithCancelCause(r.Context())
+				defer stop(nil)
+				select {
+				case cancel <- stop: // the first request
+					defer close(done)
+				default:
+				}
+				h.ServeHTTP(w, r.WithContext(ctx))
 			}))
 			f, err := client.Frames(t.Context(), "film")
 			if err != nil {
@@ -154,12 +165,13 @@ func TestFilmEndsWithItsRight(t *testing.T) {
 				frame(t, f)
 			}
 			began := time.Now()
-			(<-cancel)(gone)
+			stop := <-cancel
+			cancel <- nil // full for good
+			stop(gone)
 			<-done
 			if took := time.Since(began); took > 2*time.Second {
 				t.Errorf("ended after %v", took)
 			}
-			go func() { <-cancel; <-cancel }() // it may ask again
 			for err == nil {
 				var v Value
 				if v, err = f.Next(); err == nil && v.ContentType != "image/jpeg" {

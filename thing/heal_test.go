@@ -153,7 +153,7 @@ func TestStreamEndsWhenTheRightIsGone(t *testing.T) {
 		}
 		return nil
 	})
-	b := newBrittle(t, cutting(h, 60))
+	b := newBrittle(t, cutting(h, 30))
 	s, err := b.Subscribe(t.Context(), "tick", "of another life")
 	if err != nil {
 		t.Fatal(err)
