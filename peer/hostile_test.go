@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/kindred-iot/kindred/peer/peertest"
 )
 
 // hasty is defaultTiming with one wait cut short.
@@ -292,12 +294,12 @@ func TestTap(t *testing.T) {
 		}
 	}))
 	phone := p.join("phone", nil)
-	tap := newTap(t, meter.Addresses()[0])
-	client := phone.client(func(g *Target) { g.Addresses = []string{tap.address()} }, meter)
+	tap := peertest.NewTap(t, meter.Addresses())
+	client := phone.client(func(g *Target) { g.Addresses = []string{tap.Address()} }, meter)
 	get(t, client, "kindred://meter/")
 	path, ok := phone.Path(meter.public())
-	if a, _ := parseAddress(tap.address(), ""); !ok || path.Address != a.String() || tap.packets.Load() == 0 {
-		t.Errorf("the path is %+v, %v after %d packets through the tap, want it at %s", path, ok, tap.packets.Load(), a)
+	if a, _ := parseAddress(tap.Address(), ""); !ok || path.Address != a.String() || tap.Packets.Load() == 0 {
+		t.Errorf("the path is %+v, %v after %d packets through the tap, want it at %s", path, ok, tap.Packets.Load(), a)
 	}
 	failed := make(chan error, 1)
 	go func() {
@@ -305,7 +307,7 @@ func TestTap(t *testing.T) {
 		failed <- err
 	}()
 	<-serving
-	tap.cut.Store(true)
+	tap.Cut.Store(true)
 	// Both ends have something to send, and notice.
 	l := phone.all()[0]
 	for range 2 {
@@ -321,7 +323,7 @@ func TestTap(t *testing.T) {
 	}
 	meter.Disconnect(phone.public())
 	<-done
-	tap.cut.Store(false)
+	tap.Cut.Store(false)
 	get(t, client, "kindred://meter/")
 }
 

@@ -1,20 +1,19 @@
-package peer
+// Package peertest puts something between peers, for tests.
+package peertest
 
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	ma "github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// A tap forwards UDP packets between callers and one callee, unless it is cut.
-type tap struct {
-	cut     atomic.Bool
-	packets atomic.Int64
+// A Tap forwards UDP packets between callers and one callee, unless it is cut.
+type Tap struct {
+	Cut     atomic.Bool  // nothing goes through
+	Packets atomic.Int64 // from callers, forwarded or not
 	front   *net.UDPConn
 	back    *net.UDPAddr
 	running sync.WaitGroup
@@ -23,22 +22,25 @@ type tap struct {
 	backs map[netip.AddrPort]*net.UDPConn
 }
 
-// newTap forwards to the address of a callee.
-func newTap(t *testing.T, to string) *tap {
+// NewTap forwards, until the test ends, to the first of a callee's addresses that is UDP's over IPv4.
+func NewTap(t testing.TB, addresses []string) *Tap {
 	t.Helper()
-	_, hostport, err := manet.DialArgs(ma.StringCast(to))
-	if err != nil {
-		t.Fatal(err)
+	var hostport string
+	for _, a := range addresses {
+		if f := strings.Split(a, "/"); len(f) > 4 && f[1] == "ip4" && f[3] == "udp" {
+			hostport = net.JoinHostPort(f[2], f[4])
+			break
+		}
 	}
 	back, err := net.ResolveUDPAddr("udp4", hostport)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("of %q: %v", addresses, err)
 	}
 	front, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &tap{front: front, back: back, backs: make(map[netip.AddrPort]*net.UDPConn)}
+	p := &Tap{front: front, back: back, backs: make(map[netip.AddrPort]*net.UDPConn)}
 	p.running.Go(p.forth)
 	t.Cleanup(func() {
 		front.Close()
@@ -52,18 +54,18 @@ func newTap(t *testing.T, to string) *tap {
 	return p
 }
 
-// address is where to call.
-func (p *tap) address() string { return p.front.LocalAddr().String() }
+// Address is where to call: IP:PORT.
+func (p *Tap) Address() string { return p.front.LocalAddr().String() }
 
 // forth forwards what callers send.
-func (p *tap) forth() {
+func (p *Tap) forth() {
 	b := make([]byte, 2048)
 	for {
 		n, from, err := p.front.ReadFromUDPAddrPort(b)
 		if err != nil {
 			return
 		}
-		p.packets.Add(1)
+		p.Packets.Add(1)
 		p.mu.Lock()
 		c := p.backs[from]
 		if c == nil {
@@ -75,21 +77,21 @@ func (p *tap) forth() {
 			p.running.Go(func() { p.answers(c, from) })
 		}
 		p.mu.Unlock()
-		if !p.cut.Load() {
+		if !p.Cut.Load() {
 			c.Write(b[:n])
 		}
 	}
 }
 
 // answers forwards what the callee sends to a caller.
-func (p *tap) answers(c *net.UDPConn, to netip.AddrPort) {
+func (p *Tap) answers(c *net.UDPConn, to netip.AddrPort) {
 	b := make([]byte, 2048)
 	for {
 		n, err := c.Read(b)
 		if err != nil {
 			return
 		}
-		if !p.cut.Load() {
+		if !p.Cut.Load() {
 			p.front.WriteToUDPAddrPort(b[:n], to)
 		}
 	}
