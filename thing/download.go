@@ -28,13 +28,27 @@ type FileState struct {
 
 // Stat asks for the state of a file that a property of [Files] lists.
 func (c *Client) Stat(ctx context.Context, property, file string) (FileState, error) {
-	resp, err := c.file(ctx, http.MethodHead, property, file, nil)
+	// The first byte rather than HEAD, whose answer could not say what is wrong.
+	resp, err := c.file(ctx, http.MethodGet, property, file, http.Header{"Range": {"bytes=0-0"}})
 	if err != nil {
 		return FileState{}, wrap(OpReadFile, property, err)
 	}
 	resp.Body.Close()
-	return stateOf(resp), nil
+	state := stateOf(resp)
+	if resp.StatusCode == http.StatusPartialContent {
+		_, _, state.Size, err = parseContentRange(resp.Header.Get("Content-Range"))
+	}
+	if err == nil && state.Size < 0 {
+		err = errNoSize
+	}
+	if err != nil {
+		return FileState{}, wrap(OpReadFile, property, err)
+	}
+	return state, nil
 }
+
+// errNoSize ends what is asked of a thing that is none of this package's.
+var errNoSize = errors.New("the thing does not say how long the file is")
 
 // Fetch begins to read a file that a property of [Files] lists, in the state given from an offset on; from its
 // beginning, if it has changed since. What it reads from, and of which state, the download tells. It ends with ctx, and
@@ -109,11 +123,11 @@ type Download struct {
 func (d *Download) accept(resp *http.Response, begun bool) error {
 	state := stateOf(resp)
 	if resp.StatusCode == http.StatusPartialContent {
-		first, size, err := parseContentRange(resp.Header.Get("Content-Range"))
+		first, last, size, err := parseContentRange(resp.Header.Get("Content-Range"))
 		switch {
 		case err != nil:
 			return err
-		case first != d.Offset || !strongETag(d.ETag) || state.ETag != d.ETag:
+		case first != d.Offset || last != size-1 || !strongETag(d.ETag) || state.ETag != d.ETag:
 			return ErrChanged
 		}
 		d.Size = size
@@ -123,7 +137,7 @@ func (d *Download) accept(resp *http.Response, begun bool) error {
 		return ErrChanged
 	}
 	if state.Size < 0 {
-		return errors.New("the thing does not say how long the file is")
+		return errNoSize
 	}
 	d.FileState, d.Offset = state, 0
 	return nil
@@ -157,22 +171,22 @@ func (d *Download) Read(p []byte) (int, error) {
 // Close ends the download. It may be called at any time, to end a Read that waits.
 func (d *Download) Close() error { return d.line.close() }
 
-// parseContentRange reads "bytes FIRST-LAST/SIZE" (RFC 9110, §14.4), where LAST is the file's last byte.
-func parseContentRange(text string) (first, size int64, err error) {
-	bad := fmt.Errorf("Content-Range %.60q is not bytes from somewhere to the file's end", text)
+// parseContentRange reads "bytes FIRST-LAST/SIZE" (RFC 9110, §14.4).
+func parseContentRange(text string) (first, last, size int64, err error) {
+	bad := fmt.Errorf("Content-Range %.60q does not say which bytes of how many", text)
 	span, whole, ok := strings.Cut(strings.TrimPrefix(text, "bytes "), "/")
 	from, to, ok2 := strings.Cut(span, "-")
 	if !ok || !ok2 || !strings.HasPrefix(text, "bytes ") {
-		return 0, 0, bad
+		return 0, 0, 0, bad
 	}
 	var n [3]uint64
 	for i, digits := range []string{from, to, whole} {
 		if n[i], err = strconv.ParseUint(digits, 10, 63); err != nil {
-			return 0, 0, bad
+			return 0, 0, 0, bad
 		}
 	}
-	if n[0] > n[1] || n[1]+1 != n[2] {
-		return 0, 0, bad
+	if n[0] > n[1] || n[1] >= n[2] {
+		return 0, 0, 0, bad
 	}
-	return int64(n[0]), int64(n[2]), nil
+	return int64(n[0]), int64(n[1]), int64(n[2]), nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -58,6 +57,7 @@ func recordings(t *testing.T) fs.FS {
 		"served/2026/.thumbnails/a":   "classified",
 		"served/with space & more%.x": "odd",
 		"served/observe":              "a file of this name",
+		"served/empty":                "",
 	} {
 		name = filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(content), 0o600)); err != nil {
@@ -98,7 +98,7 @@ func TestFilesAreListed(t *testing.T) {
 	for _, f := range files {
 		got = append(got, fmt.Sprintf("%s %d %d", f.Name, f.Size, f.Modified.Unix()-1e9))
 	}
-	want := "observe 19 19; in.mp4 10 10; monday.mp4 10 10; 2026/11/tuesday.mp4 7 7; with space & more%.x 3 3"
+	want := "observe 19 19; in.mp4 10 10; monday.mp4 10 10; 2026/11/tuesday.mp4 7 7; with space & more%.x 3 3; empty 0 0"
 	if strings.Join(got, "; ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, "; "), want)
 	}
@@ -206,6 +206,9 @@ func TestFetch(t *testing.T) {
 	if err != nil || state.Size != 10 || state.ContentType != "video/mp4" || state.Modified.Unix() != 1e9+10 || !strongETag(state.ETag) {
 		t.Fatalf("%+v, %v", state, err)
 	}
+	if empty, err := c.Stat(t.Context(), "recordings", "empty"); err != nil || empty.Size != 0 {
+		t.Errorf("%+v, %v", empty, err)
+	}
 	other := state
 	other.ETag = `"another"`
 	for _, tt := range []struct {
@@ -220,6 +223,7 @@ func TestFetch(t *testing.T) {
 		{"monday.mp4", other, 4, "0123456789"},
 		{"monday.mp4", FileState{}, 4, "0123456789"},
 		{"with space & more%.x", FileState{}, 0, "odd"},
+		{"empty", FileState{}, 0, ""},
 	} {
 		d, err := c.Fetch(t.Context(), "recordings", tt.name, tt.state, tt.offset)
 		if err != nil {
@@ -247,16 +251,16 @@ func FuzzContentRange(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		first, size, err := parseContentRange(text)
+		first, last, size, err := parseContentRange(text)
 		if err != nil {
 			return
 		}
-		if first < 0 || size <= first || size > math.MaxInt64 {
-			t.Errorf("%q gives %d of %d", text, first, size)
+		if first < 0 || last < first || size <= last {
+			t.Errorf("%q gives %d to %d of %d", text, first, last, size)
 		}
-		again, whole, err := parseContentRange(fmt.Sprintf("bytes %d-%d/%d", first, size-1, size))
-		if err != nil || again != first || whole != size {
-			t.Errorf("%q does not survive: %d of %d, %v", text, again, whole, err)
+		again, end, whole, err := parseContentRange(fmt.Sprintf("bytes %d-%d/%d", first, last, size))
+		if err != nil || again != first || end != last || whole != size {
+			t.Errorf("%q does not survive: %d to %d of %d, %v", text, again, end, whole, err)
 		}
 	})
 }

@@ -44,6 +44,8 @@ func (h Healing) passing(err error) bool {
 		return p.Status == http.StatusServiceUnavailable
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return true
+	case errors.Is(err, context.Canceled): // of another request, on a connection that was to be used again
+		return true
 	case h.Passing != nil:
 		return h.Passing(err)
 	}

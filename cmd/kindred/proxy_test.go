@@ -4,14 +4,19 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"image/jpeg"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/device/camera"
 	"github.com/kindred-iot/kindred/device/lock"
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/grant"
@@ -156,5 +161,44 @@ func TestProxy(t *testing.T) {
 	resp := fetch(t, "GET", at+"/properties/state", "")
 	if got := text(t, resp); resp.StatusCode != http.StatusBadGateway || !strings.Contains(got, "home/lock cannot be reached") {
 		t.Errorf("of a lock that is off: %s %s", resp.Status, got)
+	}
+}
+
+// Tools that know nothing of Kindred see the camera's film, and fetch what it recorded in parts.
+func TestProxyCarriesFilmsAndFiles(t *testing.T) {
+	h := gatewaytest.New(t)
+	laptop := h.Open("laptop")
+	door := h.Invite(laptop, identity.Device, "home/bell", "", "127.0.0.1:0")
+	cam, err := camera.New(camera.Config{PerSecond: 20, Recordings: fstest.MapFS{"a.mp4": {Data: []byte("0123456789"), ModTime: time.Unix(1e9, 0)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Serve(door, cam.Thing())
+	at := proxyFor(t, laptop, "home/bell") + "/home/bell"
+
+	resp := fetch(t, "GET", at+"/properties/picture/observe", "")
+	media, params, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || media != "multipart/x-mixed-replace" {
+		t.Fatalf("%s, %q, %v", resp.Status, media, err)
+	}
+	parts := multipart.NewReader(resp.Body, params["boundary"])
+	for range 5 {
+		part, err := parts.NextPart()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := jpeg.Decode(part); err != nil || part.Header.Get("Content-Type") != "image/jpeg" {
+			t.Fatalf("%v, %v", part.Header, err)
+		}
+	}
+	resp.Body.Close()
+
+	resp = fetch(t, "GET", at+"/files/recordings/a.mp4", "", "Range: bytes=2-4")
+	if got := text(t, resp); resp.StatusCode != 206 || got != "234" || resp.Header.Get("Content-Range") != "bytes 2-4/10" {
+		t.Errorf("%s %q %q", resp.Status, got, resp.Header)
+	}
+	resp = fetch(t, "GET", at+"/files/recordings/a.mp4", "", "If-None-Match: "+resp.Header.Get("ETag"))
+	if resp.StatusCode != 304 {
+		t.Errorf("what is known already is answered by %s", resp.Status)
 	}
 }
