@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -28,10 +29,13 @@ var answer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, `{"power":230}`)
 })
 
+// The ways that are compared, by what to listen on.
+var ways = []struct{ name, listen string }{{"QUIC", "/ip4/127.0.0.1/udp/0/quic-v1"}, {"TCP", "/ip4/127.0.0.1/tcp/0"}}
+
 // benchPlace makes quiet members with hellos of helloSize.
-func benchPlace(b *testing.B) (meter, phone *member) {
+func benchPlace(b *testing.B, h http.Handler, listen string) (meter, phone *member) {
 	p := newPlace(b)
-	meter = p.join("meter", answer, func(c *Config) { c.Log = nil })
+	meter = p.join("meter", h, func(c *Config) { c.Log, c.Listen = nil, []string{listen} })
 	phone = p.join("phone", nil, func(c *Config) { c.Log, c.Listen = nil, []string{} })
 	pad := make([]byte, helloSize)
 	meter.renew("hello of meter" + string(pad))
@@ -41,10 +45,10 @@ func benchPlace(b *testing.B) (meter, phone *member) {
 
 // tlsPair returns a net/http server and a client that verify each other's
 // Ed25519 certificates, issued by one authority, in TLS 1.3.
-func tlsPair(b *testing.B) (*httptest.Server, func() *http.Client) {
+func tlsPair(b *testing.B, h http.Handler) (*httptest.Server, func() *http.Client) {
 	authority, roots := issue(b, nil), x509.NewCertPool()
 	roots.AddCert(authority.Leaf)
-	server := httptest.NewUnstartedServer(answer)
+	server := httptest.NewUnstartedServer(h)
 	server.TLS = &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*issue(b, authority)},
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots,
@@ -103,8 +107,8 @@ func fetch(b *testing.B, c *http.Client, url string) {
 // BenchmarkCold compares the first answer on a cold connection with that of
 // net/http over mutual TLS 1.3, taking turns; it reports medians and their ratio.
 func BenchmarkCold(b *testing.B) {
-	meter, phone := benchPlace(b)
-	server, tlsClient := tlsPair(b)
+	meter, phone := benchPlace(b, answer, "127.0.0.1:0")
+	server, tlsClient := tlsPair(b, answer)
 	client := phone.client(nil, meter)
 	var ours, theirs []time.Duration
 	for b.Loop() {
@@ -140,34 +144,41 @@ func median(d []time.Duration) time.Duration {
 }
 
 // BenchmarkWarm compares small requests on kept streams with net/http over
-// mutual TLS 1.3, by requests a second.
+// mutual TLS 1.3, taking turns, by the medians of requests a second.
 func BenchmarkWarm(b *testing.B) {
-	meter, phone := benchPlace(b)
-	server, tlsClient := tlsPair(b)
-	for _, tt := range []struct {
-		name    string
-		workers int
-	}{{"1", 1}, {"16", 16}} {
-		b.Run(tt.name, func(b *testing.B) {
-			ours, theirs := phone.client(nil, meter), tlsClient()
-			var rate [2]float64
-			rounds := 0
-			for b.Loop() {
-				rate[0] += perSecond(b, ours, "kindred://meter/", tt.workers)
-				rate[1] += perSecond(b, theirs, server.URL, tt.workers)
-				rounds++
-			}
-			b.ReportMetric(rate[0]/float64(rounds), "peer/s")
-			b.ReportMetric(rate[1]/float64(rounds), "tls/s")
-			b.ReportMetric(rate[0]/rate[1], "ratio")
-			b.ReportMetric(0, "ns/op")
-		})
+	server, tlsClient := tlsPair(b, answer)
+	for _, way := range ways {
+		meter, phone := benchPlace(b, answer, way.listen)
+		for _, workers := range []int{1, 16} {
+			b.Run(fmt.Sprintf("%s/%d", way.name, workers), func(b *testing.B) {
+				ours, theirs := phone.client(nil, meter), tlsClient()
+				var us, them []float64
+				for b.Loop() {
+					for range rounds {
+						us = append(us, perSecond(b, ours, "kindred://meter/", workers))
+						them = append(them, perSecond(b, theirs, server.URL, workers))
+					}
+				}
+				b.ReportMetric(middle(us), "peer/s")
+				b.ReportMetric(middle(them), "tls/s")
+				b.ReportMetric(middle(us)/middle(them), "ratio")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
 	}
+}
+
+// rounds are taken turns at in one iteration of a comparison.
+const rounds = 5
+
+func middle(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
 }
 
 // perSecond makes 100 requests by each of n workers.
 func perSecond(b *testing.B, c *http.Client, url string, n int) float64 {
-	const each = 100
+	each := max(100, 1600/n)
 	start := time.Now()
 	var wg sync.WaitGroup
 	for range n {
@@ -190,7 +201,7 @@ func perSecond(b *testing.B, c *http.Client, url string, n int) float64 {
 // BenchmarkStart measures a process's way to its first answer: a new host that
 // only calls, one request, and its end.
 func BenchmarkStart(b *testing.B) {
-	meter, phone := benchPlace(b)
+	meter, phone := benchPlace(b, answer, "127.0.0.1:0")
 	for b.Loop() {
 		h, err := New(Config{Key: phone.key, Listen: []string{}})
 		if err != nil {
@@ -202,18 +213,5 @@ func BenchmarkStart(b *testing.B) {
 		if err := h.Close(); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// BenchmarkBulk measures the download of a megabyte on a kept stream.
-func BenchmarkBulk(b *testing.B) {
-	p := newPlace(b)
-	quiet := func(c *Config) { c.Log = nil }
-	data := make([]byte, 1<<20)
-	meter := p.join("meter", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(data) }), quiet)
-	client := p.join("phone", nil, quiet).client(nil, meter)
-	b.SetBytes(int64(len(data)))
-	for b.Loop() {
-		fetch(b, client, "kindred://meter/")
 	}
 }

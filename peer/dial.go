@@ -341,7 +341,7 @@ func (c *call) Close() error {
 	err := net.ErrClosed
 	c.close.Do(func() {
 		close(c.ended)
-		err = closeStream(c.Stream, &c.writing)
+		err = closeStream(c.link.wire, c.Stream, &c.writing)
 		h := c.link.host
 		h.mu.Lock()
 		delete(h.calls, c)

@@ -206,7 +206,7 @@ func (c *served) Write(p []byte) (int, error) {
 func (c *served) Close() error {
 	err := net.ErrClosed
 	c.close.Do(func() {
-		err = closeStream(c.Stream, &c.writing)
+		err = closeStream(c.link.wire, c.Stream, &c.writing)
 		if c.stop != nil {
 			c.stop()
 		}
@@ -217,12 +217,12 @@ func (c *served) Close() error {
 
 // closeStream closes s and delivers what was written. A Write in progress, which
 // holds writing, is interrupted, and then s is reset: QUIC cannot do both.
-func closeStream(s network.Stream, writing *sync.Mutex) error {
+func closeStream(w wire, s network.Stream, writing *sync.Mutex) error {
 	if !writing.TryLock() {
 		return s.Reset()
 	}
 	defer writing.Unlock()
-	return s.Close()
+	return w.close(s)
 }
 
 // LocalAddr returns this end's multiaddr.

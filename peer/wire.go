@@ -20,6 +20,9 @@ type wire interface {
 
 	// rtt is the round-trip time; 0 before it was measured.
 	rtt() time.Duration
+
+	// close ends a stream. What was written is still delivered, and the other end learns that nobody reads on.
+	close(network.Stream) error
 }
 
 // wireOf returns what runs under conn.
@@ -48,6 +51,8 @@ func (w quicWire) probe() { _ = w.conn.SendDatagram([]byte{0}) }
 
 func (w quicWire) rtt() time.Duration { return w.conn.ConnectionStats().SmoothedRTT }
 
+func (w quicWire) close(s network.Stream) error { return s.Close() }
+
 // A yamuxWire runs over TCP, whose segments have to be acknowledged in time (see [silentTCP]), or over a relay's
 // circuit, and so over the connection with the relay, which is watched itself.
 type yamuxWire struct{ session *yamux.Session }
@@ -58,3 +63,7 @@ func (yamuxWire) packets() (sent, received uint64, counted bool) { return 0, 0, 
 func (w yamuxWire) probe() { _, _ = w.session.Ping() }
 
 func (w yamuxWire) rtt() time.Duration { return w.session.RTT() }
+
+// close says that nothing more comes and then, so that a writer there does not wait for ever, resets the stream: yamux
+// has nothing that ends one direction from the reading side. Data before the end of input survives the reset.
+func (w yamuxWire) close(s network.Stream) error { return errors.Join(s.CloseWrite(), s.Reset()) }
