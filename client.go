@@ -78,6 +78,9 @@ func (t transport) worthAnother(req *http.Request, member identity.MemberID, res
 	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
 		return false
 	}
+	if err == nil && resp.StatusCode != http.StatusForbidden {
+		return false
+	}
 	ctx, cancel := context.WithTimeout(req.Context(), askGateway)
 	defer cancel()
 	switch {
@@ -86,8 +89,6 @@ func (t transport) worthAnother(req *http.Request, member identity.MemberID, res
 		c, err := n.lookUp(ctx, control.Lookup{Member: member.String()})
 		return err == nil && fmt.Sprint(c.Addresses) != fmt.Sprint(before.Addresses)
 	case err != nil:
-		return false
-	case resp.StatusCode != http.StatusForbidden:
 		return false
 	}
 	var maxAge time.Duration

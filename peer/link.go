@@ -26,6 +26,7 @@ type link struct {
 	host    *Host
 	conn    network.Conn
 	wire    wire             // under conn
+	way     Path             // without its RTT
 	key     crypto.PublicKey // the other end's
 	examine chan struct{}    // holds one token for each stream being examined
 
@@ -85,6 +86,11 @@ func (h *Host) link(conn network.Conn) *link {
 		known:    conn.Stat().Direction == network.DirOutbound,
 		admitted: make(map[digest]*admission),
 		used:     time.Now(),
+		way: Path{
+			Kind:    pathKind(conn.RemoteMultiaddr()),
+			Address: conn.RemoteMultiaddr().String(),
+			Since:   conn.Stat().Opened,
+		},
 	}
 	l.ctx, l.cancel = context.WithCancelCause(h.ctx)
 	h.links[conn] = l
@@ -104,12 +110,9 @@ func (h *Host) unlink(conn network.Conn) {
 
 // path tells how the link runs.
 func (l *link) path() Path {
-	return Path{
-		Kind:    pathKind(l.conn.RemoteMultiaddr()),
-		Address: l.conn.RemoteMultiaddr().String(),
-		Since:   l.conn.Stat().Opened,
-		RTT:     l.wire.rtt(),
-	}
+	p := l.way
+	p.RTT = l.wire.rtt()
+	return p
 }
 
 // admit returns the verdict on what the other end showed. A hello is verified

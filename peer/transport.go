@@ -156,7 +156,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, fmt.Errorf("peer: requesting %q: not of the form %s://HOST/PATH", redact(req.URL), Scheme)
 	}
-	resp, err := t.try(req)
+	resp, used, err := t.try(req)
 	if worthRepeating(req, err) {
 		again := req
 		if req.GetBody != nil {
@@ -165,7 +165,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 		}
-		resp, err = t.try(again)
+		resp, used, err = t.try(again)
 	}
 	if err != nil {
 		var ce *CallError
@@ -174,7 +174,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	resp.Request = req.WithContext(context.WithValue(req.Context(), calleeKey, resp.Request.Context().Value(calleeKey)))
+	resp.Request = req.WithContext(context.WithValue(req.Context(), calleeKey, used))
 	return resp, nil
 }
 
@@ -199,9 +199,8 @@ func worthRepeating(req *http.Request, err error) bool {
 	return req.Header.Get("Idempotency-Key") != ""
 }
 
-// try makes the request through net/http; the response's request carries the call.
-func (t *transport) try(req *http.Request) (*http.Response, error) {
-	var used *call
+// try makes the request through net/http, and tells by which call.
+func (t *transport) try(req *http.Request) (_ *http.Response, used *call, _ error) {
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { used, _ = info.Conn.(*call) },
 	})
@@ -214,11 +213,7 @@ func (t *transport) try(req *http.Request) (*http.Response, error) {
 		inner.Host = host
 	}
 	resp, err := t.http.RoundTrip(inner)
-	if err != nil {
-		return nil, err
-	}
-	resp.Request = inner.WithContext(context.WithValue(ctx, calleeKey, used))
-	return resp, nil
+	return resp, used, err
 }
 
 // CloseIdleConnections closes the streams that are not in use.
