@@ -53,6 +53,7 @@ lint: go ## gofmt, go vet, staticcheck, and the import table
 bench: build ## every benchmark COUNT (3) times, and a table of the figures promised beside those measured
 	@{ $(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) -timeout 60m $$($(GO) list ./... | tail -n +2); \
 	   $(GO) test -run '^$$' -bench 'Unshare|FirstAnswer' -benchtime 100x -timeout 20m .; \
+	   $(GO) test -run '^$$' -bench Warm -benchtime 1x -count $(COUNT) -timeout 20m .; \
 	   $(GO) run .ci/measure.go bin/kindred; } | $(GO) run .ci/figures.go
 
 soak: go gcc curl ## everything with a model, a crash or a fault in it SOAKS (10) times, and every fuzz target for SOAKTIME (2m)

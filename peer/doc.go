@@ -50,6 +50,15 @@
 // stream, so a caller with a new hello opens a new stream, and a callee with a
 // new hello, or on a stream five minutes old, answers with "Connection: close".
 //
+// # HTTP
+//
+// What net/http does over a connection, it does over a stream: trailers, 100
+// Continue, answers before a request's end, upgrades. A body that nobody reads
+// stops its writer once the stream's window is full, and no other stream of the
+// connection; a request given up ends its handler's context. Whoever closes a
+// stream tells the other end that nothing more is read, so that no handler
+// writes to nobody. Bodies of any size take the same memory.
+//
 // # Bounds
 //
 // A hello has at most [MaxHello] bytes. A stream must bring its frames and then

@@ -19,7 +19,9 @@
 //	GET  /, /.well-known/wot      the TD
 //	GET  /properties/{p}          readproperty
 //	PUT  /properties/{p}          writeproperty, 204
-//	GET  /properties/{p}/observe  observeproperty: server-sent events, the current value first
+//	GET  /properties/{p}/observe  observeproperty: server-sent events, the current value first;
+//	                              of media that are live, a film
+//	GET  /files/{p}/{file}        readproperty, of one file that the property lists
 //	POST /actions/{a}             invokeaction: 200 with the output, or 204
 //	GET  /events/{e}              subscribeevent: server-sent events
 //
@@ -33,6 +35,21 @@
 // [MaxHistory] events an affordance, in memory. An event named "problem" is a
 // stream's last, and says why it ends.
 //
+// A film is multipart/x-mixed-replace: the property's values, one part each, as
+// browsers and players show it where these are pictures. Its form has the
+// subprotocol "mjpeg", which is not the W3C's. A part of the type
+// application/problem+json is its last, and says why it ends.
+//
+// Files are served in parts on demand (RFC 9110, §14), with ETags that tell any
+// two states of a file apart. A property that lists them has a form with the
+// URI variable "file" (RFC 6570), a name of the list.
+//
+// A [Client] makes a connection again that is lost under a stream or a download,
+// and goes on where it was, as [Healing] says. A stream without events begins
+// with an id of its own, so that this holds from its first moment; and an
+// observer whose Last-Event-ID is of before the thing was started anew is told
+// the current value.
+//
 // An action with an Idempotency-Key is done once: the same caller asking again
 // with the same key gets the same answer. The last 256 are remembered, until
 // the process ends.
@@ -40,9 +57,11 @@
 // # Bounds
 //
 // Inputs, event payloads and action outputs are at most [MaxInput] bytes, values
-// and descriptions [MaxValue]. A reader who takes more than ten seconds for one
-// write, or who falls behind by more than the history, loses its stream and
-// nobody else notices.
+// and descriptions [MaxValue], and so are the frames of films; files have any
+// size, and none is held in memory. A reader who takes more than ten seconds for
+// one write, or who falls behind by more than the history, loses its stream and
+// nobody else notices; one who is slow misses frames of a film. 256 streams and
+// files are served at a time, and 32 films.
 //
 // The package decides nothing about permission and knows nothing of who calls
 // beyond what its user puts into [Caller].
