@@ -437,7 +437,11 @@ func (n *Node) entry(who credential.Principal, op thing.Op, affordance string, d
 }
 
 func (n *Node) note(e journal.Entry) {
-	if err := n.journal.Note(e); err != nil {
+	write := n.journal.Note
+	if e.Op == journal.Read && e.Outcome == journal.Served {
+		write = n.journal.Tally
+	}
+	if err := write(e); err != nil {
 		n.log.Error("writing the journal", "error", err)
 	}
 	n.link.poke()

@@ -47,7 +47,8 @@
 // # Writing and replicating
 //
 // [Log] writes. [Log.Append] is for what changes the world: the entry is on
-// disk before the action. [Log.Note] is for reads: on disk within 100 ms.
+// disk before the action. [Log.Note] is for reads: on disk within 100 ms, and
+// [Log.Tally] for reads that may come often: those alike share an entry.
 // Refusals of strangers are counted by the minute ([Log.Stranger]), so that
 // nobody fills a disk by knocking.
 //

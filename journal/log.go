@@ -25,8 +25,9 @@ type Log struct {
 	done chan struct{} // closed when the writer has ended
 
 	mu        sync.Mutex
-	queue     []*pending // waiting to be written, oldest first
-	waiting   int        // how many of them somebody waits for
+	queue     []*pending         // waiting to be written, oldest first
+	waiting   int                // how many of them somebody waits for
+	tallied   map[Entry]*pending // in queue, by their entries without time and count
 	strangers strangers
 	failed    error // why the last write failed; nil after one that did not
 	closed    bool
@@ -54,7 +55,7 @@ func Open(ctx context.Context, port Port, node identity.MemberID, tree identity.
 	}
 	l := &Log{
 		port: port, node: node, tree: tree, key: key,
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), tallied: map[Entry]*pending{},
 		w: writer{edge: edge},
 	}
 	go l.write(context.WithoutCancel(ctx))
@@ -107,11 +108,22 @@ func (l *Log) Append(ctx context.Context, e Entry) error {
 // disk does not keep up or the last write failed: then it is like [Log.Append].
 // Call it for reads.
 func (l *Log) Note(e Entry) error {
-	data, err := e.encode(l.tree)
+	p, err := l.pendingOf(e)
 	if err != nil {
 		return err
 	}
-	p := &pending{row: e.row(data)}
+	return l.note(p)
+}
+
+func (l *Log) pendingOf(e Entry) (*pending, error) {
+	data, err := e.encode(l.tree)
+	if err != nil {
+		return nil, err
+	}
+	return &pending{row: e.row(data)}, nil
+}
+
+func (l *Log) note(p *pending) error {
 	l.mu.Lock()
 	p.noted = l.failed == nil && len(l.queue) < maxQueue
 	l.mu.Unlock()

@@ -23,7 +23,9 @@ const (
 // set, call it once all rows before are written.
 type pending struct {
 	row    Row
-	noted  bool // nobody was told that it failed, so it is tried again
+	tally  *Entry // what row is of, where others of its kind are counted with it
+	kind   Entry  // tally without time and count
+	noted  bool   // nobody was told that it failed, so it is tried again
 	call   func(context.Context) error
 	result chan error // capacity 1; nil when nobody waits
 	told   bool       // result was sent; of the writer alone
@@ -70,6 +72,9 @@ func (l *Log) enqueue(p *pending) error {
 		return errClosed
 	}
 	l.queue = append(l.queue, p)
+	if p.tally != nil && p.noted {
+		l.tallied[p.kind] = p
+	}
 	poke := len(l.queue) == 1 || p.result != nil
 	if p.result != nil {
 		l.waiting++
@@ -201,6 +206,7 @@ func (l *Log) take() (rows []*pending, call *pending) {
 		}
 	}
 	l.queue = slices.Delete(l.queue, 0, n)
+	clear(l.tallied)
 	return rows, call
 }
 
@@ -209,6 +215,7 @@ func (l *Log) take() (rows []*pending, call *pending) {
 func (l *Log) append(ctx context.Context, rows []*pending) error {
 	l.w.next, l.w.doubt, l.w.wrote = l.w.edge, rows, make([]Row, 0, len(rows))
 	for _, p := range rows {
+		p.count(l.tree)
 		hashes, err := l.w.next.append(p.row.Data)
 		if err != nil {
 			l.refuse(err)

@@ -71,7 +71,7 @@ func TestEventsHealAnywhere(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	h.ServeHTTP(whole, httptest.NewRequest("GET", "/events/tick", nil).WithContext(ctx))
-	for cut := 1; cut < 140; cut += 3 {
+	for cut := 1; cut < 140; cut += 7 {
 		t.Run(fmt.Sprint(cut), func(t *testing.T) {
 			t.Parallel()
 			b := newBrittle(t, cutting(h, cut))

@@ -185,14 +185,22 @@ func (s *session) printLog(entries []journal.Entry, r kindred.Roster, now time.T
 	for _, e := range entries {
 		line := stamp(e.Time, now) + " " + t.sentence(e)
 		if line == last {
-			times++
+			times += count(e)
 			continue
 		}
 		flush()
-		lines, last, times = append(lines, line), line, 1
+		lines, last, times = append(lines, line), line, count(e)
 	}
 	flush()
 	return s.print(nil, strings.Join(lines, "\n"))
+}
+
+// count is how often what an entry tells of happened. Of strangers its sentence says so.
+func count(e journal.Entry) int {
+	if e.Op == journal.Connect {
+		return 1
+	}
+	return int(max(1, e.Count))
 }
 
 // A teller says in plain words what entries of a journal mean.
