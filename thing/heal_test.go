@@ -16,13 +16,14 @@ import (
 	"testing/fstest"
 	"testing/synctest"
 	"time"
+
+	"github.com/kindred-iot/kindred/thing/thingtest"
 )
 
 // brittle serves a thing over connections that a test cuts.
 type brittle struct {
 	*Client
-	server *httptest.Server
-	told   []string // what healing told, in order; the test's goroutine reads streams, and so is told
+	told []string // what healing told, in order; the test's goroutine reads streams, and so is told
 }
 
 func newBrittle(t *testing.T, h http.Handler) *brittle {
@@ -38,27 +39,10 @@ func cutting(h http.Handler, after ...int) http.Handler {
 	var turn atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n := int(turn.Add(1)) - 1; n < len(after) {
-			w = &cutWriter{ResponseWriter: w, left: after[n]}
+			w = thingtest.Cut(w, after[n])
 		}
 		h.ServeHTTP(w, r)
 	})
-}
-
-type cutWriter struct {
-	http.ResponseWriter
-	left int
-}
-
-func (w *cutWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *cutWriter) Write(p []byte) (int, error) {
-	if len(p) < w.left {
-		w.left -= len(p)
-		return w.ResponseWriter.Write(p)
-	}
-	w.ResponseWriter.Write(p[:w.left])
-	http.NewResponseController(w.ResponseWriter).Flush()
-	panic(http.ErrAbortHandler)
 }
 
 // Wherever an event stream is cut, be it within an event, its reader gets each event once.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred/thing"
+	"github.com/kindred-iot/kindred/thing/thingtest"
 )
 
 // A library serves one file, clip.mp4.
@@ -53,22 +54,6 @@ func newLibrary(t *testing.T, size int) *library {
 	return l
 }
 
-// cutAfter ends an answer's body after so many bytes, by ending its connection.
-type cutAfter struct {
-	http.ResponseWriter
-	left int
-}
-
-func (w *cutAfter) Write(p []byte) (int, error) {
-	if len(p) < w.left {
-		w.left -= len(p)
-		return w.ResponseWriter.Write(p)
-	}
-	w.ResponseWriter.Write(p[:w.left])
-	http.NewResponseController(w.ResponseWriter).Flush()
-	panic(http.ErrAbortHandler)
-}
-
 // parts lists what lies in a folder.
 func parts(t *testing.T, dir string) (names []string) {
 	t.Helper()
@@ -98,7 +83,7 @@ func TestDownloadGoesOn(t *testing.T) {
 	if err := os.WriteFile(to, []byte("what was there"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l.meddled = func(w http.ResponseWriter) http.ResponseWriter { return &cutAfter{w, 60_000} }
+	l.meddled = func(w http.ResponseWriter) http.ResponseWriter { return thingtest.Cut(w, 60_000) }
 	s, _, stderr := talk()
 	if err := s.download(t.Context(), l.Client, "home/bell", "clips", "clip.mp4", to); err == nil {
 		t.Fatal("a download that was cut is said to be done")
@@ -138,7 +123,7 @@ func TestDownloadOfAChangedFile(t *testing.T) {
 					}
 					return w
 				}
-				return &cutAfter{w, 60_000}
+				return thingtest.Cut(w, 60_000)
 			}
 			l.Healing.For = healing
 			s, _, stderr := talk()

@@ -95,6 +95,7 @@ var kinds = []struct {
 	{kindred.ErrDistrusted, exitRefused, "distrusted", "whoever answered did not show that it is who it should be, and still a member",
 		"it may have been removed, or cut off from the gateway for too long"},
 	{credential.ErrRevoked, exitRefused, "revoked", "what this rests on was taken away", ""},
+	{thing.ErrLost, exitUnreachable, "unreachable", "the connection was lost and did not come back", unreachableHint},
 	{peer.ErrWrongKey, exitUnreachable, "wrong-key", "somebody else answered at its address", "it may have moved; it is found again through the gateway"},
 	{peer.ErrRefused, exitRefused, "refused", "refused", ""},
 	{peer.ErrUnreachable, exitUnreachable, "unreachable", "", unreachableHint},

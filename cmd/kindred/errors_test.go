@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"testing"
 
@@ -47,6 +48,8 @@ func TestExplain(t *testing.T) {
 		{&control.Error{Code: control.Conflict}, 1, "conflict"},
 		{&control.Error{Code: control.Unavailable}, 4, "unavailable"},
 		{&control.Error{Code: "news"}, 1, "news"},
+		{fmt.Errorf("%w: %w", thing.ErrLost, peer.ErrWrongKey), 4, "unreachable"},
+		{(&session{}).unreached(fmt.Errorf("%w: %w", thing.ErrLost, io.EOF), "home/lock"), 4, "unreachable"},
 		{&thing.Problem{Status: http.StatusForbidden, Code: "stale"}, 3, "stale"},
 		{&thing.Problem{Status: http.StatusForbidden}, 3, "refused"},
 		{&thing.Problem{Status: http.StatusNotFound}, 1, "not-found"},
