@@ -19,6 +19,7 @@ import (
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/peer/peertest"
 	"github.com/kindred-iot/kindred/thing"
 )
@@ -297,6 +298,25 @@ func TestLastingUsesEndWithTheirRight(t *testing.T) {
 	}
 	if file.Offset == file.Size {
 		t.Error("the download went on to its end")
+	}
+	// Of both the thing's journal tells that they began and that they were ended; the download began with a read.
+	if err := device.Journal().Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	items, err := device.Journal().Query(t.Context(), journal.Filter{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrote := map[string]bool{}
+	for _, i := range items {
+		wrote[fmt.Sprintf("%s %s %s, %s", i.Entry.Op, i.Entry.Affordance, i.Entry.Outcome, i.Entry.Reason)] = true
+	}
+	for _, want := range []string{
+		"observe picture served, ", "observe picture ended, access was taken away", "read clips served, ", "read clips ended, access was taken away",
+	} {
+		if !wrote[want] {
+			t.Errorf("not in the journal: %s\n%v", want, wrote)
+		}
 	}
 }
 
