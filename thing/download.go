@@ -127,7 +127,7 @@ func (d *Download) accept(resp *http.Response, begun bool) error {
 		switch {
 		case err != nil:
 			return err
-		case first != d.Offset || last != size-1 || !strongETag(d.ETag) || state.ETag != d.ETag:
+		case first != d.Offset || last != size-1 || resp.ContentLength != size-first || !strongETag(d.ETag) || state.ETag != d.ETag:
 			return ErrChanged
 		}
 		d.Size = size

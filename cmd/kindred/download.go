@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/kindred-iot/kindred/thing"
 )
@@ -252,7 +253,15 @@ func listing(raw []byte, now time.Time) (string, bool) {
 		if !fs.ValidPath(f.Name) {
 			return "", false
 		}
-		rows = append(rows, []string{printable(f.Name), size(f.Size), stamp(f.Modified, now)})
+		rows = append(rows, []string{strings.Map(visible, f.Name), size(f.Size), stamp(f.Modified, now)})
 	}
 	return table(rows), true
+}
+
+// visible replaces what would break a line of a list.
+func visible(r rune) rune {
+	if unicode.IsControl(r) {
+		return '\uFFFD'
+	}
+	return r
 }

@@ -3,6 +3,8 @@ package camera
 import (
 	"bytes"
 	"image/jpeg"
+	"io/fs"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -114,4 +116,56 @@ func TestDescriptionIsValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	thingtest.Valid(t, c.Thing().Describe())
+}
+
+// However many look, and however often, a picture is drawn or read once, and whoever is shown it gets the same bytes.
+func TestPicturesAreMadeOnce(t *testing.T) {
+	now := time.Date(2026, 11, 22, 14, 5, 9, 0, time.UTC)
+	opened := 0
+	for name, cfg := range map[string]Config{
+		"drawn": {},
+		"read":  {Pictures: counting{fstest.MapFS{"a.jpg": {Data: []byte("\xff\xd8\xffa")}}, &opened}, Every: time.Second},
+	} {
+		cfg.Now = func() time.Time { return now }
+		c, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened = 0
+		first, err := c.picture(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if again, err := c.picture(t.Context()); err != nil || &again[0] != &first[0] {
+				t.Fatalf("%s: made anew within a second, %v", name, err)
+			}
+		}
+		now = now.Add(time.Second)
+		if other, err := c.picture(t.Context()); err != nil || &other[0] == &first[0] {
+			t.Errorf("%s: not made anew a second later, %v", name, err)
+		}
+	}
+	if opened != 2 {
+		t.Errorf("a file was opened %d times for two turns", opened)
+	}
+}
+
+// counting counts how often files are opened.
+type counting struct {
+	fstest.MapFS
+	opened *int
+}
+
+func (c counting) Open(name string) (fs.File, error) {
+	*c.opened++
+	return c.MapFS.Open(name)
+}
+
+func TestRates(t *testing.T) {
+	for rate, good := range map[float64]bool{0: true, 0.1: true, MaxPerSecond: true, MaxPerSecond + 1: false, -1: false, math.NaN(): false} {
+		if _, err := New(Config{PerSecond: rate}); (err == nil) != good {
+			t.Errorf("%v pictures a second: %v", rate, err)
+		}
+	}
 }
