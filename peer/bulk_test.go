@@ -44,6 +44,9 @@ func overHTTP(name string, c *http.Client, url string) carrier {
 		if err != nil {
 			return err
 		}
+		if up {
+			req.ContentLength = bulk
+		}
 		resp, err := c.Do(req)
 		if err != nil {
 			return err

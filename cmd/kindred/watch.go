@@ -17,14 +17,14 @@ func newWatch(s *session) *cobra.Command {
 		Short: "Follow an event or a property of a thing, or list what can be followed",
 		Long: `Print each event of a thing, or each new value of a property, as one JSON object a line,
 until stopped. Pictures go, one after the other, into a folder (-o), where those that are
-like the one before are left out, or into a pipe, never to a terminal.
+like the one before are left out, or into a pipe, as to "ffplay -f mjpeg -", never to a
+terminal.
 
 A connection that is lost is made again, and goes on after what was received last: nothing
 is lost that the thing still has. When it does not come back for a minute, the command ends
 with exit code 4. When the right to it ends, so does the command, with exit code 3 and the
 reason.`,
-		Example: "  kindred watch home/meter telegram\n  kindred watch home/porch/doorbell picture -o pictures\n" +
-			"  kindred watch home/porch/doorbell picture | ffplay -f mjpeg -",
+		Example:           "  kindred watch home/meter telegram\n  kindred watch home/porch/doorbell picture -o pictures",
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: s.completePaths,
 	}
