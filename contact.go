@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kindred-iot/kindred/control"
@@ -28,6 +29,14 @@ type contacts struct {
 	known   map[identity.MemberID]Contact  // read from the database and verified
 	paths   map[identity.Path]Contact      // likewise, by path
 	used    map[identity.MemberID]bool     // have been used before
+
+	checked atomic.Pointer[checked]
+}
+
+// checked says when callees were looked at last, and by what was trusted then.
+type checked struct {
+	version uint64
+	at      time.Time
 }
 
 // given is a member at an address that the user knows.
@@ -358,6 +367,14 @@ func (cs *contacts) met(member identity.MemberID, s *session) {
 // recheckCallees hangs up on members that are known by now to have been taken away. What is said to them next, if
 // anything, begins with a new look at what they show.
 func (n *Node) recheckCallees() {
+	_, version := n.trust.versioned()
+	now := n.now()
+	if c := n.contact.checked.Load(); c != nil && c.version == version {
+		if age := now.Sub(c.at); age >= 0 && age < renewFor {
+			return
+		}
+	}
+	n.contact.checked.Store(&checked{version, now})
 	n.contact.mu.Lock()
 	defer n.contact.mu.Unlock()
 	for member, s := range n.contact.callees {

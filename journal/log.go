@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -20,14 +21,15 @@ type Log struct {
 	node identity.MemberID
 	tree identity.TreeID
 	key  crypto.Signer
+	seed maphash.Seed
 
 	wake chan struct{} // capacity 1: the writer has something to look at
 	done chan struct{} // closed when the writer has ended
 
 	mu        sync.Mutex
-	queue     []*pending         // waiting to be written, oldest first
-	waiting   int                // how many of them somebody waits for
-	tallied   map[Entry]*pending // in queue, by their entries without time and count
+	queue     []*pending          // waiting to be written, oldest first
+	waiting   int                 // how many of them somebody waits for
+	tallied   map[uint64]*pending // in queue, by the sums of their kinds
 	strangers strangers
 	failed    error // why the last write failed; nil after one that did not
 	closed    bool
@@ -55,7 +57,7 @@ func Open(ctx context.Context, port Port, node identity.MemberID, tree identity.
 	}
 	l := &Log{
 		port: port, node: node, tree: tree, key: key,
-		wake: make(chan struct{}, 1), done: make(chan struct{}), tallied: map[Entry]*pending{},
+		wake: make(chan struct{}, 1), done: make(chan struct{}), tallied: map[uint64]*pending{}, seed: maphash.MakeSeed(),
 		w: writer{edge: edge},
 	}
 	go l.write(context.WithoutCancel(ctx))

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"hash/maphash"
 	"math"
 	"time"
 
@@ -14,8 +15,9 @@ func (l *Log) Tally(e Entry) error {
 	e.Count = 0
 	kind := e
 	kind.Time = time.Time{}
+	sum := maphash.Comparable(l.seed, kind) // here, and not where others wait
 	l.mu.Lock()
-	if p := l.tallied[kind]; p != nil && p.tally.Count < math.MaxUint32 {
+	if p := l.tallied[sum]; p != nil && p.kind == kind && p.tally.Count < math.MaxUint32 {
 		p.tally.Count = max(p.tally.Count, 1) + 1
 		l.mu.Unlock()
 		return nil
@@ -25,7 +27,7 @@ func (l *Log) Tally(e Entry) error {
 	if err != nil {
 		return err
 	}
-	p.tally, p.kind = &e, kind
+	p.tally, p.kind, p.sum = &e, kind, sum
 	return l.note(p)
 }
 

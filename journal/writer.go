@@ -25,6 +25,7 @@ type pending struct {
 	row    Row
 	tally  *Entry // what row is of, where others of its kind are counted with it
 	kind   Entry  // tally without time and count
+	sum    uint64 // of kind
 	noted  bool   // nobody was told that it failed, so it is tried again
 	call   func(context.Context) error
 	result chan error // capacity 1; nil when nobody waits
@@ -73,7 +74,7 @@ func (l *Log) enqueue(p *pending) error {
 	}
 	l.queue = append(l.queue, p)
 	if p.tally != nil && p.noted {
-		l.tallied[p.kind] = p
+		l.tallied[p.sum] = p
 	}
 	poke := len(l.queue) == 1 || p.result != nil
 	if p.result != nil {
