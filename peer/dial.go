@@ -181,7 +181,10 @@ func (h *Host) stream(ctx context.Context, id libp2ppeer.ID, addrs []string) (*l
 		if err != nil {
 			return nil, nil, err
 		}
-		s, err := l.conn.NewStream(ctx)
+		var s network.Stream
+		if err = l.opens(ctx); err == nil {
+			s, err = l.conn.NewStream(ctx)
+		}
 		if err == nil {
 			if err = s.SetProtocol(Protocol); err == nil {
 				return l, s, nil

@@ -56,6 +56,11 @@ type Config struct {
 	// why); it must reveal nothing that a stranger may not know. Nil answers
 	// 403. The stream is closed after one response.
 	Refused http.Handler
+
+	// Offended is told what strangers were turned away for, other than by Admit,
+	// and how often: of each Offence once a second at most. It must not wait. Nil
+	// is told nothing.
+	Offended func(what Offence, times int)
 }
 
 // An Admission is what verifying a caller came to.
@@ -92,6 +97,10 @@ type Host struct {
 	links    map[network.Conn]*link                // by live connection
 	calls    map[*call]bool                        // open
 	services map[protocol.ID]network.StreamHandler // beside Protocol
+
+	strangers strangers
+	turns     turns
+	offences  offences
 
 	running sync.WaitGroup // goroutines of this package, and handlers
 }

@@ -21,7 +21,18 @@ const (
 	maxStreams  = 200      // a caller keeps open to one host; QUIC allows 256 a connection
 	maxExamined = 16       // streams of one connection whose frames are read at a time
 	maxAdmitted = 4        // accepted hellos remembered for a connection
-	maxRefused  = 16       // callers verified in vain on one connection
+	maxRefused  = 16       // callers verified in vain on one connection, or streams of one that cannot be read
+	maxVerified = 8        // hellos being verified at a time
+
+	maxIncoming = 256     // streams that a caller may have open on one connection, as in QUIC
+	maxWindow   = 4 << 20 // bytes of one stream that yamux lets be under way, once the way is seen to need it
+
+	// Of those who are not known: members about to say who they are, callers of other trees, and of none.
+	maxHandshakes  = 64              // under way from one address
+	maxStrangers   = 256             // connections, of all addresses
+	strangeStreams = 16              // of one connection; a caller opens no more before it is answered
+	strangeBytes   = 256 << 10       // of one connection: four hellos of MaxHello bytes
+	strangerChance = 3 * time.Second // for a stranger to say who it is where there are too many
 )
 
 // A timing is how long a host waits for others.
@@ -46,8 +57,9 @@ var defaultTiming = timing{
 }
 
 // newResourceManager limits what all peers together, one peer, and one IP
-// address can hold. A gateway serves a thousand members on one host; a home
-// may sit behind one address. Loopback addresses are not counted.
+// address can hold. A gateway serves a thousand members on one host; all of
+// them may sit behind one address, or in one subnet of a LAN, for strangers are
+// bounded apart. Loopback addresses are not counted.
 func newResourceManager() (network.ResourceManager, error) {
 	limits := rcmgr.PartialLimitConfig{
 		System: rcmgr.ResourceLimits{
@@ -55,9 +67,9 @@ func newResourceManager() (network.ResourceManager, error) {
 			Streams: 32768, StreamsInbound: 16384, StreamsOutbound: 16384,
 			Memory: 512 << 20,
 		},
-		// Before a handshake is done, and before a stream's protocol is known.
+		// Before a handshake is done (see gate for each address), and before a stream's protocol is known.
 		Transient: rcmgr.ResourceLimits{
-			Conns: 512, ConnsInbound: 256, ConnsOutbound: 256,
+			Conns: 1280, ConnsInbound: 1024, ConnsOutbound: 256,
 			Streams: 4096, StreamsInbound: 2048, StreamsOutbound: 2048,
 			Memory: 64 << 20,
 		},
@@ -84,7 +96,7 @@ func newResourceManager() (network.ResourceManager, error) {
 		rcmgr.WithMetricsDisabled(),
 		rcmgr.WithConnRateLimiters(pace),
 		rcmgr.WithLimitPerSubnet(
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 256}},
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: 256}, {PrefixLength: 48, ConnCount: 1024}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 1024}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: 1024}, {PrefixLength: 48, ConnCount: 2048}},
 		))
 }

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -28,7 +29,10 @@ type link struct {
 	wire    wire             // under conn
 	way     Path             // without its RTT
 	key     crypto.PublicKey // the other end's
+	from    netip.Prefix     // the other end's address, or its relay's
+	since   time.Time        // when it was made
 	examine chan struct{}    // holds one token for each stream being examined
+	verdict chan struct{}    // holds one token while a stranger's hello is verified
 
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
@@ -37,8 +41,12 @@ type link struct {
 	known    bool                  // the other end is someone, not a stranger
 	admitted map[digest]*admission // hellos shown by the other end, at most maxAdmitted
 	refused  int                   // verifications that failed
+	spoke    bool                  // the other end opened a stream as it is due
+	bad      int                   // streams of a stranger that it did not
 	recent   []digest              // keys of admitted, oldest first
 	serving  bool                  // the other end has answered on a stream of ours
+	opened   int                   // streams that we opened before it did
+	answered chan struct{}         // closed when it does
 	shown    digest                // our hello that the other end accepted; zero if none
 	held     frame                 // the other end's hello that we accepted; none or full
 	used     time.Time             // when a stream was last seen open
@@ -62,10 +70,24 @@ type traffic struct {
 // link returns the link of conn, made if need be; nil if its key is unusable
 // or it is closed.
 func (h *Host) link(conn network.Conn) *link {
+	l, gone := h.enter(conn)
+	if gone != nil {
+		gone.turnAway(Crowding, errCrowded)
+	}
+	if gone == l {
+		return nil
+	}
+	return l
+}
+
+var errCrowded = errors.New("too many connections of strangers")
+
+// enter returns the link of conn, and that of a stranger, perhaps the same, who has to go for it.
+func (h *Host) enter(conn network.Conn) (l, gone *link) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l := h.links[conn]; l != nil {
-		return l
+		return l, nil
 	}
 	key, err := remoteKey(conn)
 	var under wire
@@ -75,14 +97,17 @@ func (h *Host) link(conn network.Conn) *link {
 	if err != nil {
 		h.log.Warn("closing a connection", "peer", conn.RemotePeer(), "error", err)
 		conn.Close()
-		return nil
+		return nil, nil
 	}
 	if conn.IsClosed() {
-		return nil // unlink may have been called already
+		return nil, nil // unlink may have been called already
 	}
-	l := &link{
+	l = &link{
 		host: h, conn: conn, wire: under, key: key,
+		from: neighbourhood(conn.RemoteMultiaddr()), since: time.Now(),
 		examine:  make(chan struct{}, maxExamined),
+		verdict:  make(chan struct{}, 1),
+		answered: make(chan struct{}),
 		known:    conn.Stat().Direction == network.DirOutbound,
 		admitted: make(map[digest]*admission),
 		used:     time.Now(),
@@ -94,7 +119,11 @@ func (h *Host) link(conn network.Conn) *link {
 	}
 	l.ctx, l.cancel = context.WithCancelCause(h.ctx)
 	h.links[conn] = l
-	return l
+	if l.known {
+		l.wire.lift()
+		return l, nil
+	}
+	return l, h.strangers.enter(l)
 }
 
 // unlink forgets a connection that is closed.
@@ -102,9 +131,72 @@ func (h *Host) unlink(conn network.Conn) {
 	h.mu.Lock()
 	l := h.links[conn]
 	delete(h.links, conn)
+	if l != nil {
+		h.strangers.leave(l)
+	}
 	h.mu.Unlock()
 	if l != nil {
 		l.cancel(network.ErrReset)
+	}
+}
+
+// turnAway closes the connection of a stranger; not of one that has just become known.
+func (l *link) turnAway(o Offence, why error) {
+	l.mu.Lock()
+	known := l.known
+	l.mu.Unlock()
+	if known {
+		return
+	}
+	l.host.offences.count(o)
+	l.cut(why)
+}
+
+// cut closes the connection and says why.
+func (l *link) cut(why error) {
+	l.host.log.Debug("closing a connection", "peer", l.conn.RemotePeer(), "address", l.conn.RemoteMultiaddr(), "why", why)
+	l.cancel(why)
+	l.conn.Close()
+}
+
+// know notes that the other end is someone. l.mu is held.
+func (l *link) know() {
+	if !l.known {
+		l.known = true
+		l.host.strangers.leave(l)
+		l.wire.lift()
+	}
+}
+
+// strange reports whether the other end is not known.
+func (l *link) strange() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.known
+}
+
+// crowded reports whether the other end, a stranger, has more streams open than it may.
+func (l *link) crowded() bool { return l.strange() && l.conn.Stat().NumStreams > strangeStreams }
+
+// ill notes what became of a stream that the other end opened. Strangers who do not keep to the protocol are cut off.
+func (l *link) ill(err error) {
+	var bad malformedError
+	l.mu.Lock()
+	if err == nil {
+		l.spoke = true
+	}
+	if err == nil || l.known {
+		l.mu.Unlock()
+		return
+	}
+	l.bad++
+	enough := l.bad >= maxRefused
+	l.mu.Unlock()
+	if errors.As(err, &bad) {
+		l.host.offences.count(Malformed)
+	}
+	if enough {
+		l.cut(fmt.Errorf("%d streams that could not be read, the last: %w", maxRefused, err))
 	}
 }
 
@@ -142,7 +234,7 @@ func (l *link) admit(shown frame) (Admission, error) {
 	}
 	l.mu.Unlock()
 	if first {
-		a.result, a.err = l.verify(shown.hello)
+		a.result, a.err = l.examined(shown.hello)
 		l.recognize(a.err)
 		if a.err != nil {
 			l.forget(shown.digest)
@@ -170,6 +262,27 @@ func (l *link) forget(d digest) {
 	l.recent = slices.DeleteFunc(l.recent, func(r digest) bool { return r == d })
 }
 
+// examined verifies a hello when its turn has come. A stranger's are verified one after the other.
+func (l *link) examined(hello []byte) (Admission, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.host.timing.admit)
+	defer cancel()
+	who := string(l.conn.RemotePeer())
+	if l.strange() {
+		who = l.from.String()
+		select {
+		case l.verdict <- struct{}{}:
+			defer func() { <-l.verdict }()
+		case <-ctx.Done():
+			return Admission{}, context.Cause(ctx)
+		}
+	}
+	if err := l.host.turns.take(ctx, who); err != nil {
+		return Admission{}, fmt.Errorf("too many others are being verified: %w", err)
+	}
+	defer l.host.turns.give()
+	return l.verify(hello)
+}
+
 // verify asks Config.Admit. A panic there refuses this caller and nobody else.
 func (l *link) verify(hello []byte) (result Admission, err error) {
 	if l.host.cfg.Admit == nil {
@@ -191,7 +304,7 @@ func (l *link) recognize(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
-		l.known = true
+		l.know()
 	} else {
 		l.refused++
 	}
@@ -213,14 +326,37 @@ func (l *link) frames(hello frame) (shown, held frame) {
 func (l *link) accepted(shown digest, theirs frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known, l.shown, l.held = true, shown, theirs
+	l.know()
+	l.shown, l.held = shown, theirs
 }
 
 // serves notes that the other end answered; served reports whether it ever did.
 func (l *link) serves() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.serving = true
+	if !l.serving {
+		l.serving = true
+		close(l.answered)
+	}
+}
+
+// opens waits until a further stream may be opened: before the other end has answered, it may take us for strangers.
+func (l *link) opens(ctx context.Context) error {
+	l.mu.Lock()
+	if l.serving || l.opened < strangeStreams {
+		l.opened++
+		l.mu.Unlock()
+		return nil
+	}
+	l.mu.Unlock()
+	select {
+	case <-l.answered:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
 }
 
 func (l *link) served() bool {
@@ -254,12 +390,21 @@ func (h *Host) tend() {
 		h.mu.Unlock()
 		for _, l := range links {
 			if why := l.overdue(); why != nil {
-				h.log.Debug("closing a connection", "peer", l.conn.RemotePeer(), "address", l.conn.RemoteMultiaddr(), "why", why)
-				l.cancel(why)
-				l.conn.Close()
+				l.cut(why)
 			} else {
 				l.probe()
 			}
+		}
+		h.tell()
+	}
+}
+
+// tell tells the owner what strangers were turned away for.
+func (h *Host) tell() {
+	for o, n := range h.offences.take() {
+		h.log.Info("strangers were turned away", "for", o, "times", n)
+		if h.cfg.Offended != nil {
+			h.cfg.Offended(o, n)
 		}
 	}
 }
@@ -302,7 +447,13 @@ func (l *link) overdue() error {
 		l.traffic = traffic{time.Now(), sent, received}
 	}
 	switch {
+	case !l.known && after(l.since, t.tick) && l.wire.received() >= strangeBytes:
+		l.host.offences.count(Flooding)
+		return fmt.Errorf("%d bytes from a stranger", strangeBytes)
 	case !l.known && after(l.conn.Stat().Opened, t.strange):
+		if !l.spoke {
+			l.host.offences.count(Silence)
+		}
 		return fmt.Errorf("no accepted caller within %v", t.strange)
 	case after(l.used, t.idle):
 		return fmt.Errorf("unused for %v", t.idle)

@@ -41,8 +41,17 @@ func (h *Host) accept(s network.Stream) {
 		s.ResetWithError(codeBusy)
 		return
 	}
+	if l.crowded() {
+		h.offences.count(Crowding)
+		s.ResetWithError(codeBusy)
+		h.running.Done()
+		return
+	}
 	c := &served{Stream: s, link: l, in: bufio.NewReader(s), since: time.Now()}
 	service, err := c.examine()
+	if !errors.Is(err, errForgotten) {
+		l.ill(err)
+	}
 	if err != nil {
 		h.log.Debug("refusing a stream", "peer", s.Conn().RemotePeer(), "address", s.Conn().RemoteMultiaddr(), "error", err)
 		s.ResetWithError(resetCode(err)) // counts as Close: what was written is of no use

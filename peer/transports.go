@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"net"
+	"net/netip"
 
 	"github.com/libp2p/go-libp2p/config"
 	libp2p "github.com/libp2p/go-libp2p/core/crypto"
@@ -32,10 +33,11 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err := errors.Join(peers.AddPrivKey(h.id, key), peers.AddPubKey(h.id, key.GetPublic())); err != nil {
 		return err
 	}
-	limits, err := newResourceManager()
+	manager, err := newResourceManager()
 	if err != nil {
 		return err
 	}
+	limits := &gate{ResourceManager: manager, offended: h.offences.count, underWay: make(map[netip.Prefix]int)}
 	h.closers = append(h.closers, limits.Close)
 	h.swarm, err = swarm.NewSwarm(h.id, peers, h.bus,
 		swarm.WithResourceManager(limits),
@@ -56,7 +58,7 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	secure, err := secured(key, limits)
+	secure, err := h.secured(key, limits)
 	if err != nil {
 		return err
 	}
@@ -68,7 +70,7 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 }
 
 // quic makes the transport for ways of all kinds.
-func (h *Host) quic(key libp2p.PrivKey, limits network.ResourceManager) (libp2ptransport.Transport, error) {
+func (h *Host) quic(key libp2p.PrivKey, limits *gate) (libp2ptransport.Transport, error) {
 	reset, err := config.PrivKeyToStatelessResetKey(key)
 	if err != nil {
 		return nil, err
@@ -77,7 +79,7 @@ func (h *Host) quic(key libp2p.PrivKey, limits network.ResourceManager) (libp2pt
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := quicreuse.NewConnManager(reset, token)
+	sockets, err := quicreuse.NewConnManager(reset, token, limits.quic()...)
 	if err != nil {
 		return nil, err
 	}
@@ -93,11 +95,11 @@ func (h *Host) tcp(secure libp2ptransport.Upgrader, limits network.ResourceManag
 }
 
 // secured makes connections of byte streams, TCP's and a relay's circuits: TLS 1.3 as in QUIC, and many streams in one.
-func secured(key libp2p.PrivKey, limits network.ResourceManager) (libp2ptransport.Upgrader, error) {
-	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
+func (h *Host) secured(key libp2p.PrivKey, limits network.ResourceManager) (libp2ptransport.Upgrader, error) {
+	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: muxer{yamuxConfig()}}}
 	tls, err := libp2ptls.New(libp2ptls.ID, key, muxers)
 	if err != nil {
 		return nil, err
 	}
-	return upgrader.New([]sec.SecureTransport{tls}, muxers, nil, limits, nil)
+	return upgrader.New([]sec.SecureTransport{tls}, muxers, nil, limits, nil, upgrader.WithAcceptTimeout(h.timing.hello))
 }

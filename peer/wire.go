@@ -23,6 +23,12 @@ type wire interface {
 
 	// close ends a stream. What was written is still delivered, and the other end learns that nobody reads on.
 	close(network.Stream) error
+
+	// received is how many bytes came while the other end was not known.
+	received() uint64
+
+	// lift says that the other end is known, and ends what bounds those who are not.
+	lift()
 }
 
 // wireOf returns what runs under conn.
@@ -32,8 +38,9 @@ func wireOf(conn network.Conn) (wire, error) {
 		return quicWire{q}, nil
 	}
 	var y *yamux.Session
-	if conn.As(&y) {
-		return yamuxWire{y}, nil
+	var a *allowance
+	if conn.As(&y) && conn.As(&a) {
+		return yamuxWire{y, a}, nil
 	}
 	return nil, errors.New("neither QUIC nor yamux runs under the connection")
 }
@@ -53,9 +60,17 @@ func (w quicWire) rtt() time.Duration { return w.conn.ConnectionStats().Smoothed
 
 func (w quicWire) close(s network.Stream) error { return s.Close() }
 
+func (w quicWire) received() uint64 { return w.conn.ConnectionStats().BytesReceived }
+
+// lift does nothing: QUIC's windows, 768 KiB a connection, grow only where something is read.
+func (quicWire) lift() {}
+
 // A yamuxWire runs over TCP, whose segments have to be acknowledged in time (see [silentTCP]), or over a relay's
 // circuit, and so over the connection with the relay, which is watched itself.
-type yamuxWire struct{ session *yamux.Session }
+type yamuxWire struct {
+	session   *yamux.Session
+	allowance *allowance
+}
 
 func (yamuxWire) packets() (sent, received uint64, counted bool) { return 0, 0, false }
 
@@ -67,3 +82,7 @@ func (w yamuxWire) rtt() time.Duration { return w.session.RTT() }
 // close says that nothing more comes and then, so that a writer there does not wait for ever, resets the stream: yamux
 // has nothing that ends one direction from the reading side. Data before the end of input survives the reset.
 func (w yamuxWire) close(s network.Stream) error { return errors.Join(s.CloseWrite(), s.Reset()) }
+
+func (w yamuxWire) received() uint64 { return uint64(w.allowance.bytes.Load()) }
+
+func (w yamuxWire) lift() { w.allowance.lift() }

@@ -1,0 +1,180 @@
+package peer
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+)
+
+// An Offence is what strangers were turned away for, other than being strangers.
+type Offence string
+
+// The offences.
+const (
+	Stalling  Offence = "stalling"  // too many handshakes under way from one address
+	Crowding  Offence = "crowding"  // too many connections: of one address, of one key, or of strangers
+	Silence   Offence = "silence"   // a connection on which nobody said who is there
+	Flooding  Offence = "flooding"  // more than a stranger may send
+	Malformed Offence = "malformed" // what is not this protocol
+)
+
+// offences counts, until the owner is told.
+type offences struct {
+	mu sync.Mutex
+	by map[Offence]int
+}
+
+func (o *offences) count(what Offence) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.by == nil {
+		o.by = make(map[Offence]int)
+	}
+	o.by[what]++
+}
+
+// take returns what was counted since the last time.
+func (o *offences) take() map[Offence]int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	by := o.by
+	o.by = nil
+	return by
+}
+
+// strangers are the connections whose other ends are not known: of another tree, or of none, or about to say who they
+// are. They are bounded together. Where there are too many, an address that has more of them than the newcomer's gives
+// up its oldest; else whoever had time enough to say who it is.
+type strangers struct {
+	mu  sync.Mutex
+	all []*link // in order of coming
+	by  map[netip.Prefix]int
+}
+
+// enter counts l in, and returns who has to go for it: nil for nobody, l for itself.
+func (s *strangers) enter(l *link) *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var gone *link
+	if len(s.all) >= maxStrangers {
+		if gone = s.weigh(l); gone == l {
+			return l
+		}
+		s.remove(gone)
+	}
+	if s.by == nil {
+		s.by = make(map[netip.Prefix]int)
+	}
+	s.all = append(s.all, l)
+	s.by[l.from]++
+	return gone
+}
+
+// weigh says who has to go, l or somebody for it. mu is held.
+func (s *strangers) weigh(l *link) *link {
+	most := l.from
+	for from, n := range s.by {
+		if n > s.by[most] {
+			most = from
+		}
+	}
+	for _, old := range s.all {
+		if old.from == most && (s.by[most] > s.by[l.from]+1 || after(old.since, strangerChance)) {
+			return old
+		}
+	}
+	return l
+}
+
+// leave counts l out: it is known, or closed.
+func (s *strangers) leave(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(l)
+}
+
+func (s *strangers) remove(l *link) {
+	for i, other := range s.all {
+		if other != l {
+			continue
+		}
+		s.all = append(s.all[:i], s.all[i+1:]...)
+		if s.by[l.from]--; s.by[l.from] == 0 {
+			delete(s.by, l.from)
+		}
+		return
+	}
+}
+
+// turns are the verifications of hellos: so many at a time, and of those that wait one for each address, and for each
+// member that is known, before the second of any. Whoever floods makes itself wait, and its neighbours.
+type turns struct {
+	mu      sync.Mutex
+	taken   int
+	waiting map[string][]chan struct{} // first come, first served; by who waits
+	order   []string                   // the keys of waiting, whose turn is next first
+}
+
+// take waits for a turn.
+func (t *turns) take(ctx context.Context, from string) error {
+	t.mu.Lock()
+	if t.taken < maxVerified {
+		t.taken++
+		t.mu.Unlock()
+		return nil
+	}
+	mine := make(chan struct{})
+	if t.waiting == nil {
+		t.waiting = make(map[string][]chan struct{})
+	}
+	if _, waits := t.waiting[from]; !waits {
+		t.order = append(t.order, from)
+	}
+	t.waiting[from] = append(t.waiting[from], mine)
+	t.mu.Unlock()
+	select {
+	case <-mine:
+		return nil
+	case <-ctx.Done():
+	}
+	if !t.forget(from, mine) { // it was given in this moment
+		t.give()
+	}
+	return context.Cause(ctx)
+}
+
+// forget takes one who waits out of the line; false if it is not there.
+func (t *turns) forget(from string, mine chan struct{}) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, c := range t.waiting[from] {
+		if c == mine {
+			t.waiting[from] = append(t.waiting[from][:i], t.waiting[from][i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// give ends a turn, and gives it to the first who waits at the address whose turn is next.
+func (t *turns) give() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.order) > 0 {
+		from := t.order[0]
+		t.order = t.order[1:]
+		line := t.waiting[from]
+		if len(line) == 0 { // all of them gave up
+			delete(t.waiting, from)
+			continue
+		}
+		if t.waiting[from] = line[1:]; len(line) > 1 {
+			t.order = append(t.order, from)
+		} else {
+			delete(t.waiting, from)
+		}
+		close(line[0])
+		return
+	}
+	t.taken--
+}
