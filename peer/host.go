@@ -125,6 +125,8 @@ func newHost(cfg Config, t timing) (*Host, error) {
 		calls:    make(map[*call]bool),
 		services: make(map[protocol.ID]network.StreamHandler),
 		bus:      eventbus.NewBus(),
+
+		strangers: strangers{most: maxStrangers},
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

@@ -26,6 +26,7 @@ type member struct {
 	mu       sync.Mutex
 	hello    []byte
 	admitted []string // hellos that Admit saw, in order
+	offences map[Offence]int
 }
 
 // A book says who holds which key.
@@ -61,7 +62,7 @@ func (p *place) join(name string, handler http.Handler, more ...func(*Config)) *
 	p.book.mu.Lock()
 	p.book.names[string(pub)] = name
 	p.book.mu.Unlock()
-	m := &member{t: p.t, name: name, key: key, hello: []byte("hello of " + name)}
+	m := &member{t: p.t, name: name, key: key, hello: []byte("hello of " + name), offences: make(map[Offence]int)}
 	m.Host = p.start(m, handler, more...)
 	return m
 }
@@ -84,6 +85,11 @@ func (p *place) start(m *member, handler http.Handler, more ...func(*Config)) *H
 			}
 			return Admission{Hello: m.show, Value: name}, nil
 		},
+	}
+	cfg.Offended = func(o Offence, n int) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.offences[o] += n
 	}
 	for _, f := range more {
 		f(&cfg)
@@ -116,6 +122,13 @@ func (m *member) seen() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return append([]string(nil), m.admitted...)
+}
+
+// told is how often the owner was told of an offence.
+func (m *member) told(o Offence) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.offences[o]
 }
 
 func (m *member) public() ed25519.PublicKey { return m.key.Public().(ed25519.PublicKey) }

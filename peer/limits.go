@@ -28,11 +28,10 @@ const (
 	maxWindow   = 4 << 20 // bytes of one stream that yamux lets be under way, once the way is seen to need it
 
 	// Of those who are not known: members about to say who they are, callers of other trees, and of none.
-	maxHandshakes  = 64              // under way from one address
-	maxStrangers   = 256             // connections, of all addresses
-	strangeStreams = 16              // of one connection; a caller opens no more before it is answered
-	strangeBytes   = 256 << 10       // of one connection: four hellos of MaxHello bytes
-	strangerChance = 3 * time.Second // for a stranger to say who it is where there are too many
+	maxHandshakes  = 64        // under way from one address
+	maxStrangers   = 256       // connections, of all addresses
+	strangeStreams = 16        // of one connection; a caller opens no more before it is answered
+	strangeBytes   = 256 << 10 // of one connection: four hellos of MaxHello bytes
 )
 
 // A timing is how long a host waits for others.

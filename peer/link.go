@@ -74,15 +74,12 @@ func (h *Host) link(conn network.Conn) *link {
 	if gone != nil {
 		gone.turnAway(Crowding, errCrowded)
 	}
-	if gone == l {
-		return nil
-	}
 	return l
 }
 
 var errCrowded = errors.New("too many connections of strangers")
 
-// enter returns the link of conn, and that of a stranger, perhaps the same, who has to go for it.
+// enter returns the link of conn, and that of a stranger who has to go for it.
 func (h *Host) enter(conn network.Conn) (l, gone *link) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -211,11 +208,10 @@ func (l *link) path() Path {
 // once, even if several streams show it at the same time; refusals are not
 // remembered.
 func (l *link) admit(shown frame) (Admission, error) {
-	l.mu.Lock()
-	if !l.known && l.refused >= maxRefused {
-		l.mu.Unlock()
-		return Admission{}, fmt.Errorf("refused %d times on this connection", maxRefused)
+	if l.refusedEnough() {
+		return Admission{}, errRefusedEnough
 	}
+	l.mu.Lock()
 	if shown.kind == frameNone {
 		l.mu.Unlock()
 		result, err := l.verify(nil)
@@ -243,6 +239,15 @@ func (l *link) admit(shown frame) (Admission, error) {
 	}
 	<-a.done
 	return a.result, a.err
+}
+
+var errRefusedEnough = fmt.Errorf("refused %d times on this connection", maxRefused)
+
+// refusedEnough reports whether nothing more is verified for the other end.
+func (l *link) refusedEnough() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.known && l.refused >= maxRefused
 }
 
 // remember keeps a under d, and the oldest no longer. l.mu is held.
@@ -274,6 +279,9 @@ func (l *link) examined(hello []byte) (Admission, error) {
 			defer func() { <-l.verdict }()
 		case <-ctx.Done():
 			return Admission{}, context.Cause(ctx)
+		}
+		if l.refusedEnough() { // while it waited
+			return Admission{}, errRefusedEnough
 		}
 	}
 	if err := l.host.turns.take(ctx, who); err != nil {

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -43,23 +44,22 @@ func (o *offences) take() map[Offence]int {
 }
 
 // strangers are the connections whose other ends are not known: of another tree, or of none, or about to say who they
-// are. They are bounded together. Where there are too many, an address that has more of them than the newcomer's gives
-// up its oldest; else whoever had time enough to say who it is.
+// are. They are bounded together. Where there are too many, the address that has most of them gives up its oldest: who
+// has something to show, shows it in its first flight, and so is known long before its address has filled the room.
 type strangers struct {
+	most int
+
 	mu  sync.Mutex
 	all []*link // in order of coming
 	by  map[netip.Prefix]int
 }
 
-// enter counts l in, and returns who has to go for it: nil for nobody, l for itself.
-func (s *strangers) enter(l *link) *link {
+// enter counts l in, and returns who has to go for it, nil for nobody.
+func (s *strangers) enter(l *link) (gone *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var gone *link
-	if len(s.all) >= maxStrangers {
-		if gone = s.weigh(l); gone == l {
-			return l
-		}
+	if len(s.all) >= s.most {
+		gone = s.oldest()
 		s.remove(gone)
 	}
 	if s.by == nil {
@@ -70,20 +70,14 @@ func (s *strangers) enter(l *link) *link {
 	return gone
 }
 
-// weigh says who has to go, l or somebody for it. mu is held.
-func (s *strangers) weigh(l *link) *link {
-	most := l.from
-	for from, n := range s.by {
-		if n > s.by[most] {
-			most = from
-		}
+// oldest is the first who came of those at the address that has most, or at one of those that have. mu is held.
+func (s *strangers) oldest() *link {
+	most := 0
+	for _, n := range s.by {
+		most = max(most, n)
 	}
-	for _, old := range s.all {
-		if old.from == most && (s.by[most] > s.by[l.from]+1 || after(old.since, strangerChance)) {
-			return old
-		}
-	}
-	return l
+	i := slices.IndexFunc(s.all, func(l *link) bool { return s.by[l.from] == most })
+	return s.all[i]
 }
 
 // leave counts l out: it is known, or closed.
@@ -94,15 +88,13 @@ func (s *strangers) leave(l *link) {
 }
 
 func (s *strangers) remove(l *link) {
-	for i, other := range s.all {
-		if other != l {
-			continue
-		}
-		s.all = append(s.all[:i], s.all[i+1:]...)
-		if s.by[l.from]--; s.by[l.from] == 0 {
-			delete(s.by, l.from)
-		}
+	i := slices.Index(s.all, l)
+	if i < 0 {
 		return
+	}
+	s.all = slices.Delete(s.all, i, i+1)
+	if s.by[l.from]--; s.by[l.from] == 0 {
+		delete(s.by, l.from)
 	}
 }
 
@@ -147,13 +139,11 @@ func (t *turns) take(ctx context.Context, from string) error {
 func (t *turns) forget(from string, mine chan struct{}) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i, c := range t.waiting[from] {
-		if c == mine {
-			t.waiting[from] = append(t.waiting[from][:i], t.waiting[from][i+1:]...)
-			return true
-		}
+	i := slices.Index(t.waiting[from], mine)
+	if i >= 0 {
+		t.waiting[from] = slices.Delete(t.waiting[from], i, i+1)
 	}
-	return false
+	return i >= 0
 }
 
 // give ends a turn, and gives it to the first who waits at the address whose turn is next.
