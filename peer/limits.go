@@ -17,6 +17,8 @@ const (
 	callerIdle = time.Minute              // an idle stream is kept by the caller for
 	calleeIdle = callerIdle + time.Minute // and by the callee, so that the caller closes first
 
+	openingBuffer = 512 // bytes of a stream read at a time until its hello; what follows is net/http's to buffer
+
 	maxHeader   = 32 << 10 // bytes of a request's or response's header
 	maxStreams  = 200      // a caller keeps open to one host; QUIC allows 256 a connection
 	maxExamined = 16       // streams of one connection whose frames are read at a time
@@ -69,7 +71,7 @@ func newResourceManager() (network.ResourceManager, error) {
 		// Before a handshake is done (see gate for each address), and before a stream's protocol is known.
 		Transient: rcmgr.ResourceLimits{
 			Conns: 1280, ConnsInbound: 1024, ConnsOutbound: 256,
-			Streams: 4096, StreamsInbound: 2048, StreamsOutbound: 2048,
+			Streams: 20480, StreamsInbound: 16384, StreamsOutbound: 4096,
 			Memory: 64 << 20,
 		},
 		PeerDefault: rcmgr.ResourceLimits{

@@ -47,7 +47,7 @@ func (h *Host) accept(s network.Stream) {
 		h.running.Done()
 		return
 	}
-	c := &served{Stream: s, link: l, in: bufio.NewReader(s), since: time.Now()}
+	c := &served{Stream: s, link: l, in: bufio.NewReaderSize(s, openingBuffer), since: time.Now()}
 	service, err := c.examine()
 	if !errors.Is(err, errForgotten) {
 		l.ill(err)
@@ -99,6 +99,10 @@ func resetCode(err error) network.StreamErrorCode {
 // stream is not for Protocol, it returns who takes it.
 func (c *served) examine() (network.StreamHandler, error) {
 	timeout := c.link.host.timing.hello
+	if err := c.begins(timeout); err != nil {
+		return nil, err
+	}
+	began := time.Now()
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
@@ -109,7 +113,7 @@ func (c *served) examine() (network.StreamHandler, error) {
 	case <-c.link.ctx.Done():
 		return nil, context.Cause(c.link.ctx)
 	}
-	c.SetDeadline(c.since.Add(timeout))
+	c.SetDeadline(began.Add(timeout))
 	answer, service, err := c.negotiate()
 	if service != nil {
 		return service, c.SetDeadline(time.Time{})
@@ -131,6 +135,7 @@ func (c *served) examine() (network.StreamHandler, error) {
 		return nil, malformed("a full hello where the digest of the one held was due")
 	}
 	c.admission, c.refused = c.link.admit(c.shown)
+	c.shown.hello = nil // a stream that stays open needs it no more
 	if errors.Is(c.refused, errForgotten) {
 		return nil, c.refused
 	}
@@ -139,6 +144,24 @@ func (c *served) examine() (network.StreamHandler, error) {
 		return nil, err
 	}
 	return nil, c.SetDeadline(time.Time{})
+}
+
+// begins waits for a stream's first byte. net/http opens streams that it may use later, and yamux tells of them at once:
+// those of a caller that is known by then may stay as long as any that is idle.
+func (c *served) begins(timeout time.Duration) error {
+	c.SetReadDeadline(c.since.Add(timeout))
+	_, err := c.in.Peek(1)
+	if late(err) && !c.link.strange() {
+		c.SetReadDeadline(c.since.Add(calleeIdle))
+		_, err = c.in.Peek(1)
+	}
+	if late(err) {
+		return fmt.Errorf("no byte within %v", timeout)
+	}
+	if err != nil {
+		return fmt.Errorf("waiting for the opening: %w", err)
+	}
+	return nil
 }
 
 // greet writes answer and the host's hello, as digest if the caller holds it.
