@@ -220,7 +220,7 @@ func (n *Node) connect() error {
 	var ctx context.Context
 	ctx, n.cancel = context.WithCancel(context.Background())
 	handler := n.handler()
-	cfg := peer.Config{Key: n.key, Listen: n.cfg.Listen, Log: n.log, Admit: n.admit, Handler: handler}
+	cfg := peer.Config{Key: n.key, Listen: n.cfg.Listen, Log: n.log, Admit: n.admit, Handler: handler, Offended: n.countOffence}
 	if g := n.cfg.Gateway; g != nil {
 		cfg.Refused = g.Refused
 	}

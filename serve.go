@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -180,8 +181,24 @@ func (n *Node) countStranger(err error) {
 	case errors.Is(err, credential.ErrTooOld):
 		reason = "somebody with a proof too old to be judged"
 	}
-	n.log.Info("refused a caller", "error", err)
+	n.log.Debug("refused a caller", "error", err) // the journal counts them
 	if err := n.journal.Stranger(n.cfg.Clock(), n.party(n.self), reason); err != nil {
+		n.log.Error("counting a refusal", "error", err)
+	}
+}
+
+// offences are what strangers did other than being strangers, for the owner to read.
+var offences = map[peer.Offence]string{
+	peer.Stalling:  "somebody who began more connections at once than one address may",
+	peer.Crowding:  "somebody who opened more at a time than strangers may",
+	peer.Silence:   "somebody who connected and did not say who they are",
+	peer.Flooding:  "somebody who sent more than strangers may",
+	peer.Malformed: "somebody who sent what no member sends",
+}
+
+// countOffence writes down what strangers were turned away for, and how often.
+func (n *Node) countOffence(o peer.Offence, times int) {
+	if err := n.journal.Strangers(n.cfg.Clock(), n.party(n.self), offences[o], uint32(min(times, math.MaxUint32))); err != nil {
 		n.log.Error("counting a refusal", "error", err)
 	}
 }

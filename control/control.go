@@ -6,6 +6,8 @@
 // of Event objects, one a line, that stays open: revocations as soon as they are on the gateway's disk, and fresh
 // proofs whenever the ledger has a new block. Where the gateway listens for HTTPS, the same is served there.
 //
+// Nobody can take what is there for all: of each member only so many calls are answered at a time, and the next wait.
+//
 // Nothing said here has to be believed: proofs, grants, revocations, address records and journals are signed by those
 // they come from and verified by those they go to. A gateway can withhold them until proofs age, and no more. The one
 // exception is what DNS names the home's HTTPS servers have, which only software that knows nothing of Kindred goes by.

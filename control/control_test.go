@@ -11,6 +11,7 @@ import (
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
 )
 
 // desk is a home of which a few calls are answered; the others are those of a nil Home and panic.
@@ -41,7 +42,8 @@ func (d desk) Watch(_ context.Context, _ credential.Principal, send func(control
 // serve serves d to callers that are known, or to none.
 func serve(t *testing.T, d desk, known bool) control.Client {
 	t.Helper()
-	caller := func(context.Context) (credential.Principal, bool) { return credential.Principal{}, known }
+	who := credential.Principal{Chain: identity.Chain{Line: []identity.Link{{Member: identity.MemberID{1}}}}}
+	caller := func(context.Context) (credential.Principal, bool) { return who, known }
 	s := httptest.NewServer(control.Handler(d, caller, slog.New(slog.DiscardHandler)))
 	t.Cleanup(s.Close)
 	return control.Client{HTTP: s.Client(), Base: s.URL}
@@ -117,5 +119,72 @@ func TestWatch(t *testing.T) {
 	enough := errors.New("enough")
 	if err := c.Watch(t.Context(), func(control.Event) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("a watcher that had enough gets %v", err)
+	}
+}
+
+// slowDesk answers no call until it is let.
+type slowDesk struct {
+	control.Home
+	asked chan string
+	let   chan struct{}
+}
+
+func (d slowDesk) Resolve(_ context.Context, who credential.Principal, _ control.Lookup) (control.Contact, error) {
+	d.asked <- who.Member().String()
+	<-d.let
+	return control.Contact{}, nil
+}
+
+// TestNobodyStarves: one member asks much more at once than is answered at a time, and another is answered all the same.
+func TestNobodyStarves(t *testing.T) {
+	const many = 90
+	d := slowDesk{asked: make(chan string, many), let: make(chan struct{})}
+	type key struct{}
+	calls := control.Handler(d, func(ctx context.Context) (credential.Principal, bool) {
+		who := credential.Principal{Chain: identity.Chain{Line: []identity.Link{{Member: ctx.Value(key{}).(identity.MemberID)}}}}
+		return who, true
+	}, slog.New(slog.DiscardHandler))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who := identity.MemberID{r.Header.Get("Who")[0]}
+		calls.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, who)))
+	}))
+	defer s.Close()
+	answers := make(chan int, many+1)
+	ask := func(who string) {
+		req, err := http.NewRequest("POST", s.URL+control.Prefix+"resolve", strings.NewReader("{}"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header.Set("Who", who)
+		resp, err := s.Client().Do(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		resp.Body.Close()
+		answers <- resp.StatusCode
+	}
+	for range many {
+		go ask("a")
+	}
+	for range many - 16 - 64 { // those for which there is no room even to wait
+		if got := <-answers; got != http.StatusServiceUnavailable {
+			t.Errorf("one too many was answered %d", got)
+		}
+	}
+	go ask("b")
+	asked := map[string]int{}
+	for range 17 {
+		asked[<-d.asked]++
+	}
+	if a, b := asked[identity.MemberID{'a'}.String()], asked[identity.MemberID{'b'}.String()]; a != 16 || b != 1 {
+		t.Errorf("%d calls of the one and %d of the other are being answered, want 16 and 1", a, b)
+	}
+	close(d.let)
+	for range 16 + 64 + 1 {
+		if got := <-answers; got != http.StatusOK {
+			t.Errorf("answered %d", got)
+		}
 	}
 }

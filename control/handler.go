@@ -21,9 +21,10 @@ var statusOf = map[Code]int{
 	Unavailable: http.StatusServiceUnavailable,
 }
 
-// Handler serves home. caller returns the verified caller of a request; without one every call is refused.
+// Handler serves home. caller returns the verified caller of a request; without one every call is refused. Of each
+// member 16 calls are answered at a time, and 64 more wait; it may have four watches.
 func Handler(home Home, caller func(context.Context) (credential.Principal, bool), log *slog.Logger) http.Handler {
-	s := server{home, caller, log}
+	s := server{home, caller, log, &shares{calls: maxCalls, watches: maxWatches, waiting: maxWaiting}}
 	mux := http.NewServeMux()
 	for name, call := range map[string]http.Handler{
 		"resolve":  handle(s, home.Resolve),
@@ -56,6 +57,7 @@ type server struct {
 	home   Home
 	caller func(context.Context) (credential.Principal, bool)
 	log    *slog.Logger
+	shares *shares
 }
 
 // handle turns a method of Home into a handler.
@@ -66,6 +68,12 @@ func handle[Q, A any](s server, call func(context.Context, credential.Principal,
 			s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 			return
 		}
+		done, err := s.shares.call(r.Context(), who.Member())
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		defer done()
 		var question Q
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuestion))
 		d.DisallowUnknownFields()
@@ -92,13 +100,19 @@ func (s server) watch(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 		return
 	}
+	done, err := s.shares.watch(who.Member())
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer done()
 	w.Header().Set("Content-Type", "application/jsonl")
 	rc := http.NewResponseController(w)
 	if err := rc.Flush(); err != nil {
 		return
 	}
 	lines := json.NewEncoder(w)
-	err := s.home.Watch(r.Context(), who, func(e Event) error {
+	err = s.home.Watch(r.Context(), who, func(e Event) error {
 		return errors.Join(lines.Encode(e), rc.Flush())
 	})
 	if err != nil && r.Context().Err() == nil {

@@ -28,6 +28,14 @@ var othersCounted = stranger{reason: "refused for further reasons"}
 // the minute is over. Of each there are at most 17 a minute; what is counted in
 // the current minute is lost in a crash. It does not wait.
 func (l *Log) Stranger(at time.Time, thing Party, reason string) error {
+	return l.Strangers(at, thing, reason, 1)
+}
+
+// Strangers counts several refusals at once.
+func (l *Log) Strangers(at time.Time, thing Party, reason string, times uint32) error {
+	if times == 0 {
+		return nil
+	}
 	s := stranger{thing, printable(reason, maxReason)}
 	minute := at.Truncate(time.Minute)
 	if _, err := s.entry(minute, 1).encode(l.tree); err != nil {
@@ -47,13 +55,12 @@ func (l *Log) Stranger(at time.Time, thing Party, reason string) error {
 	if _, known := l.strangers.by[s]; !known && len(l.strangers.by) >= maxCounted {
 		s = othersCounted
 	}
-	switch n, known := l.strangers.by[s]; {
-	case !known:
-		l.strangers.by[s] = 0
+	n, known := l.strangers.by[s]
+	if !known {
 		l.queueStranger(s.entry(at, 0))
-	case n < math.MaxUint32:
-		l.strangers.by[s] = n + 1
+		times--
 	}
+	l.strangers.by[s] = n + min(times, math.MaxUint32-n)
 	l.poke()
 	return nil
 }
