@@ -117,22 +117,32 @@ func TestPatientNegotiation(t *testing.T) {
 // TestStall stops half-way: the callee cuts the stream by itself.
 func TestStall(t *testing.T) {
 	hello := string(fullFrame([]byte("hello of burglar")).append(nil))
-	for _, tt := range []struct{ name, in string }{
-		{"in the negotiation", selected[:25]},
-		{"before the hello", selected},
-		{"in the hello", selected + hello[:5]},
-		{"before what is held", selected + hello},
-		{"in the header", selected + hello + "\x00GET / HTTP/1.1\r\nHos"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			p := newPlace(t)
-			p.timing = hasty(func(t *timing) { t.hello = 50 * time.Millisecond })
-			meter, burglar := p.join("meter", greet), p.join("burglar", nil)
-			s := raw(t, burglar, meter, []byte(tt.in))
-			defer s.Close()
-			io.Copy(io.Discard, s) // ends, or the test times out
-		})
-	}
+	everyWay(t, func(t *timing) { t.hello = 100 * time.Millisecond }, func(t *testing.T, p *place, w way, meter *member) {
+		for _, tt := range []struct{ name, in string }{
+			{"in the negotiation", selected[:25]},
+			{"before the hello", selected},
+			{"in the hello", selected + hello[:5]},
+			{"before what is held", selected + hello},
+			{"in the header", selected + hello + "\x00GET / HTTP/1.1\r\nHos"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				b, err := w.breaks(t, meter)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer b.Close()
+				s, err := b.open(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				if _, err := io.WriteString(s, tt.in); err != nil {
+					t.Fatal(err)
+				}
+				io.Copy(io.Discard, s) // ends, or the test times out
+			})
+		}
+	})
 }
 
 // TestManyStalls opens more stalling streams than are examined at once.

@@ -12,8 +12,9 @@ import (
 
 // A Tap forwards UDP packets between callers and one callee, unless it is cut.
 type Tap struct {
-	Cut     atomic.Bool  // nothing goes through
-	Packets atomic.Int64 // from callers, forwarded or not
+	Cut     atomic.Bool                         // nothing goes through
+	Packets atomic.Int64                        // from callers, forwarded or not
+	Keep    atomic.Pointer[func(packet []byte)] // is given what callers send
 	front   *net.UDPConn
 	back    *net.UDPAddr
 	running sync.WaitGroup
@@ -66,6 +67,9 @@ func (p *Tap) forth() {
 			return
 		}
 		p.Packets.Add(1)
+		if keep := p.Keep.Load(); keep != nil {
+			(*keep)(b[:n])
+		}
 		p.mu.Lock()
 		c := p.backs[from]
 		if c == nil {
