@@ -9,3 +9,10 @@ func (n *Node) ForgetPeers() {
 	defer n.sessions.mu.Unlock()
 	clear(n.sessions.known)
 }
+
+// Find makes the node take it that a member is at addresses, as if the gateway had said so just now.
+func (n *Node) Find(c Contact, addresses ...string) {
+	c.Addresses, c.Fetched = addresses, n.cfg.Clock()
+	n.contact.learn(c)
+	n.contact.found(c)
+}
