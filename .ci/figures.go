@@ -43,6 +43,11 @@ var figures = []figure{
 	{"the same, 16 at once", "kindred", "Warm/TCP/16", "ratio", 1, 0.95, "times", true},
 	{"bulk down, QUIC, to quic-go alone", "peer", "Bulk/down", "ratio-quic-go", 1, 0.95, "times", true},
 	{"bulk up", "peer", "Bulk/up", "ratio-quic-go", 1, 0.95, "times", true},
+	{"first answer of one 75 ms away, on QUIC", "kindred", "FarAnswer", "RTT/QUIC", 1, 2.1, "round trips", false},
+	{"one of 1,000 idle connections, on QUIC", "peer", "Connections/idle/QUIC", "kB/connection", 1, 90, "kB", false},
+	{"one of 1,000 idle connections, on TCP", "peer", "Connections/idle/TCP", "kB/connection", 1, 90, "kB", false},
+	{"bulk, QUIC, to Nebula", "peer", "AgainstNebula", "QUIC/Nebula", 1, 1, "times", true},
+	{"bulk, TCP, to Nebula", "peer", "AgainstNebula", "TCP/Nebula", 1, 1, "times", true},
 }
 
 func main() {

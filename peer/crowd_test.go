@@ -250,7 +250,7 @@ func gatewayOf(t testing.TB) (*place, *member, *square) {
 // those who read nothing are left behind alone.
 func TestCrowd(t *testing.T) {
 	members := 200
-	if n, err := strconv.Atoi(os.Getenv("KINDRED_CROWD_MEMBERS")); err == nil {
+	if n, err := strconv.Atoi(os.Getenv("KINDRED_TEST_MEMBERS")); err == nil {
 		members = n
 	}
 	for _, tt := range []struct{ name, mark string }{{"QUIC", "/quic-v1"}, {"TCP", "/tcp/"}} {
