@@ -118,11 +118,12 @@ func TestBadFirstFlightQUIC(t *testing.T) {
 func recorded(t *testing.T, p *place, meter *member) (packets [][]byte) {
 	var mu sync.Mutex
 	tap := newTap(t, at(meter, "/quic-v1"))
-	tap.keep = func(b []byte) {
+	keep := func(b []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		packets = append(packets, bytes.Clone(b))
 	}
+	tap.keep.Store(&keep)
 	before := p.join("before", nil, quiet)
 	get(t, before.client(func(g *Target) { g.Addresses = []string{tap.address()} }, meter), "kindred://meter/")
 	before.Close()
