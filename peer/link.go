@@ -38,7 +38,7 @@ type link struct {
 	cancel context.CancelCauseFunc
 
 	mu       sync.Mutex
-	known    bool                  // the other end is someone, not a stranger
+	stranger bool                  // it is not known who the other end is; see know
 	admitted map[digest]*admission // hellos shown by the other end, at most maxAdmitted
 	refused  int                   // verifications that failed
 	spoke    bool                  // the other end opened a stream as it is due
@@ -105,7 +105,7 @@ func (h *Host) enter(conn network.Conn) (l, gone *link) {
 		examine:  make(chan struct{}, maxExamined),
 		verdict:  make(chan struct{}, 1),
 		answered: make(chan struct{}),
-		known:    conn.Stat().Direction == network.DirOutbound,
+		stranger: conn.Stat().Direction != network.DirOutbound,
 		admitted: make(map[digest]*admission),
 		used:     time.Now(),
 		way: Path{
@@ -116,11 +116,11 @@ func (h *Host) enter(conn network.Conn) (l, gone *link) {
 	}
 	l.ctx, l.cancel = context.WithCancelCause(h.ctx)
 	h.links[conn] = l
-	if l.known {
-		l.wire.lift()
-		return l, nil
+	if l.stranger {
+		return l, h.strangers.enter(l)
 	}
-	return l, h.strangers.enter(l)
+	l.wire.lift()
+	return l, nil
 }
 
 // unlink forgets a connection that is closed.
@@ -139,14 +139,10 @@ func (h *Host) unlink(conn network.Conn) {
 
 // turnAway closes the connection of a stranger; not of one that has just become known.
 func (l *link) turnAway(o Offence, why error) {
-	l.mu.Lock()
-	known := l.known
-	l.mu.Unlock()
-	if known {
-		return
+	if l.strange() {
+		l.host.offences.count(o)
+		l.cut(why)
 	}
-	l.host.offences.count(o)
-	l.cut(why)
 }
 
 // cut closes the connection and says why.
@@ -156,10 +152,10 @@ func (l *link) cut(why error) {
 	l.conn.Close()
 }
 
-// know notes that the other end is someone. l.mu is held.
+// know notes that the other end is someone, and ends what bounds strangers. l.mu is held.
 func (l *link) know() {
-	if !l.known {
-		l.known = true
+	if l.stranger {
+		l.stranger = false
 		l.host.strangers.leave(l)
 		l.wire.lift()
 	}
@@ -169,7 +165,7 @@ func (l *link) know() {
 func (l *link) strange() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.known
+	return l.stranger
 }
 
 // crowded reports whether the other end, a stranger, has more streams open than it may.
@@ -182,7 +178,7 @@ func (l *link) ill(err error) {
 	if err == nil {
 		l.spoke = true
 	}
-	if err == nil || l.known {
+	if err == nil || !l.stranger {
 		l.mu.Unlock()
 		return
 	}
@@ -247,7 +243,7 @@ var errRefusedEnough = fmt.Errorf("refused %d times on this connection", maxRefu
 func (l *link) refusedEnough() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.known && l.refused >= maxRefused
+	return l.stranger && l.refused >= maxRefused
 }
 
 // remember keeps a under d, and the oldest no longer. l.mu is held.
@@ -455,10 +451,10 @@ func (l *link) overdue() error {
 		l.traffic = traffic{time.Now(), sent, received}
 	}
 	switch {
-	case !l.known && after(l.since, t.tick) && l.wire.received() >= strangeBytes:
+	case l.stranger && after(l.since, t.tick) && l.wire.received() >= strangeBytes:
 		l.host.offences.count(Flooding)
 		return fmt.Errorf("%d bytes from a stranger", strangeBytes)
-	case !l.known && after(l.conn.Stat().Opened, t.strange):
+	case l.stranger && after(l.conn.Stat().Opened, t.strange):
 		if !l.spoke {
 			l.host.offences.count(Silence)
 		}
