@@ -50,6 +50,9 @@
 // stream, so a caller with a new hello opens a new stream, and a callee with a
 // new hello, or on a stream five minutes old, answers with "Connection: close".
 //
+// A caller opens at most sixteen streams on a connection before the callee has
+// answered on one: until then it is a stranger.
+//
 // # HTTP
 //
 // What net/http does over a connection, it does over a stream: trailers, 100
@@ -61,14 +64,37 @@
 //
 // # Bounds
 //
-// A hello has at most [MaxHello] bytes. A stream must bring its frames and then
-// each request's header within five seconds; sixteen streams a connection are
-// examined at a time, and the rest wait unread in QUIC's windows (768 KiB a
-// connection). A connection whose caller was not accepted within fifteen
-// seconds is closed, and so is one that nobody used for five minutes, and one
-// on which packets were sent and none came back for three seconds; where
-// nothing else is sent, QUIC sends something every fifteen. Sixteen callers are
-// verified in vain on one connection, further ones refused unexamined.
+// Bounds hold alike over QUIC, TCP and circuits, as far as nothing else is said.
+// An address is one of IPv4, a /56 of IPv6, or a relay, for all who come through
+// it. Whoever goes over a bound is cut off, without an answer, and the owner is
+// told how often ([Config.Offended]).
+//
+// A handshake has five seconds, and an address 64 of them under way at a time.
+// An address can open 50 connections a second, and 512 at once, and have 1,024.
+//
+// Whoever was not accepted yet is a stranger: a member that is about to show its
+// hello, somebody of another tree, or of none. Strangers have 256 connections
+// together; where one more comes, the address with most of them loses its oldest.
+// One of theirs may have sixteen streams open and send 256 KiB, of TCP and of
+// circuits no more is even read, and has fifteen seconds to be accepted. Sixteen
+// of its streams may fail to begin as is due, and sixteen of its hellos be
+// refused; then it is cut off, or nothing more is verified.
+//
+// A hello has at most [MaxHello] bytes. Eight are verified at a time: one of a
+// stranger's connection, and of those that wait one for each address, and each
+// member, before the second of any. So a flood of hellos, however long each
+// takes, makes those wait who send it.
+//
+// A member can have 32 connections open to a host, 256 streams on each and 512
+// in all; sixteen of a connection are examined at a time. A stream must bring its
+// frames within five seconds of its first byte, and then each request's header.
+// What a member does not read stays in the windows, 256 KiB of a stream on TCP
+// and circuits and 512 KiB on QUIC, which grow where it is read, up to 4 MiB and
+// 10 MiB, 64 MiB for all connections of a member and 512 MiB for all members. A
+// connection of bytes into which nothing can be written for ten seconds is
+// closed; and so is every one that nobody used for five minutes, and one on which
+// packets were sent and none came back for three seconds; where nothing else is
+// sent, QUIC sends something every fifteen.
 //
 // # What it does not do
 //

@@ -22,6 +22,8 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/util"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	mss "github.com/multiformats/go-multistream"
+
+	"github.com/kindred-iot/kindred/peer/peertest"
 )
 
 // elsewhere is where burglars come from.
@@ -117,15 +119,15 @@ func TestBadFirstFlightQUIC(t *testing.T) {
 // recorded returns what a caller sends on a way to its first answer.
 func recorded(t *testing.T, p *place, meter *member) (packets [][]byte) {
 	var mu sync.Mutex
-	tap := newTap(t, at(meter, "/quic-v1"))
+	tap := peertest.NewTap(t, meter.Addresses())
 	keep := func(b []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		packets = append(packets, bytes.Clone(b))
 	}
-	tap.keep.Store(&keep)
+	tap.Keep.Store(&keep)
 	before := p.join("before", nil, quiet)
-	get(t, before.client(func(g *Target) { g.Addresses = []string{tap.address()} }, meter), "kindred://meter/")
+	get(t, before.client(func(g *Target) { g.Addresses = []string{tap.Address()} }, meter), "kindred://meter/")
 	before.Close()
 	mu.Lock()
 	defer mu.Unlock()
