@@ -36,13 +36,11 @@ func quantile(values []time.Duration, q float64) time.Duration {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// The first authorised answer on a cold connection over loopback, side by side with plain net/http under mutual TLS
-// 1.3, both with Ed25519 keys: between two who have met since they were started, and (unmet) between two who have not,
-// and verify each other's hellos from the start.
-func BenchmarkFirstAnswer(b *testing.B) {
-	h := gatewaytest.New(b)
-	laptop := h.Open("laptop")
-	device := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+// withLock makes a home with a lock, which its owner's laptop has called.
+func withLock(b *testing.B) (h *gatewaytest.Home, laptop, device *kindred.Node, contact kindred.Contact) {
+	h = gatewaytest.New(b)
+	laptop = h.Open("laptop")
+	device = h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
 	h.Serve(device, lock.New().Thing())
 	if _, err := h.State(laptop, "home/lock"); err != nil {
 		b.Fatal(err)
@@ -51,6 +49,14 @@ func BenchmarkFirstAnswer(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return h, laptop, device, contact
+}
+
+// The first authorised answer on a cold connection over loopback, side by side with plain net/http under mutual TLS
+// 1.3, both with Ed25519 keys: between two who have met since they were started, and (unmet) between two who have not,
+// and verify each other's hellos from the start.
+func BenchmarkFirstAnswer(b *testing.B) {
+	h, laptop, device, contact := withLock(b)
 	plain, url := mutualTLS(b)
 	var ours, unmet, theirs []time.Duration
 	settle := func() { time.Sleep(5 * time.Millisecond) } // closing the connection before is no part of the next call

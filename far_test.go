@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred"
-	"github.com/kindred-iot/kindred/device/lock"
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
-	"github.com/kindred-iot/kindred/identity"
 )
 
 // away is how long what is sent takes each way, to a callee that is far.
@@ -173,17 +171,7 @@ func farCopy(dst, src net.Conn, shaken time.Time) {
 // The first authorised answer of a callee that is 75 ms away, on a cold connection, in round trips: with hellos both ways
 // that are verified, a decision and a journal; and that of net/http under mutual TLS 1.3, which has none of these.
 func BenchmarkFarAnswer(b *testing.B) {
-	h := gatewaytest.New(b)
-	laptop := h.Open("laptop")
-	device := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
-	h.Serve(device, lock.New().Thing())
-	if _, err := h.State(laptop, "home/lock"); err != nil {
-		b.Fatal(err)
-	}
-	contact, err := laptop.Resolve(b.Context(), "home/lock")
-	if err != nil {
-		b.Fatal(err)
-	}
+	h, laptop, _, contact := withLock(b)
 	var quic, tcp string
 	for _, a := range contact.Addresses { // /ip4/IP/udp/PORT/quic-v1/p2p/KEY, /ip4/IP/tcp/PORT/p2p/KEY
 		parts := strings.Split(a, "/")

@@ -198,7 +198,7 @@ var offences = map[peer.Offence]string{
 
 // countOffence writes down what strangers were turned away for, and how often.
 func (n *Node) countOffence(o peer.Offence, times int) {
-	if err := n.journal.Strangers(n.cfg.Clock(), n.party(n.self), offences[o], uint32(min(times, math.MaxUint32))); err != nil {
+	if err := n.journal.Strangers(n.cfg.Clock(), n.party(n.self), offences[o], uint32(min(times, math.MaxInt32))); err != nil {
 		n.log.Error("counting a refusal", "error", err)
 	}
 }

@@ -210,7 +210,7 @@ func (l *link) admit(shown frame) (Admission, error) {
 	l.mu.Lock()
 	if shown.kind == frameNone {
 		l.mu.Unlock()
-		result, err := l.verify(nil)
+		result, err := l.examined(nil)
 		l.recognize(err)
 		return result, err
 	}
@@ -263,10 +263,13 @@ func (l *link) forget(d digest) {
 	l.recent = slices.DeleteFunc(l.recent, func(r digest) bool { return r == d })
 }
 
-// examined verifies a hello when its turn has come. A stranger's are verified one after the other.
+// examined verifies a hello when its turn has come, and none at once. A stranger's are verified one after the other.
 func (l *link) examined(hello []byte) (Admission, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.host.timing.admit)
 	defer cancel()
+	if hello == nil {
+		return l.verify(ctx, nil)
+	}
 	who := string(l.conn.RemotePeer())
 	if l.strange() {
 		who = l.from.String()
@@ -284,16 +287,14 @@ func (l *link) examined(hello []byte) (Admission, error) {
 		return Admission{}, fmt.Errorf("too many others are being verified: %w", err)
 	}
 	defer l.host.turns.give()
-	return l.verify(hello)
+	return l.verify(ctx, hello)
 }
 
 // verify asks Config.Admit. A panic there refuses this caller and nobody else.
-func (l *link) verify(hello []byte) (result Admission, err error) {
+func (l *link) verify(ctx context.Context, hello []byte) (result Admission, err error) {
 	if l.host.cfg.Admit == nil {
 		return Admission{}, errors.New("this host admits nobody")
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, l.host.timing.admit)
-	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			l.host.log.Error("verifying a caller panicked", "peer", l.conn.RemotePeer(), "panic", p, "stack", string(debug.Stack()))
@@ -406,7 +407,7 @@ func (h *Host) tend() {
 // tell tells the owner what strangers were turned away for.
 func (h *Host) tell() {
 	for o, n := range h.offences.take() {
-		h.log.Info("strangers were turned away", "for", o, "times", n)
+		h.log.Debug("strangers were turned away", "for", o, "times", n)
 		if h.cfg.Offended != nil {
 			h.cfg.Offended(o, n)
 		}
@@ -451,7 +452,7 @@ func (l *link) overdue() error {
 		l.traffic = traffic{time.Now(), sent, received}
 	}
 	switch {
-	case l.stranger && after(l.since, t.tick) && l.wire.received() >= strangeBytes:
+	case l.stranger && after(l.since, t.tick) && l.wire.received() >= strangeBytes && len(l.verdict) == 0: // none is due
 		l.host.offences.count(Flooding)
 		return fmt.Errorf("%d bytes from a stranger", strangeBytes)
 	case l.stranger && after(l.conn.Stat().Opened, t.strange):

@@ -13,7 +13,7 @@ type Offence string
 // The offences.
 const (
 	Stalling  Offence = "stalling"  // too many handshakes under way from one address
-	Crowding  Offence = "crowding"  // too many connections: of one address, of one key, or of strangers
+	Crowding  Offence = "crowding"  // too many connections of one address, of strangers, or streams of one of them
 	Silence   Offence = "silence"   // a connection on which nobody said who is there
 	Flooding  Offence = "flooding"  // more than a stranger may send
 	Malformed Offence = "malformed" // what is not this protocol
