@@ -117,8 +117,9 @@ func TestBadFirstFlightQUIC(t *testing.T) {
 }
 
 // recorded returns what a caller sends on a way to its first answer.
-func recorded(t *testing.T, p *place, meter *member) (packets [][]byte) {
+func recorded(t *testing.T, p *place, meter *member) [][]byte {
 	var mu sync.Mutex
+	var packets [][]byte
 	tap := peertest.NewTap(t, meter.Addresses())
 	keep := func(b []byte) {
 		mu.Lock()

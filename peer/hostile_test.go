@@ -384,6 +384,7 @@ func TestOverdue(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-l.ctx.Done()
+		eventually(t, "the owner was told", func() bool { return meter.told(Silence) == 1 })
 	})
 	t.Run("unused", func(t *testing.T) {
 		p := newPlace(t)
