@@ -101,5 +101,6 @@ func (h *Host) secured(key libp2p.PrivKey, limits network.ResourceManager) (libp
 	if err != nil {
 		return nil, err
 	}
-	return upgrader.New([]sec.SecureTransport{tls}, muxers, nil, limits, nil, upgrader.WithAcceptTimeout(h.timing.hello))
+	secure, err := upgrader.New([]sec.SecureTransport{tls}, muxers, nil, limits, nil, upgrader.WithAcceptTimeout(h.timing.hello))
+	return eager{secure}, err
 }
