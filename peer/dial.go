@@ -127,6 +127,7 @@ type call struct {
 	in       *bufio.Reader
 	mid      atomic.Bool // bytes were written since the last were read: a request is under way
 	answered atomic.Bool // the callee's frames were read
+	switched atomic.Bool // to a protocol that is not HTTP
 	showed   atomic.Bool // the callee showed a hello, and it was accepted
 }
 
@@ -233,7 +234,7 @@ func (c *call) Write(p []byte) (int, error) {
 	n, err := c.Stream.Write(p)
 	n = max(0, n-len(opening))
 	var se *network.StreamError
-	if errors.As(err, &se) && se.Remote && c.mid.Load() {
+	if errors.As(err, &se) && se.Remote && c.mid.Load() && !c.switched.Load() {
 		// The callee reads no further. Whether it answered, Read will tell.
 		return len(p) - len(opening), nil
 	}

@@ -49,6 +49,8 @@
 // Streams are kept and reused for further requests. A hello holds for one
 // stream, so a caller with a new hello opens a new stream, and a callee with a
 // new hello, or on a stream five minutes old, answers with "Connection: close".
+// A request may switch protocols (101, as WebSocket does): the stream is then
+// the new protocol's for as long as it lasts, each direction ended by itself.
 //
 // A caller opens at most sixteen streams on a connection before the callee has
 // answered on one: until then it is a stranger.

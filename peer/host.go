@@ -48,8 +48,12 @@ type Config struct {
 	Admit func(ctx context.Context, from crypto.PublicKey, hello []byte) (Admission, error)
 
 	// Handler serves the requests of admitted callers; Caller tells who calls.
-	// Request contexts end when the caller goes away or the host is closed. Nil
-	// answers 404.
+	// Request contexts end when the caller goes away or the host is closed. A
+	// handler may take over a request's stream (http.Hijacker): a net.Conn that
+	// has CloseWrite and Reset too, and is closed when the handler returns, if
+	// it is not then. From there on its context ends with the connection or the
+	// host; read from the net.Conn, for net/http ends the context at the end of
+	// input too when that is read through what it buffers. Nil answers 404.
 	Handler http.Handler
 
 	// Refused answers the requests of callers that Admit refused (Caller tells

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -28,9 +29,10 @@ type served struct {
 	shown     frame  // what the caller showed
 	hello     []byte // what was shown to the caller
 
-	writing sync.Mutex
-	close   sync.Once
-	stop    func() // ends the context of this stream's requests
+	writing  sync.Mutex
+	close    sync.Once
+	stop     func() // ends the context of this stream's requests
+	hijacked atomic.Bool
 }
 
 // accept takes a stream that a peer opened: it examines the caller, shows the
@@ -254,7 +256,8 @@ func closeStream(w wire, s network.Stream, writing *sync.Mutex) error {
 		return s.Reset()
 	}
 	defer writing.Unlock()
-	return w.close(s)
+	_ = w.close(s) // fails where the other end reads no more, or the stream was reset, and it is closed all the same
+	return nil
 }
 
 // LocalAddr returns this end's multiaddr.
@@ -300,6 +303,11 @@ func (h *Host) startServer() {
 			c.stop = func() { detach(); cancel() }
 			return ctx
 		},
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state == http.StateHijacked {
+				conn.(*served).hijacked.Store(true)
+			}
+		},
 	}
 	h.running.Go(func() {
 		if err := h.server.Serve(streams{h}); !errors.Is(err, http.ErrServerClosed) {
@@ -315,6 +323,11 @@ func (h *Host) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.running.Done()
 	c := r.Context().Value(callerKey).(*served)
+	defer func() {
+		if c.hijacked.Load() { // and so nobody's but the handler's
+			c.Close()
+		}
+	}()
 	if c.old() {
 		w.Header().Set("Connection", "close")
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -52,6 +53,10 @@ func Callee(resp *http.Response) (Remote, bool) {
 // called for every new stream, with a context that is not that of the request
 // but ends with the host. Errors are CallErrors, or what resolve or the
 // request's context returned.
+//
+// The body of a response that switches protocols (101) is the stream itself: a
+// net.Conn that has CloseWrite and Reset too. The request's context does not
+// end it; the host's Close does.
 //
 // A request that got no answer on a kept stream or connection is repeated once
 // on a new one if it has no body or can get it again, and its method is GET,
@@ -213,8 +218,25 @@ func (t *transport) try(req *http.Request) (_ *http.Response, used *call, _ erro
 		inner.Host = host
 	}
 	resp, err := t.http.RoundTrip(inner)
-	return resp, used, err
+	if err != nil {
+		return nil, used, err
+	}
+	if body, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
+		used.switched.Store(true)
+		resp.Body = switched{used, body}
+	}
+	return resp, used, nil
 }
+
+// switched is a call that carries another protocol now, of which net/http may
+// have read a little.
+type switched struct {
+	*call
+	body io.ReadWriteCloser
+}
+
+func (s switched) Read(p []byte) (int, error) { return s.body.Read(p) }
+func (s switched) Close() error               { return s.body.Close() }
 
 // CloseIdleConnections closes the streams that are not in use.
 func (t *transport) CloseIdleConnections() { t.http.CloseIdleConnections() }
