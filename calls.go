@@ -149,7 +149,11 @@ func (cs *calls) leave(c *call) {
 	cs.mu.Lock()
 	delete(cs.open, c)
 	cs.mu.Unlock()
-	c.end("")
+	if c.caller.Failed != "" {
+		c.finish(journal.Failed, c.caller.Failed)
+		return
+	}
+	c.end(c.caller.Ended)
 }
 
 // recheck decides again on all that is being served.
@@ -180,7 +184,7 @@ func (c *call) begin(d grant.Decision) uint64 {
 	defer c.mu.Unlock()
 	c.decision = d
 	switch c.op {
-	case thing.OpObserveProperty, thing.OpSubscribeEvent:
+	case thing.OpObserveProperty, thing.OpSubscribeEvent, thing.OpConnect:
 		c.id = c.calls.stream.Add(1)
 	case thing.OpReadFile: // a read in the journal, however long it takes
 	default:
@@ -228,7 +232,9 @@ func (c *call) recheck() {
 }
 
 // end writes down that a stream ended, and why if it was not the caller's wish. Of other calls it tells only the latter.
-func (c *call) end(reason string) {
+func (c *call) end(reason string) { c.finish(journal.Ended, reason) }
+
+func (c *call) finish(outcome journal.Outcome, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.lasts || c.ended {
@@ -241,6 +247,6 @@ func (c *call) end(reason string) {
 	}
 	n := c.calls.node
 	e := n.entry(c.session.who, c.op, c.affordance, c.decision)
-	e.Outcome, e.Reason, e.Stream = journal.Ended, reason, c.id
+	e.Outcome, e.Reason, e.Stream = outcome, reason, c.id
 	n.note(e)
 }

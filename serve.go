@@ -261,8 +261,11 @@ func offers(d thing.Description, op thing.Op, affordance string) (ok bool) {
 	switch op {
 	case thing.OpDescribe:
 		return true
-	case thing.OpInvokeAction:
-		_, ok = d.Actions[affordance]
+	case thing.OpInvokeAction, thing.OpConnect:
+		var a thing.ActionAffordance
+		a, ok = d.Actions[affordance]
+		_, _, service := a.Service()
+		ok = ok && service == (op == thing.OpConnect)
 	case thing.OpSubscribeEvent:
 		_, ok = d.Events[affordance]
 	default:
@@ -308,6 +311,7 @@ var actions = map[thing.Op]grant.Action{
 	thing.OpReadFile:        grant.Read,
 	thing.OpWriteProperty:   grant.Write,
 	thing.OpInvokeAction:    grant.Invoke,
+	thing.OpConnect:         grant.Invoke,
 	thing.OpObserveProperty: grant.Observe,
 	thing.OpSubscribeEvent:  grant.Observe,
 }
@@ -342,9 +346,12 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	if !n.calls.has(op, affordance) {
 		return nil // whoever may use it is told that it is not there, and nothing was done
 	}
+	if r.Method == http.MethodOptions {
+		return nil // it was asked, and nothing is done
+	}
 	c.since(d)
 	entry.Stream = c.begin(d)
-	if op == thing.OpInvokeAction || op == thing.OpWriteProperty {
+	if op == thing.OpInvokeAction || op == thing.OpConnect || op == thing.OpWriteProperty {
 		if err := n.journal.Append(r.Context(), entry); err != nil {
 			n.log.Error("nothing is done that cannot be written down", "error", err)
 			return &thing.Problem{Status: http.StatusServiceUnavailable, Detail: "the journal cannot be written"}

@@ -125,7 +125,7 @@ func (p *property) value(ctx context.Context) ([]byte, error) {
 // Action declares an action. Input and output are JSON, their schemas follow
 // from In and Out; [None] stands for none. Do runs once for each request with a
 // key not seen before, possibly several at a time. It panics where name is not
-// a name or is taken.
+// a name, is taken or names a service.
 func Action[In, Out any](t *Thing, name, description string, do func(context.Context, In) (Out, error)) {
 	a := &action{description: description, input: schemaUnlessNone[In](), output: schemaUnlessNone[Out]()}
 	a.do = func(ctx context.Context, body []byte) ([]byte, error) {
@@ -140,6 +140,9 @@ func Action[In, Out any](t *Thing, name, description string, do func(context.Con
 			return nil, err
 		}
 		return json.Marshal(out)
+	}
+	if _, _, ok := ParseServiceName(name); ok {
+		panic(fmt.Sprintf("thing: declaring action %q: that names a service", name))
 	}
 	declare(t.actions, "action", name, a)
 }

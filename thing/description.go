@@ -52,7 +52,8 @@ type EventAffordance struct {
 type Form struct {
 	Href        string `json:"href"`
 	ContentType string `json:"contentType"`
-	Subprotocol string `json:"subprotocol,omitempty"` // SSE: server-sent events whose data is of the content type; MJPEG
+	Subprotocol string `json:"subprotocol,omitempty"`    // SSE: server-sent events whose data is of the content type; MJPEG; connect-tcp, connect-udp: a service
+	Method      string `json:"htv:methodName,omitempty"` // where it is not the one that the HTTP binding has for the operation
 	Op          []Op   `json:"op"`
 }
 
@@ -95,6 +96,9 @@ func (t *Thing) Describe() Description {
 			Synchronous: true,
 			Forms:       []Form{{Href: "actions/" + name, ContentType: jsonType, Op: []Op{OpInvokeAction}}},
 		}
+	}
+	for name, s := range t.services {
+		d.Actions[name] = s.describe()
 	}
 	for name, e := range t.events {
 		d.Events[name] = EventAffordance{

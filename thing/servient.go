@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"strings"
@@ -23,6 +24,7 @@ type servient struct {
 	properties  map[string]*property
 	actions     map[string]*action
 	events      map[string]*event
+	services    map[string]*service
 	once        *once
 	streams     atomic.Int64
 	viewers     atomic.Int64
@@ -33,7 +35,8 @@ type servient struct {
 // Authorize decides on every request before anything else happens; a nil error
 // permits. Any other refuses with its text as the detail, and with status 403
 // unless it is a [Problem] that says otherwise. The affordance may be one that
-// does not exist. A nil authorize refuses everything.
+// does not exist. A nil authorize refuses everything. A request whose method is
+// OPTIONS asks whether it would be permitted, and nothing is done.
 //
 // Cancelling the request's context ends a stream at once. If the cause of the
 // cancellation is a [Problem], the reader is told.
@@ -53,6 +56,7 @@ func (t *Thing) Handler(authorize func(r *http.Request, op Op, affordance string
 		properties:  map[string]*property{},
 		actions:     map[string]*action{},
 		events:      map[string]*event{},
+		services:    maps.Clone(t.services),
 		once:        newOnce(),
 	}
 	for name, p := range t.properties {
@@ -86,6 +90,7 @@ var (
 	actionMethods   = map[string]method{"POST": {OpInvokeAction, (*servient).invoke}}
 	eventMethods    = map[string]method{"GET": {OpSubscribeEvent, (*servient).subscribe}}
 	fileMethods     = map[string]method{"GET": {OpReadFile, (*servient).file}, "HEAD": {OpReadFile, (*servient).file}}
+	serviceMethods  = map[string]method{"GET": {OpConnect, (*servient).connect}, "OPTIONS": {OpConnect, (*servient).mayConnect}}
 )
 
 func routeOf(path string) (route, bool) {
@@ -104,6 +109,8 @@ func routeOf(path string) (route, bool) {
 		return route{name: parts[1], methods: eventMethods}, true
 	case len(parts) >= 3 && parts[0] == "files":
 		return route{name: parts[1], file: strings.Join(parts[2:], "/"), methods: fileMethods}, true
+	case len(parts) == 3 && parts[0] == "services":
+		return route{name: parts[1] + "-" + parts[2], methods: serviceMethods}, true
 	}
 	return route{}, false
 }
@@ -118,7 +125,7 @@ func (s *servient) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m, ok := to.methods[r.Method]
 	if !ok {
 		var allow []string
-		for _, name := range []string{"GET", "HEAD", "PUT", "POST"} {
+		for _, name := range []string{"GET", "HEAD", "PUT", "POST", "OPTIONS"} {
 			if _, ok := to.methods[name]; ok {
 				allow = append(allow, name)
 			}

@@ -24,6 +24,11 @@
 //	GET  /files/{p}/{file}        readproperty, of one file that the property lists
 //	POST /actions/{a}             invokeaction: 200 with the output, or 204
 //	GET  /events/{e}              subscribeevent: server-sent events
+//	GET  /services/{tcp|udp}/{n}  an upgrade to connect-tcp or connect-udp, see package tunnel
+//	OPTIONS, the same             204 if the caller may connect; nothing is done
+//
+// A service is a TCP or UDP port that lies behind the thing, described as an
+// action named by network and port: "tcp-8554".
 //
 // Values are JSON, or of the media type that the property's form names. Errors
 // are problem details (RFC 9457), see [Problem]. Every request is put to the
@@ -85,7 +90,7 @@ const (
 )
 
 // Op is an operation of the WoT information model (TD 1.1, §5.3.4.2), or
-// OpReadFile or OpDescribe.
+// OpReadFile, OpConnect or OpDescribe.
 type Op string
 
 // The operations that a servient asks permission for.
@@ -100,6 +105,9 @@ const (
 	// OpDescribe is reading the Thing Description itself, for which WoT has no
 	// name. Its affordance is empty.
 	OpDescribe Op = "describe"
+	// OpConnect is connecting to a service, an action that lasts. Its affordance
+	// is the service's name.
+	OpConnect Op = "connect"
 )
 
 // Caller is what a servient may know about who calls. Whoever serves the
@@ -114,6 +122,10 @@ type Caller struct {
 	// Base, if it is not empty, is told to the caller in the Thing Description in
 	// place of the thing's own: the caller came another way.
 	Base string
+	// Ended or Failed is set before the handler of an OpConnect returns, where
+	// the connection ended against the caller's wish, or did not come about: a
+	// short plain sentence says why.
+	Ended, Failed string
 }
 
 type callerKey struct{}
@@ -126,10 +138,15 @@ func WithCaller(ctx context.Context, c *Caller) context.Context {
 // CallerOf gives the caller that [WithCaller] put into a context, or an empty
 // one. The functions of a device may use it, never to decide what is allowed.
 func CallerOf(ctx context.Context) Caller {
-	if c, _ := ctx.Value(callerKey{}).(*Caller); c != nil {
+	if c := callerIn(ctx); c != nil {
 		return *c
 	}
 	return Caller{}
+}
+
+func callerIn(ctx context.Context) *Caller {
+	c, _ := ctx.Value(callerKey{}).(*Caller)
+	return c
 }
 
 // Thing is a device being described. Declare all it can do and set its fields
@@ -145,6 +162,7 @@ type Thing struct {
 	properties map[string]*property
 	actions    map[string]*action
 	events     map[string]*event
+	services   map[string]*service
 }
 
 // New returns a thing that can do nothing yet.
@@ -154,6 +172,7 @@ func New(title string) *Thing {
 		properties: map[string]*property{},
 		actions:    map[string]*action{},
 		events:     map[string]*event{},
+		services:   map[string]*service{},
 	}
 }
 

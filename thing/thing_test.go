@@ -54,6 +54,8 @@ func newLamp() *lamp {
 	Media(l.thing, "picture", "What it looks like", "image/jpeg", func(context.Context) ([]byte, error) { return []byte{0xff, 0xd8, 0xff}, nil })
 	Action(l.thing, "flash", "Flash some times", func(_ context.Context, b blink) (int64, error) { return l.flashes.Add(int64(b.Times)), nil })
 	Action(l.thing, "off", "Go dark", func(context.Context, None) (None, error) { l.level.Store(0); return None{}, nil })
+	Service(l.thing, "tcp", 8554, "Live video", nil)
+	Service(l.thing, "udp", 53, "Names", nil)
 	l.blinked = Event[blink](l.thing, "blinked", "It blinked")
 	return l
 }
@@ -97,6 +99,8 @@ func TestDescription(t *testing.T) {
 			`{"href":"properties/colour","contentType":"application/json","op":["readproperty"]}]}`: d.Properties["colour"],
 		`{"description":"What it looks like","readOnly":true,"forms":[{"href":"properties/picture","contentType":"image/jpeg","op":["readproperty"]}]}`: d.Properties["picture"],
 		`{"description":"Go dark","synchronous":true,"forms":[{"href":"actions/off","contentType":"application/json","op":["invokeaction"]}]}`:          d.Actions["off"],
+		`{"description":"Live video","synchronous":false,"forms":[{"href":"services/tcp/8554","contentType":"application/octet-stream",` +
+			`"subprotocol":"connect-tcp","htv:methodName":"GET","op":["invokeaction"]}]}`: d.Actions["tcp-8554"],
 		`{"description":"It blinked","data":{"type":"object","properties":{"at":{"type":"string","description":"when it began","format":"date-time"},` +
 			`"power":{"type":"number","unit":"W"},"times":{"type":"integer"}},"required":["at","times"]},"forms":[` +
 			`{"href":"events/blinked","contentType":"application/json","subprotocol":"sse","op":["subscribeevent","unsubscribeevent"]}]}`: d.Events["blinked"],
@@ -141,6 +145,14 @@ func TestServient(t *testing.T) {
 		{"POST", "/actions/flash", `{"at":"2026-01-01T00:00:00Z","times":3}`, 200, "3"},
 		{"POST", "/actions/flash", `{"times":3,"colour":"red"}`, 400, `not the JSON wanted: json: unknown field "colour"`},
 		{"POST", "/actions/flash", "", 400, "a JSON value is missing"},
+		{"GET", "/services/tcp/8554", "", 426, "tcp-8554 is reached by an upgrade to connect-tcp"},
+		{"GET", "/services/udp/53", "", 426, "udp-53 is reached by an upgrade to connect-udp"},
+		{"GET", "/services/tcp/53", "", 404, `there is no service "tcp-53"`},
+		{"GET", "/services/tcp/08554", "", 404, `there is no service "tcp-08554"`},
+		{"POST", "/services/tcp/8554", "", 405, "POST is not served here"},
+		{"OPTIONS", "/services/tcp/8554", "", 204, ""},
+		{"OPTIONS", "/services/tcp/53", "", 404, `there is no service "tcp-53"`},
+		{"POST", "/actions/tcp-8554", "", 404, `there is no action "tcp-8554"`},
 		{"GET", "/nowhere", "", 404, `nothing is served at "/nowhere"`},
 		{"GET", "/properties", "", 404, `nothing is served at "/properties"`},
 		{"GET", "/properties/level/observe/", "", 404, `nothing is served at "/properties/level/observe/"`},
@@ -194,6 +206,9 @@ func TestAuthorization(t *testing.T) {
 		"POST /actions/off":             {OpInvokeAction, "off"},
 		"GET /events/blinked":           {OpSubscribeEvent, "blinked"},
 		"GET /events/none":              {OpSubscribeEvent, "none"},
+		"GET /services/tcp/8554":        {OpConnect, "tcp-8554"},
+		"GET /services/udp/1":           {OpConnect, "udp-1"},
+		"OPTIONS /services/tcp/8554":    {OpConnect, "tcp-8554"},
 	} {
 		var got []ask
 		l := newLamp()
