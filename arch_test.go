@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"gateway": {".", "identity", "signed", "merkle", "tree", "ledger", "ledger/light", "ledger/chain", "credential",
 		"grant", "journal", "peer", "pairing", "control", "keeper", "store", "thing"},
 	"demo": {"meter/p1"},
-	"cmd/kindred": {".", "gateway", "device/p1meter", "device/camera", "device/lock", "demo", "control", "identity", "tree",
+	"cmd/kindred": {".", "gateway", "tunnel", "device/p1meter", "device/camera", "device/lock", "demo", "control", "identity", "tree",
 		"credential", "grant", "journal", "pairing", "peer", "store", "thing", "meter/p1"},
 	"examples/thermometer": {".", "thing"},
 	"examples/reader":      {".", "identity", "thing"},

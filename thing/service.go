@@ -86,7 +86,8 @@ func (a ActionAffordance) Service() (network string, port uint16, ok bool) {
 const dialLimit = 10 * time.Second
 
 // connect connects a caller to a service.
-func (s *servient) connect(w http.ResponseWriter, r *http.Request, name string) {
+func (s *servient) connect(w http.ResponseWriter, r *http.Request, at route) {
+	name := at.name
 	to := s.services[name]
 	if to == nil {
 		absent(w, "service", name)
@@ -110,7 +111,7 @@ func (s *servient) connect(w http.ResponseWriter, r *http.Request, name string) 
 		if c := callerIn(r.Context()); c != nil {
 			c.Failed = "the service does not answer"
 		}
-		refuse(w, fmt.Errorf("what is at %s does not answer", name), http.StatusBadGateway)
+		refuse(w, fmt.Errorf("what is offered as %s does not answer", name), http.StatusBadGateway)
 		return
 	}
 	switch err := tunnel.Accept(w, r, to.network, conn); {
@@ -131,7 +132,8 @@ func end(r *http.Request, reason string) {
 }
 
 // mayConnect tells a caller that it may.
-func (s *servient) mayConnect(w http.ResponseWriter, _ *http.Request, name string) {
+func (s *servient) mayConnect(w http.ResponseWriter, _ *http.Request, at route) {
+	name := at.name
 	if s.services[name] == nil {
 		absent(w, "service", name)
 		return

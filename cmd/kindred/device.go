@@ -27,13 +27,20 @@ func newDevice(s *session) *cobra.Command {
 		Long: `Run this directory's member, a device that has joined, as a ready-made thing until
 stopped. A line on standard output says when it is ready.`,
 	}
-	var at listening
-	at.flags(c, "all interfaces")
-	c.AddCommand(newMeter(s, &at), newCamera(s, &at), newLock(s, &at))
+	var o deviceOptions
+	o.flags(c, "all interfaces")
+	c.PersistentFlags().StringSliceVar(&o.expose, "expose", nil, "offer a service of this machine beside it, as \"kindred expose\" does: `PORT[/udp][=HOST:PORT]`")
+	c.AddCommand(newMeter(s, &o), newCamera(s, &o), newLock(s, &o))
 	return c
 }
 
-func newMeter(s *session, at *listening) *cobra.Command {
+// deviceOptions are the flags of all devices.
+type deviceOptions struct {
+	listening
+	expose []string
+}
+
+func newMeter(s *session, o *deviceOptions) *cobra.Command {
 	var cfg p1meter.Config
 	c := &cobra.Command{
 		Use:   "p1meter FILE…",
@@ -51,11 +58,11 @@ standard input where FILE is "-".`,
 		}
 		cfg.Log = s.log(slog.LevelWarn)
 		m := p1meter.New(cfg)
-		return s.serve(ctx, *at, m.Thing(), m.Run)
+		return s.serve(ctx, *o, m.Thing(), m.Run)
 	})
 }
 
-func newCamera(s *session, at *listening) *cobra.Command {
+func newCamera(s *session, o *deviceOptions) *cobra.Command {
 	var pictures, recordings string
 	var cfg camera.Config
 	c := &cobra.Command{
@@ -92,14 +99,14 @@ follow it as a film, each at a pace of their own.`,
 		if err != nil {
 			return err
 		}
-		return s.serve(ctx, *at, cam.Thing(), nil)
+		return s.serve(ctx, *o, cam.Thing(), nil)
 	})
 }
 
-func newLock(s *session, at *listening) *cobra.Command {
+func newLock(s *session, o *deviceOptions) *cobra.Command {
 	c := &cobra.Command{Use: "lock", Short: "A door lock", Args: cobra.NoArgs}
 	return s.does(c, func(ctx context.Context, _ []string) error {
-		return s.serve(ctx, *at, lock.New().Thing(), nil)
+		return s.serve(ctx, *o, lock.New().Thing(), nil)
 	})
 }
 
@@ -107,7 +114,10 @@ func newLock(s *session, at *listening) *cobra.Command {
 const touchFor = 5 * time.Second
 
 // serve offers a thing as the directory's member until ctx ends, while work, if there is any, goes on.
-func (s *session) serve(ctx context.Context, at listening, t *thing.Thing, work func(context.Context) error) (err error) {
+func (s *session) serve(ctx context.Context, o deviceOptions, t *thing.Thing, work func(context.Context) error) (err error) {
+	if err := offerServices(t, o.expose); err != nil {
+		return err
+	}
 	settings, err := readSettings(s.dir)
 	if err != nil {
 		return err
@@ -116,10 +126,10 @@ func (s *session) serve(ctx context.Context, at listening, t *thing.Thing, work 
 	if err != nil {
 		return err
 	}
-	if cfg.HTTPS, err = secure(at.https, settings); err != nil {
+	if cfg.HTTPS, err = secure(o.https, settings); err != nil {
 		return err
 	}
-	cfg.Listen, cfg.Log = where(at.listen, settings), s.log(slog.LevelWarn)
+	cfg.Listen, cfg.Log = where(o.listen, settings), s.log(slog.LevelWarn)
 	n, err := kindred.Open(ctx, cfg)
 	if err != nil {
 		return err

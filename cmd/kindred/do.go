@@ -50,6 +50,9 @@ func (s *session) actions(ctx context.Context, t *thing.Client, path string) err
 	}
 	var offers []offer
 	for name, a := range d.Actions {
+		if _, _, service := a.Service(); service {
+			continue // "forward" lists those
+		}
 		offers = append(offers, offer{name, a.Description, schemaName(a.Input)})
 	}
 	return s.printOffers("do", path, offers)

@@ -122,6 +122,7 @@ var thingSays = map[int]struct {
 	http.StatusBadRequest:          {exitFailed, "invalid"},
 	http.StatusMethodNotAllowed:    {exitFailed, "invalid"},
 	http.StatusConflict:            {exitFailed, "conflict"},
+	http.StatusBadGateway:          {exitFailed, "service-down"},
 	http.StatusServiceUnavailable:  {exitUnreachable, "unavailable"},
 	http.StatusGatewayTimeout:      {exitUnreachable, "unavailable"},
 	http.StatusInternalServerError: {exitFailed, "failed"},

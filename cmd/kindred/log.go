@@ -13,6 +13,8 @@ import (
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/thing"
+	"github.com/kindred-iot/kindred/tunnel"
 )
 
 func newLog(s *session) *cobra.Command {
@@ -230,6 +232,13 @@ func (t teller) object(e journal.Entry) logLine {
 // sentence says what an entry means, without a full stop: "anna saw home/meter power (allowed by g-7kqm)".
 func (t teller) sentence(e journal.Entry) string {
 	who, what := t.names.party(e.Caller), strings.TrimSpace(string(e.Thing.ID.Path)+" "+e.Affordance)
+	network, port, service := thing.ParseServiceName(e.Affordance)
+	if service = service && e.Op == journal.Invoke; service {
+		what = fmt.Sprintf("%s port %d", e.Thing.ID.Path, port)
+		if network == tunnel.UDP {
+			what += "/udp"
+		}
+	}
 	switch {
 	case e.Op == journal.Connect:
 		return t.stranger(e)
@@ -239,6 +248,10 @@ func (t teller) sentence(e journal.Entry) string {
 		return because(fmt.Sprintf("%s tried %s, which failed", who, what), e.Reason)
 	case e.Outcome == journal.Ended && e.Reason != "":
 		return because(fmt.Sprintf("%s was cut off from %s", who, what), e.Reason)
+	case e.Outcome == journal.Ended && service:
+		return fmt.Sprintf("%s disconnected from %s", who, what)
+	case service:
+		return fmt.Sprintf("%s connected to %s", who, what) + t.ground(e)
 	case e.Outcome == journal.Ended:
 		return fmt.Sprintf("%s stopped watching %s", who, what)
 	}

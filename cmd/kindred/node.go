@@ -68,21 +68,24 @@ func (s *session) with(ctx context.Context, f func(*kindred.Node) error) (err er
 
 // withThing is with for commands that use a thing. If nobody answers, that is the thing.
 func (s *session) withThing(ctx context.Context, arg string, f func(*thing.Client) error) error {
-	return s.with(ctx, func(n *kindred.Node) error {
-		use := func(t *thing.Client) error { return s.unreached(f(t), arg) }
-		if s.at != "" {
-			t, err := s.thingAt(n, arg)
-			if err != nil {
-				return err
-			}
-			return use(t)
-		}
-		p, err := path(n, arg)
+	return s.with(ctx, func(n *kindred.Node) error { return s.use(ctx, n, arg, f) })
+}
+
+// use calls f with a client for the thing that an argument names.
+func (s *session) use(ctx context.Context, n *kindred.Node, arg string, f func(*thing.Client) error) error {
+	do := func(t *thing.Client) error { return s.unreached(f(t), arg) }
+	if s.at != "" {
+		t, err := s.thingAt(n, arg)
 		if err != nil {
 			return err
 		}
-		return n.Use(ctx, p, use)
-	})
+		return do(t)
+	}
+	p, err := path(n, arg)
+	if err != nil {
+		return err
+	}
+	return n.Use(ctx, p, do)
 }
 
 // unreached names whom an error says to be unreachable.
