@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -137,14 +139,14 @@ func (f *forwarding) run(ctx context.Context) error {
 	defer cancel()
 	ended := make(chan error, 2)
 	at, closers, err := f.listen(ctx, ended)
-	if err != nil {
-		return err
-	}
 	defer func() {
 		for _, c := range closers {
 			_ = c.Close() // nothing is left to be done there
 		}
 	}()
+	if err != nil {
+		return err
+	}
 	name := fmt.Sprintf("%s:%d", f.path, f.port)
 	if f.network == tunnel.UDP {
 		name += "/udp"
@@ -172,7 +174,8 @@ type forwarded struct {
 // loopbacks are where this machine alone can reach itself.
 var loopbacks = []string{"127.0.0.1", "::1"}
 
-// listen listens on the loopback addresses that there are, on the same port of each, and tells the first.
+// listen listens on the loopback addresses that there are, on the same port of each, and tells the first. A port that
+// the user named must be free on both, for "localhost" is either.
 func (f *forwarding) listen(ctx context.Context, ended chan<- error) (at string, closers []io.Closer, err error) {
 	for _, host := range loopbacks {
 		port := f.local
@@ -182,16 +185,15 @@ func (f *forwarding) listen(ctx context.Context, ended chan<- error) (at string,
 		c, here, lerr := f.listenAt(ctx, net.JoinHostPort(host, strconv.Itoa(int(port))), ended)
 		switch {
 		case lerr == nil:
-			closers = append(closers, c)
-			if at == "" {
-				at = here
-			}
-		case at == "":
-			err = errors.Join(err, lerr)
+			closers, at = append(closers, c), cmp.Or(at, here)
+		case errors.Is(lerr, syscall.EADDRNOTAVAIL), errors.Is(lerr, syscall.EAFNOSUPPORT), at != "" && f.local == 0:
+			err = lerr // this machine has no such address, or the port is another's there
+		default:
+			return "", closers, lerr
 		}
 	}
 	if at == "" {
-		return "", nil, fmt.Errorf("listening: %w", err)
+		return "", nil, err
 	}
 	return at, closers, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,10 @@ func TestMain(m *testing.M) {
 //	                    of its standard error if it has none
 //	match TEXT REGEXP   check a text
 //	alter NAME TEXT     $NAME becomes the text with one character in its middle changed
+//	echo              start servers that send back what they are sent, at $TCP and $UDP
+//	said ADDRESS NETWORK TEXT  check that a text sent to an address comes back, or does not
+//	hold ADDRESS NETWORK TEXT  the same, and keep the connection
+//	dropped           check that the connection kept is broken off
 //	telegrams FILE N    write N telegrams of a made-up household
 //
 // and $LATER, a day of the week that is not today.
@@ -57,11 +62,13 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TZ", zone)
 			env.Setenv("LATER", later(time.Now()))
 			env.Values[processes{}] = map[string]*process{}
+			env.Values[connection{}] = map[string]net.Conn{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "begin": begin, "line": line, "lines": lines, "say": say, "quiet": quiet, "end": end,
 			"crash": crash, "interrupt": interrupt, "ends": ends, "code": code, "until": until, "field": field, "match": match, "alter": alter, "telegrams": telegrams,
+			"echo": echoing, "said": said, "hold": hold, "dropped": dropped,
 		},
 	})
 }
