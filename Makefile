@@ -18,7 +18,7 @@ SOAKS    ?= 10
 COUNT    ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race fuzz compile lint bench soak go gcc curl
+.PHONY: help run build test race fuzz compile lint bench soak go gcc curl ffmpeg
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,7 +31,7 @@ build: go ## build bin/kindred, bin/thermometer and bin/reader, one file each, n
 
 test: race fuzz compile ## all tests with the race detector, a short run of every fuzz target, and a compile for each platform
 
-race: go gcc curl
+race: go gcc curl ffmpeg
 	$(GO) test -race -json -timeout 20m ./... | $(GO) run .ci/summary.go
 
 fuzz: go ## run every fuzz target for FUZZTIME (3s)
@@ -80,4 +80,12 @@ curl:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl; \
 	else \
 		echo "the tests of HTTPS need curl, which is not here: install curl" >&2; exit 1; \
+	fi
+
+ffmpeg:
+	@if command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ffmpeg >/dev/null; \
+	else \
+		echo "a test watches a camera with ffmpeg, which is not here: install ffmpeg" >&2; exit 1; \
 	fi

@@ -50,6 +50,7 @@ func TestMain(m *testing.M) {
 //	said ADDRESS NETWORK TEXT  check that a text sent to an address comes back, or does not
 //	hold ADDRESS NETWORK TEXT  the same, and keep the connection
 //	dropped           check that the connection kept is broken off
+//	film              start an RTSP camera at $RTSP, which shows a test picture
 //	telegrams FILE N    write N telegrams of a made-up household
 //
 // and $LATER, a day of the week that is not today.
@@ -68,7 +69,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "begin": begin, "line": line, "lines": lines, "say": say, "quiet": quiet, "end": end,
 			"crash": crash, "interrupt": interrupt, "ends": ends, "code": code, "until": until, "field": field, "match": match, "alter": alter, "telegrams": telegrams,
-			"echo": echoing, "said": said, "hold": hold, "dropped": dropped,
+			"echo": echoing, "said": said, "hold": hold, "dropped": dropped, "film": film,
 		},
 	})
 }
