@@ -15,6 +15,7 @@ const (
 	typeDatagram  capsuleType = 0x00       // RFC 9297, §3.5
 	typeData      capsuleType = 0x2028d7f0 // draft-ietf-httpbis-connect-tcp, §3
 	typeFinalData capsuleType = 0x2028d7f1
+	typeWindow    capsuleType = 0x2b6b6e64 // Kindred's own
 )
 
 // maxUnknown bounds the capsules that are passed over, in bytes.

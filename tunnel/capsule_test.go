@@ -68,14 +68,14 @@ func TestReadTCP(t *testing.T) {
 		{"a datagram", capsule(typeDatagram, "\x00x") + capsule(typeFinalData, "a"), "a", nil},
 	} {
 		for how, r := range map[string]io.Reader{"whole": strings.NewReader(tt.wire), "bytewise": iotest.OneByteReader(strings.NewReader(tt.wire))} {
-			got, err := io.ReadAll(newConn(TCP, readOnly(nil), r))
+			got, err := io.ReadAll(newConn(TCP, readOnly(nil), r, 0))
 			if string(got) != tt.want || !errors.Is(err, tt.err) || err != tt.err {
 				t.Errorf("%s, %s: read %q, %v; want %q, %v", tt.name, how, got, err, tt.want, tt.err)
 			}
 		}
 	}
 	long := string(appendVarint(appendVarint(nil, 0x1234), maxUnknown+1))
-	if _, err := newConn(TCP, readOnly(nil), strings.NewReader(long)).Read(make([]byte, 1)); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := newConn(TCP, readOnly(nil), strings.NewReader(long), 0).Read(make([]byte, 1)); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a long capsule of unknown type: %v", err)
 	}
 }
@@ -84,7 +84,7 @@ func TestReadUDP(t *testing.T) {
 	datagram := func(payload string) string { return capsule(typeDatagram, "\x00"+payload) }
 	other := capsule(typeDatagram, "\x02of another context") + capsule(typeData, "no datagram")
 	c := newConn(UDP, readOnly(nil), strings.NewReader(
-		datagram("one")+other+datagram("")+capsule(typeDatagram, "\x40\x00two")+datagram("three and more")+datagram(strings.Repeat("x", MaxDatagram))))
+		datagram("one")+other+datagram("")+capsule(typeDatagram, "\x40\x00two")+datagram("three and more")+datagram(strings.Repeat("x", MaxDatagram))), 0)
 	buffer := make([]byte, maxReceived)
 	for _, want := range []string{"one", "", "two"} {
 		if n, err := c.Read(buffer); err != nil || string(buffer[:n]) != want {
@@ -107,7 +107,7 @@ func TestReadUDP(t *testing.T) {
 		"with half a context":    capsule(typeDatagram, "\x40"),
 		"cut off in its payload": datagram("abc")[:4],
 	} {
-		if _, err := newConn(UDP, readOnly(nil), strings.NewReader(wire)).Read(buffer); err == nil || err == io.EOF {
+		if _, err := newConn(UDP, readOnly(nil), strings.NewReader(wire), 0).Read(buffer); err == nil || err == io.EOF {
 			t.Errorf("a datagram %s: %v", name, err)
 		}
 	}
@@ -121,23 +121,23 @@ func FuzzCapsules(f *testing.F) {
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"))
 	buffer := make([]byte, maxReceived)
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		whole, err := io.ReadAll(newConn(TCP, readOnly(nil), bytes.NewReader(wire)))
-		bytewise, err2 := io.ReadAll(newConn(TCP, readOnly(nil), iotest.OneByteReader(bytes.NewReader(wire))))
+		whole, err := io.ReadAll(newConn(TCP, readOnly(nil), bytes.NewReader(wire), 0))
+		bytewise, err2 := io.ReadAll(newConn(TCP, readOnly(nil), iotest.OneByteReader(bytes.NewReader(wire)), 0))
 		if !bytes.Equal(whole, bytewise) || (err == nil) != (err2 == nil) || len(whole) > len(wire) {
 			t.Fatalf("read %q, %v at once and %q, %v bytewise", whole, err, bytewise, err2)
 		}
 		if err == nil {
 			var out bytes.Buffer
-			c := newConn(TCP, bare{both{nil, &out}}, nil)
+			c := newConn(TCP, bare{both{nil, &out}}, strings.NewReader(""), 0)
 			if _, err := c.Write(whole); err != nil {
 				t.Fatal(err)
 			}
 			c.Close()
-			if again, err := io.ReadAll(newConn(TCP, readOnly(nil), &out)); err != nil || !bytes.Equal(again, whole) {
+			if again, err := io.ReadAll(newConn(TCP, readOnly(nil), &out, 0)); err != nil || !bytes.Equal(again, whole) {
 				t.Fatalf("wrote %q and read %q, %v", whole, again, err)
 			}
 		}
-		in := newConn(UDP, readOnly(nil), bytes.NewReader(wire))
+		in := newConn(UDP, readOnly(nil), bytes.NewReader(wire), 0)
 		for total := 0; ; {
 			n, err := in.Read(buffer)
 			if err != nil {

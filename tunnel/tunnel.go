@@ -19,10 +19,20 @@
 //
 //	connect-tcp   DATA 0x2028d7f0        the bytes of the connection
 //	              FINAL_DATA 0x2028d7f1  the same, and there are no more
+//	              WINDOW 0x2b6b6e64      a number: so many bytes more may be sent
 //	connect-udp   DATAGRAM 0x00          a context ID, which is 0, and one UDP payload
 //
 // TCP is carried as draft-ietf-httpbis-connect-tcp has it, UDP as RFC 9298. The
 // resource alone names where it goes, so no host and no port is in the request.
+//
+// Many tunnels share a connection, and its flow control with it: one whose far
+// end does not read would hold up all. So each end takes in what comes at once
+// and says how much it may be: a request for TCP and its answer both carry
+//
+//	Kindred-Window: 1048576
+//
+// the bytes that the other end may send at first, and WINDOW capsules grant more
+// as they are read. Where either lacks the header there are no windows.
 //
 // A FINAL_DATA capsule is TCP's FIN: the other direction goes on. A tunnel that
 // ends without one was broken, and so is the connection at the other end (RST),
@@ -31,8 +41,9 @@
 //
 // # Bounds
 //
-// A tunnel holds at most [bufferSize] bytes, or one datagram, in each direction:
-// whoever does not read has the other end wait, for TCP, or lose datagrams.
+// A tunnel for TCP holds at most a [Window] of bytes in each direction, one for
+// UDP a datagram: whoever does not read has the other end wait, or lose
+// datagrams.
 // Capsules of other types are passed over, those of more than [maxUnknown] bytes
 // break the tunnel, and so do datagrams of more than 65,527 bytes (RFC 9298, §5).
 // What is sent has at most [MaxDatagram].
@@ -47,6 +58,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -92,8 +104,8 @@ func has(h http.Header, name, token string) bool {
 // A Conn is one end of a tunnel. For TCP it also has CloseWrite, and a Close
 // before that says that all was written. For UDP, Read and Write take one
 // datagram each: one that is longer than the buffer is cut off, as with a
-// [net.UDPConn]. Deadlines are those of the stream underneath; where that has
-// none, setting one is [os.ErrNoDeadline].
+// [net.UDPConn]. Where the stream underneath has no deadlines, setting one for
+// writing, and for UDP one for reading, is [os.ErrNoDeadline].
 type Conn interface {
 	net.Conn
 	// Abort ends the tunnel so that the other end does not take it for complete.
@@ -116,10 +128,28 @@ func Accept(w http.ResponseWriter, r *http.Request, network string, to net.Conn)
 		head, _ := buffered.Reader.Peek(n) // which is there
 		in = io.MultiReader(bytes.NewReader(bytes.Clone(head)), stream)
 	}
-	if _, err := fmt.Fprintf(stream, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nCapsule-Protocol: ?1\r\n\r\n", Token(network)); err != nil {
+	answer := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + Token(network) + "\r\nCapsule-Protocol: ?1\r\n"
+	window := windowIn(r.Header)
+	if window > 0 {
+		answer += fmt.Sprintf("%s: %d\r\n", windowHeader, Window)
+	}
+	answer += "\r\n"
+	if _, err := io.WriteString(stream, answer); err != nil {
 		return fmt.Errorf("tunnel: answering: %w", err)
 	}
-	return Carry(r.Context(), newConn(network, stream, in), to)
+	return Carry(r.Context(), newConn(network, stream, in, window), to)
+}
+
+// windowHeader says how many bytes an end takes in before they are read.
+const windowHeader = "Kindred-Window"
+
+// windowIn reads the other end's window; 0 if it knows of none.
+func windowIn(h http.Header) uint64 {
+	n, err := strconv.ParseUint(h.Get(windowHeader), 10, 32)
+	if err != nil || n < minWindow {
+		return 0
+	}
+	return n
 }
 
 // Dial asks for a tunnel at a URL. If something else is answered it returns
@@ -136,6 +166,9 @@ func Dial(ctx context.Context, c *http.Client, url, network string) (Conn, *http
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", Token(network))
 	req.Header.Set("Capsule-Protocol", "?1")
+	if network == TCP {
+		req.Header.Set(windowHeader, strconv.Itoa(Window))
+	}
 	resp, err := c.Do(req)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tunnel: dialing: %w", err)
@@ -152,14 +185,14 @@ func Dial(ctx context.Context, c *http.Client, url, network string) (Conn, *http
 	if !ok {
 		stream = bare{body}
 	}
-	return newConn(network, stream, stream), nil, nil
+	return newConn(network, stream, stream, windowIn(resp.Header)), nil, nil
 }
 
-func newConn(network string, stream net.Conn, in io.Reader) Conn {
+func newConn(network string, stream net.Conn, in io.Reader, window uint64) Conn {
 	if network == UDP {
-		return &udpConn{end{Conn: stream, in: newCapsules(in)}}
+		return &udpConn{end: end{Conn: stream}, in: newCapsules(in)}
 	}
-	return &tcpConn{end: end{Conn: stream, in: newCapsules(in)}}
+	return newTCP(stream, in, window)
 }
 
 // A bare stream has no deadlines and no addresses: net/http's own.

@@ -139,7 +139,7 @@ func TestBroken(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := make(chan error, 1)
-		go func() { ended <- Carry(ctx, newConn(TCP, one, one), conn) }()
+		go func() { ended <- Carry(ctx, newConn(TCP, one, one, 0), conn) }()
 		if _, err := io.WriteString(other, capsule(typeData, "a part")); err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func TestIdle(t *testing.T) {
 		local, service := net.Pipe()
 		began := time.Now()
 		ended := make(chan error, 1)
-		go func() { ended <- Carry(t.Context(), newConn(UDP, one, one), local) }()
+		go func() { ended <- Carry(t.Context(), newConn(UDP, one, one, 0), local) }()
 		time.Sleep(UDPIdle - time.Second)
 		if _, err := io.WriteString(other, capsule(typeDatagram, "\x00x")); err != nil {
 			t.Fatal(err)
@@ -291,14 +291,15 @@ func TestDialAnsweredOtherwise(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	c := newConn(TCP, readOnly(nil), nil)
-	if err := c.SetDeadline(time.Now()); !errors.Is(err, os.ErrNoDeadline) {
+	c := newConn(TCP, readOnly(nil), strings.NewReader(""), 0)
+	if err := c.SetWriteDeadline(time.Now()); !errors.Is(err, os.ErrNoDeadline) {
 		t.Errorf("a stream without deadlines: %v", err)
 	}
 	one, other := net.Pipe()
 	defer other.Close()
-	c = newConn(TCP, one, one)
-	c.SetDeadline(time.Now())
+	c = newConn(TCP, one, one, 0)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Millisecond))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("reading: %v", err)
 	}
@@ -307,5 +308,81 @@ func TestDeadlines(t *testing.T) {
 	}
 	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) { // half a capsule may have gone out
 		t.Errorf("writing after that: %v", err)
+	}
+}
+
+// Whoever does not read has the other end wait, and does not keep what comes on the stream; reading goes on.
+func TestWindow(t *testing.T) {
+	one, other := net.Pipe()
+	reader, writer := newTCP(one, one, Window), newTCP(other, other, Window)
+	defer reader.Close()
+	defer writer.Close()
+	writer.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // nothing is known of when a writer waits
+	n, err := writer.Write(make([]byte, 2*Window))
+	if n != Window || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("wrote %d bytes, %v; want a window of %d", n, err, Window)
+	}
+	writer.SetWriteDeadline(time.Time{})
+	done := make(chan error, 1)
+	go func() {
+		_, err := writer.Write(make([]byte, 3*Window))
+		done <- errors.Join(err, writer.CloseWrite())
+	}()
+	if n, err := io.Copy(io.Discard, onlyReader{reader}); n != 4*Window || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Who sends more than it was told is cut off, and who waits for more hears when there is nobody to give it.
+func TestWindowBroken(t *testing.T) {
+	var flood bytes.Buffer
+	for range Window/bufferSize + 1 {
+		flood.WriteString(capsule(typeData, strings.Repeat("x", bufferSize)))
+	}
+	c := newTCP(readOnly(nil), &flood, Window)
+	<-c.taken
+	if n, err := io.Copy(io.Discard, onlyReader{c}); n != Window || err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	for name, wire := range map[string]string{"no number": capsule(typeWindow, ""), "half a number": capsule(typeWindow, "\x40")} {
+		c := newTCP(readOnly(nil), strings.NewReader(wire), Window)
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("a window with %s: %v", name, err)
+		}
+	}
+	one, other := net.Pipe()
+	go io.Copy(io.Discard, other)
+	c = newTCP(one, one, minWindow)
+	waits := make(chan error, 1)
+	go func() {
+		_, err := c.Write(make([]byte, minWindow+1))
+		waits <- err
+	}()
+	other.Close()
+	if err := <-waits; err == nil {
+		t.Error("a writer does not learn that nobody is there")
+	}
+	c.Close()
+}
+
+// An end that knows of no windows is not asked to keep to them.
+func TestWindowUnknown(t *testing.T) {
+	for header, want := range map[string]uint64{"": 0, "x": 0, "-1": 0, "100": 0, "32768": minWindow, "1048576": Window, "99999999999": 0} {
+		if got := windowIn(http.Header{windowHeader: {header}}); got != want {
+			t.Errorf("%q is a window of %d, want %d", header, got, want)
+		}
+	}
+	one, other := net.Pipe()
+	c := newTCP(one, one, 0)
+	defer c.Close()
+	go func() {
+		io.WriteString(other, capsule(typeData, strings.Repeat("x", 3*bufferSize))+capsule(typeFinalData, ""))
+		other.Close()
+	}()
+	if all, err := io.ReadAll(c); len(all) != 3*bufferSize || err != nil {
+		t.Errorf("read %d bytes, %v", len(all), err)
 	}
 }
