@@ -41,7 +41,7 @@ func TestFilmDescription(t *testing.T) {
 	th, _ := projector(5, 0)
 	d := th.Describe()
 	p := d.Properties["film"]
-	if want := (Form{"properties/film/observe", "multipart/x-mixed-replace", "mjpeg", []Op{"observeproperty", "unobserveproperty"}}); !p.Observable ||
+	if want := (Form{"properties/film/observe", "multipart/x-mixed-replace", "mjpeg", "", []Op{"observeproperty", "unobserveproperty"}}); !p.Observable ||
 		len(p.Forms) != 2 || fmt.Sprint(p.Forms[1]) != fmt.Sprint(want) {
 		t.Errorf("%+v", p)
 	}

@@ -254,8 +254,9 @@ func (c *tcpConn) finish() error {
 	return c.send(typeFinalData, b[:])
 }
 
-// closeWait is how long Close tries to say that all was written.
-const closeWait = 250 * time.Millisecond
+// closeWait is how long Close tries to say that all was written, and then waits
+// for the other end to have taken it.
+const closeWait = time.Second
 
 // Close says that all was written, if it was not said before, and ends the
 // tunnel. A Write in progress is interrupted, and then the tunnel is aborted.
@@ -268,9 +269,29 @@ func (c *tcpConn) Close() error {
 	if c.finish() != nil {
 		return c.Abort()
 	}
+	c.linger()
 	err := c.Conn.Close()
 	c.closed()
 	return err
+}
+
+// linger waits for the other end to close, if both have said all. Over TCP, what
+// is under way to it would be lost if this end were closed before it has read
+// the last of what came: a window, say, that nobody needs any more.
+func (c *tcpConn) linger() {
+	c.mu.Lock()
+	last := c.last
+	c.mu.Unlock()
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !last || !ok || half.CloseWrite() != nil {
+		return
+	}
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case <-c.taken:
+	case <-timer.C:
+	}
 }
 
 // Abort implements [Conn].

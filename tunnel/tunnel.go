@@ -204,6 +204,13 @@ func (bare) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
 func (bare) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
 func (bare) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 
+func (b bare) CloseWrite() error {
+	if half, ok := b.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 type nowhere struct{}
 
 func (nowhere) Network() string { return "http" }

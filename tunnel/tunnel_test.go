@@ -94,6 +94,9 @@ func TestHalfClose(t *testing.T) {
 	if <-asked != sha256.Sum256(question) {
 		t.Error("the question was altered")
 	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}

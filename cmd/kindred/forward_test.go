@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -245,4 +246,49 @@ func BenchmarkForward(b *testing.B) {
 	b.ReportMetric(mine, "MB/s-forward")
 	b.ReportMetric(theirs, "MB/s-TCP")
 	b.ReportMetric(mine/theirs, "ratio")
+}
+
+// What switches protocols goes through the proxy as well.
+func TestUpgradeThroughProxy(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	t.Cleanup(func() { l.Close(); wait.Wait() })
+	wait.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wait.Go(func() { defer c.Close(); io.Copy(c, c) })
+		}
+	})
+	h := gatewaytest.New(t)
+	laptop := h.Open("laptop")
+	device := h.Invite(laptop, identity.Device, "home/cam", "", "127.0.0.1:0")
+	cam := thing.New("Camera")
+	thing.Service(cam, "tcp", 1000, "", thing.DialTo("tcp", l.Addr().String()))
+	h.Serve(device, cam)
+	at := proxyFor(t, laptop, "home/cam") + "/home/cam/services/tcp/"
+	c, resp, err := tunnel.Dial(t.Context(), http.DefaultClient, at+"1000", "tcp")
+	if err != nil || resp != nil {
+		t.Fatal(resp, err)
+	}
+	defer c.Close()
+	sent := bytes.Repeat([]byte("kindred "), 1<<18)
+	go func() {
+		if _, err := c.Write(sent); err != nil {
+			t.Error(err)
+		}
+		c.(interface{ CloseWrite() error }).CloseWrite()
+	}()
+	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes of %d came back, %v", len(got), len(sent), err)
+	}
+	if _, resp, err = tunnel.Dial(t.Context(), http.DefaultClient, at+"22", "tcp"); err != nil || resp.StatusCode != http.StatusNotFound {
+		t.Fatal(resp, err)
+	}
+	resp.Body.Close()
 }
