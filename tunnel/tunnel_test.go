@@ -173,6 +173,7 @@ func TestNoHalfClose(t *testing.T) {
 	if _, err := io.ReadAll(c); err != nil {
 		t.Error(err)
 	}
+	c.Close()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
