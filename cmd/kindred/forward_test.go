@@ -90,6 +90,27 @@ func startForwarding(t testing.TB, n *kindred.Node, network string) string {
 	return at
 }
 
+// serveTCP serves each connection to an address until the test ends.
+func serveTCP(t testing.TB, serve func(net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	t.Cleanup(func() { l.Close(); wait.Wait() })
+	wait.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wait.Go(func() { defer c.Close(); serve(c) })
+		}
+	})
+	return l.Addr().String()
+}
+
 // Each program that sends has a session of its own; what is too long to be carried is lost, and more sessions than
 // are kept begin anew.
 func TestForwardUDP(t *testing.T) {
@@ -151,29 +172,14 @@ func isTimeout(err error) bool {
 
 // Who does not read has nobody wait but itself.
 func TestForwardStalled(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wait sync.WaitGroup
-	t.Cleanup(func() { l.Close(); wait.Wait() })
-	wait.Go(func() { // sends zeros for as long as somebody takes them
-		for {
-			c, err := l.Accept()
-			if err != nil {
+	zeros := serveTCP(t, func(c net.Conn) { // for as long as somebody takes them
+		for zeros := make([]byte, 64<<10); ; {
+			if _, err := c.Write(zeros); err != nil {
 				return
 			}
-			wait.Go(func() {
-				defer c.Close()
-				for zeros := make([]byte, 64<<10); ; {
-					if _, err := c.Write(zeros); err != nil {
-						return
-					}
-				}
-			})
 		}
 	})
-	at := forwardTo(t, "tcp", l.Addr().String())
+	at := forwardTo(t, "tcp", zeros)
 	for range 8 {
 		c, err := net.Dial("tcp", at)
 		if err != nil {
@@ -199,31 +205,16 @@ func TestForwardStalled(t *testing.T) {
 func BenchmarkForward(b *testing.B) {
 	const size = 64 << 20
 	payload := bytes.Repeat([]byte("kindred "), 32<<10)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	var wait sync.WaitGroup
-	b.Cleanup(func() { l.Close(); wait.Wait() })
-	wait.Go(func() {
-		for {
-			c, err := l.Accept()
+	plainly := serveTCP(b, func(c net.Conn) {
+		for sent := 0; sent < size; {
+			n, err := c.Write(payload)
 			if err != nil {
 				return
 			}
-			wait.Go(func() {
-				defer c.Close()
-				for sent := 0; sent < size; {
-					n, err := c.Write(payload)
-					if err != nil {
-						return
-					}
-					sent += n
-				}
-			})
+			sent += n
 		}
 	})
-	at := forwardTo(b, "tcp", l.Addr().String())
+	at := forwardTo(b, "tcp", plainly)
 	fetch := func(address string) float64 {
 		began := time.Now()
 		c, err := net.Dial("tcp", address)
@@ -238,7 +229,7 @@ func BenchmarkForward(b *testing.B) {
 	}
 	var ours, plain []float64
 	for b.Loop() {
-		ours, plain = append(ours, fetch(at)), append(plain, fetch(l.Addr().String()))
+		ours, plain = append(ours, fetch(at)), append(plain, fetch(plainly))
 	}
 	slices.Sort(ours)
 	slices.Sort(plain)
@@ -250,26 +241,12 @@ func BenchmarkForward(b *testing.B) {
 
 // What switches protocols goes through the proxy as well.
 func TestUpgradeThroughProxy(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wait sync.WaitGroup
-	t.Cleanup(func() { l.Close(); wait.Wait() })
-	wait.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wait.Go(func() { defer c.Close(); io.Copy(c, c) })
-		}
-	})
+	echo := serveTCP(t, func(c net.Conn) { io.Copy(c, c) })
 	h := gatewaytest.New(t)
 	laptop := h.Open("laptop")
 	device := h.Invite(laptop, identity.Device, "home/cam", "", "127.0.0.1:0")
 	cam := thing.New("Camera")
-	thing.Service(cam, "tcp", 1000, "", thing.DialTo("tcp", l.Addr().String()))
+	thing.Service(cam, "tcp", 1000, "", thing.DialTo("tcp", echo))
 	h.Serve(device, cam)
 	at := proxyFor(t, laptop, "home/cam") + "/home/cam/services/tcp/"
 	c, resp, err := tunnel.Dial(t.Context(), http.DefaultClient, at+"1000", "tcp")
