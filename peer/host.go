@@ -65,6 +65,9 @@ type Config struct {
 	// and how often: of each Offence once a second at most. It must not wait. Nil
 	// is told nothing.
 	Offended func(what Offence, times int)
+
+	// Relay makes the host carry others' calls within limits; nil: it does not.
+	Relay *RelayLimits
 }
 
 // An Admission is what verifying a caller came to.
@@ -88,6 +91,7 @@ type Host struct {
 	bus     event.Bus
 	closers []func() error // below the swarm, in order of closing
 	server  *http.Server
+	carrier *carrier     // nil: the host is no relay
 	served  chan *served // streams whose callers were examined, for server
 
 	ctx    context.Context // ends when Close begins
@@ -138,6 +142,11 @@ func newHost(cfg Config, t timing) (*Host, error) {
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if err := h.startSwarm(key); err != nil {
 		return nil, errors.Join(fmt.Errorf("peer: starting a host: %w", err), h.Close())
+	}
+	if cfg.Relay != nil {
+		if err := h.startRelay(*cfg.Relay); err != nil {
+			return nil, errors.Join(fmt.Errorf("peer: starting a relay: %w", err), h.Close())
+		}
 	}
 	h.startServer()
 	h.running.Go(h.tend)

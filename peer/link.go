@@ -18,7 +18,7 @@ import (
 //
 //	          dialed by us, or its caller accepted
 //	strange ───────────────────────────────────────▶ known
-//	   │ 15 s                                          │ 5 min without a stream
+//	   │ 15 s                                          │ 5 min without a stream, unless it is kept
 //	   ▼                                               ▼
 //	closed ◀────── packets sent, none back for 3 s ── closed
 //
@@ -50,6 +50,7 @@ type link struct {
 	shown    digest                // our hello that the other end accepted; zero if none
 	held     frame                 // the other end's hello that we accepted; none or full
 	used     time.Time             // when a stream was last seen open
+	kept     time.Time             // until then it need not be used
 	traffic  traffic               // as of the last look that found an answer
 	probing  bool                  // the other end is being made to answer
 }
@@ -315,6 +316,16 @@ func (l *link) recognize(err error) {
 	}
 }
 
+// keep notes that the other end is somebody, and that the link need not be used until then.
+func (l *link) keep(until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known = true
+	if until.After(l.kept) {
+		l.kept = until
+	}
+}
+
 // frames returns the two frames with which a stream to the other end begins:
 // what is shown of hello, and the hello that is held.
 func (l *link) frames(hello frame) (shown, held frame) {
@@ -460,7 +471,7 @@ func (l *link) overdue() error {
 			l.host.offences.count(Silence)
 		}
 		return fmt.Errorf("no accepted caller within %v", t.strange)
-	case after(l.used, t.idle):
+	case after(l.used, t.idle) && !time.Now().Before(l.kept):
 		return fmt.Errorf("unused for %v", t.idle)
 	case counted && sent >= l.traffic.sent+unanswered && after(l.traffic.at, t.silence):
 		return fmt.Errorf("%w: no packet came back for %v", ErrUnreachable, t.silence)

@@ -1,0 +1,440 @@
+package peer
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/pb"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"golang.org/x/time/rate"
+)
+
+// RelayLimits bound what a host carries for others (libp2p's circuit relay v2). Whoever holds a reservation can be
+// called through the host by whoever knows its key. A field that is zero has its default.
+type RelayLimits struct {
+	Reservations int // in all: 1,024
+	PerAddress   int // from one IPv4 address, or one IPv6 /56: 64
+	PerHousehold int // of those who show the same tag, see Host.Tag: 64
+	Circuits     int // of one member at a time, calling or called: 64
+
+	// HolderRate is how many bytes a second are carried for one holder of a reservation, both ways together: 8 MiB,
+	// which is several videos. So one that is greedy delays itself alone.
+	HolderRate int64
+
+	// Rate is how many bytes a second are carried in all. Where that is not enough, it is shared: among households
+	// (the tags shown, else the addresses) equally, then among the holders of each. 0: as many as the machine can.
+	Rate int64
+}
+
+// The defaults. A home has dozens of members behind one address.
+const (
+	defaultReservations = 1024
+	defaultPerAddress   = 64
+	defaultPerHousehold = 64
+	defaultCircuits     = 64
+	defaultHolderRate   = 8 << 20
+
+	reservationLife = time.Hour
+	relayBuffer     = 64 << 10 // half of it costs a third of the throughput
+)
+
+func (l RelayLimits) withDefaults() RelayLimits {
+	orDefault := func(n *int, otherwise int) {
+		if *n == 0 {
+			*n = otherwise
+		}
+	}
+	orDefault(&l.Reservations, defaultReservations)
+	orDefault(&l.PerAddress, defaultPerAddress)
+	orDefault(&l.PerHousehold, defaultPerHousehold)
+	orDefault(&l.Circuits, defaultCircuits)
+	if l.HolderRate == 0 {
+		l.HolderRate = defaultHolderRate
+	}
+	return l
+}
+
+// A Tag stands for the household that holders of reservations belong to. It tells nothing else.
+type Tag [32]byte
+
+// RelayStats count what a relay does. Nothing in them tells of whom.
+type RelayStats struct {
+	Reservations int               // held now
+	Circuits     int               // open now
+	Reserved     uint64            // reservations since the start, renewals among them
+	Opened       uint64            // circuits since the start
+	Bytes        uint64            // carried since the start, both ways
+	Refused      map[string]uint64 // by one of the Refused reasons
+}
+
+// Why a relay refuses.
+const (
+	RefusedFull        = "full"           // too many reservations in all
+	RefusedAddress     = "address"        // too many from one address
+	RefusedHousehold   = "household"      // too many with one tag
+	RefusedCircuits    = "circuits"       // too many circuits of one member, or no memory for another
+	RefusedNoHolder    = "no_reservation" // the callee holds no reservation
+	RefusedUnreachable = "unreachable"    // the callee does not take the call
+	RefusedMalformed   = "malformed"      // bytes not in the protocol's form
+)
+
+// A carrier is a host's relay: who holds reservations, and what is carried for them.
+type carrier struct {
+	host    *Host
+	limits  RelayLimits
+	line    *line // nil: as much is carried as can be
+	service *relay.Relay
+
+	mu      sync.Mutex
+	holders map[libp2ppeer.ID]*holder
+	tags    map[libp2ppeer.ID]Tag // of those who are connected
+	stats   RelayStats            // all but Reservations
+}
+
+// A holder is a member that can be called through the relay.
+type holder struct {
+	until     time.Time
+	household any // a Tag, or else a netip.Prefix
+	address   netip.Prefix
+	pace      *rate.Limiter
+	queue     *queue
+}
+
+// startRelay makes the host carry others' calls.
+func (h *Host) startRelay(limits RelayLimits) error {
+	c := &carrier{
+		host: h, limits: limits.withDefaults(),
+		holders: make(map[libp2ppeer.ID]*holder), tags: make(map[libp2ppeer.ID]Tag),
+		stats: RelayStats{Refused: make(map[string]uint64)},
+	}
+	if limits.Rate > 0 {
+		c.line = newLine(limits.Rate)
+		h.running.Go(func() { c.line.run(h.ctx) })
+	}
+	var err error
+	c.service, err = relay.New(carrying{bare{h}, c}, relay.WithACL(c), relay.WithMetricsTracer(c), relay.WithResources(relay.Resources{
+		ReservationTTL: reservationLife, BufferSize: relayBuffer, MaxCircuits: c.limits.Circuits,
+		// Which reservations are to be had, the carrier says.
+		MaxReservations: c.limits.Reservations, MaxReservationsPerIP: c.limits.Reservations, MaxReservationsPerASN: c.limits.Reservations,
+	}))
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, c.service.Close)
+	h.swarm.Notify(&network.NotifyBundle{DisconnectedF: func(_ network.Network, conn network.Conn) { c.gone(conn.RemotePeer()) }})
+	h.carrier = c
+	return nil
+}
+
+// RelayStats returns what the host's relay did so far; the zero value if it is none.
+func (h *Host) RelayStats() RelayStats {
+	if h.carrier == nil {
+		return RelayStats{}
+	}
+	c := h.carrier
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sweep()
+	s := c.stats
+	s.Reservations = len(c.holders)
+	s.Refused = make(map[string]uint64)
+	for reason, n := range c.stats.Refused {
+		s.Refused[reason] = n
+	}
+	return s
+}
+
+// ErrFull says that a household holds as many reservations as it may.
+var ErrFull = errors.New("too many reservations of one household")
+
+// Tag notes to which household a peer belongs that is connected with the host's relay, until it is connected no more.
+// What the peer holds counts for that household from then on, in place of its address.
+func (h *Host) Tag(key crypto.PublicKey, tag Tag) error {
+	id, err := peerID(key)
+	if err != nil {
+		return fmt.Errorf("peer: tagging: %w", err)
+	}
+	c := h.carrier
+	if c == nil {
+		return errors.New("peer: tagging: the host is no relay")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h.swarm.Connectedness(id) == network.NotConnected { // gone was called already, or will not be
+		return fmt.Errorf("peer: tagging %s: %w: it is not connected", id, ErrUnreachable)
+	}
+	held := c.holders[id]
+	if held != nil && held.household != tag {
+		if c.count(func(o *holder) bool { return o.household == tag }) >= c.limits.PerHousehold {
+			c.stats.Refused[RefusedHousehold]++
+			return fmt.Errorf("peer: tagging %s: %w", id, ErrFull)
+		}
+		held.household, held.queue = tag, c.queueFor(tag)
+	}
+	c.tags[id] = tag
+	return nil
+}
+
+// AllowReserve lets a peer have a reservation, or renew it, within the limits.
+func (c *carrier) AllowReserve(p libp2ppeer.ID, at ma.Multiaddr) bool {
+	address, err := origin(at)
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sweep()
+	held, renewed := c.holders[p]
+	if !renewed {
+		held = &holder{address: address, household: address, pace: rate.NewLimiter(rate.Limit(c.limits.HolderRate), relayBuffer)}
+		if tag, ok := c.tags[p]; ok {
+			held.household = tag
+		}
+		if reason := c.full(held); reason != "" {
+			c.stats.Refused[reason]++
+			return false
+		}
+		held.queue = c.queueFor(held.household)
+		c.holders[p] = held
+	}
+	held.until = time.Now().Add(reservationLife)
+	c.stats.Reserved++
+	c.host.keepLinks(p, held.until)
+	return true
+}
+
+// full says which limit a further holder would exceed; "": none. c.mu is held.
+func (c *carrier) full(further *holder) string {
+	_, tagged := further.household.(Tag)
+	switch {
+	case len(c.holders) >= c.limits.Reservations:
+		return RefusedFull
+	case c.count(func(o *holder) bool { return o.address == further.address }) >= c.limits.PerAddress:
+		return RefusedAddress
+	case tagged && c.count(func(o *holder) bool { return o.household == further.household }) >= c.limits.PerHousehold:
+		return RefusedHousehold
+	}
+	return ""
+}
+
+// count counts the holders for which is holds. c.mu is held.
+func (c *carrier) count(is func(*holder) bool) (n int) {
+	for _, h := range c.holders {
+		if is(h) {
+			n++
+		}
+	}
+	return n
+}
+
+// queueFor returns a queue of a household, nil if nobody has to wait. c.mu is held.
+func (c *carrier) queueFor(household any) *queue {
+	if c.line == nil {
+		return nil
+	}
+	for _, h := range c.holders {
+		if h.household == household {
+			return &queue{household: h.queue.household}
+		}
+	}
+	return &queue{household: &house{}}
+}
+
+// sweep forgets reservations that were not renewed. c.mu is held.
+func (c *carrier) sweep() {
+	for p, h := range c.holders {
+		if time.Now().After(h.until) {
+			delete(c.holders, p)
+		}
+	}
+}
+
+// gone forgets a peer whose last connection was closed.
+func (c *carrier) gone(p libp2ppeer.ID) {
+	if c.host.swarm.Connectedness(p) == network.Connected {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.holders, p)
+	delete(c.tags, p)
+}
+
+// AllowConnect lets everyone call everyone who holds a reservation. Whoever does is a stranger no more.
+func (c *carrier) AllowConnect(caller libp2ppeer.ID, _ ma.Multiaddr, callee libp2ppeer.ID) bool {
+	c.mu.Lock()
+	_, held := c.holders[callee]
+	c.mu.Unlock()
+	if held {
+		c.host.keepLinks(caller, time.Time{})
+	}
+	return true // libp2p's relay says better why not
+}
+
+// origin returns what counts as one address: an IPv4 address, or what one home is given of IPv6.
+func origin(at ma.Multiaddr) (netip.Prefix, error) {
+	ip, err := manet.ToIP(at)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	addr = addr.Unmap()
+	if addr.Is4() {
+		return addr.Prefix(32)
+	}
+	return addr.Prefix(56)
+}
+
+// What follows is told by libp2p's relay.
+
+func (c *carrier) note(f func(*RelayStats)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.stats)
+}
+
+// RelayStatus does nothing.
+func (c *carrier) RelayStatus(bool) {}
+
+// ConnectionOpened counts a circuit.
+func (c *carrier) ConnectionOpened() { c.note(func(s *RelayStats) { s.Circuits++; s.Opened++ }) }
+
+// ConnectionClosed counts its end.
+func (c *carrier) ConnectionClosed(time.Duration) { c.note(func(s *RelayStats) { s.Circuits-- }) }
+
+// BytesTransferred counts what was carried.
+func (c *carrier) BytesTransferred(n int) { c.note(func(s *RelayStats) { s.Bytes += uint64(n) }) }
+
+// ReservationAllowed does nothing: AllowReserve counted it.
+func (c *carrier) ReservationAllowed(bool) {}
+
+// ReservationClosed does nothing: gone and sweep see to it.
+func (c *carrier) ReservationClosed(int) {}
+
+// ReservationRequestHandled counts what AllowReserve was not asked about.
+func (c *carrier) ReservationRequestHandled(s pb.Status) { c.handled(s) }
+
+// ConnectionRequestHandled counts why a circuit was not made.
+func (c *carrier) ConnectionRequestHandled(s pb.Status) { c.handled(s) }
+
+var refusedFor = map[pb.Status]string{
+	pb.Status_MALFORMED_MESSAGE:       RefusedMalformed,
+	pb.Status_RESERVATION_REFUSED:     RefusedFull,
+	pb.Status_NO_RESERVATION:          RefusedNoHolder,
+	pb.Status_RESOURCE_LIMIT_EXCEEDED: RefusedCircuits,
+	pb.Status_CONNECTION_FAILED:       RefusedUnreachable,
+}
+
+func (c *carrier) handled(s pb.Status) {
+	if reason, ok := refusedFor[s]; ok {
+		c.note(func(s *RelayStats) { s.Refused[reason]++ })
+	}
+}
+
+// carrying is a bare whose circuits keep to their holder's rate.
+type carrying struct {
+	bare
+	carrier *carrier
+}
+
+// NewStream opens the stream to the callee of a circuit, through which all that is carried passes, both ways.
+func (b carrying) NewStream(ctx context.Context, to libp2ppeer.ID, ps ...protocol.ID) (network.Stream, error) {
+	c := b.carrier
+	c.mu.Lock()
+	held := c.holders[to]
+	c.mu.Unlock()
+	if held == nil {
+		return nil, fmt.Errorf("%s holds no reservation", to)
+	}
+	s, err := b.bare.NewStream(ctx, to, ps...)
+	if err != nil {
+		return nil, err
+	}
+	carried := &carried{Stream: s, carrier: c, holder: held}
+	carried.ctx, carried.end = context.WithCancel(c.host.ctx)
+	return carried, nil
+}
+
+// A carried is the callee's end of a circuit. What was read is handed on, and what was handed over is written, when it
+// is the holder's turn; meanwhile nothing more is taken from whoever sends, whose window closes.
+type carried struct {
+	network.Stream
+	carrier *carrier
+	holder  *holder
+	ctx     context.Context // ends with the stream
+	end     context.CancelFunc
+}
+
+// Read reads, and waits until it may be handed on.
+func (s *carried) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	if werr := s.wait(n); werr != nil {
+		return 0, werr
+	}
+	return n, err
+}
+
+// Write waits until p may be handed on, and writes it.
+func (s *carried) Write(p []byte) (int, error) {
+	if err := s.wait(len(p)); err != nil {
+		return 0, err
+	}
+	return s.Stream.Write(p)
+}
+
+// wait waits until the holder's turn for n bytes has come.
+func (s *carried) wait(n int) error {
+	for ; n > 0; n -= relayBuffer {
+		piece := min(n, relayBuffer)
+		if err := s.holder.pace.WaitN(s.ctx, piece); err != nil {
+			return err
+		}
+		s.carrier.mu.Lock()
+		q := s.holder.queue
+		s.carrier.mu.Unlock()
+		if q == nil {
+			continue
+		}
+		if err := s.carrier.line.wait(s.ctx, q, piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the stream.
+func (s *carried) Close() error {
+	s.end()
+	return s.Stream.Close()
+}
+
+// Reset cuts the stream.
+func (s *carried) Reset() error {
+	s.end()
+	return s.Stream.Reset()
+}
+
+// ResetWithError cuts the stream and says why.
+func (s *carried) ResetWithError(code network.StreamErrorCode) error {
+	s.end()
+	return s.Stream.ResetWithError(code)
+}
+
+// keepLinks makes a peer's connections those of somebody, and until a time ones that need not be used.
+func (h *Host) keepLinks(p libp2ppeer.ID, until time.Time) {
+	for _, c := range h.swarm.ConnsToPeer(p) {
+		if l := h.link(c); l != nil {
+			l.keep(until)
+		}
+	}
+}

@@ -1,0 +1,293 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/proto"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// relay starts a member that relays and serves nothing else.
+func (p *place) relay(limits RelayLimits) *member {
+	return p.join("relay", nil, func(cfg *Config) { cfg.Admit, cfg.Relay = nil, &limits })
+}
+
+// at returns the address of a relay, with its name.
+func (m *member) at() string {
+	m.t.Helper()
+	at, err := WithKey(m.Addresses()[0], m.public())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return at
+}
+
+// reserve has a member reserve at a relay.
+func (m *member) reserve(relay *member) error {
+	info, err := libp2ppeer.AddrInfoFromP2pAddr(ma.StringCast(relay.at()))
+	if err != nil {
+		return err
+	}
+	_, err = client.Reserve(m.t.Context(), bare{m.Host}, *info)
+	return err
+}
+
+// through makes a target one that is called through a relay.
+func through(relay *member) func(*Target) {
+	return func(g *Target) { g.Addresses = []string{relay.at() + "/p2p-circuit"} }
+}
+
+// film sends n bytes to whoever asks, and takes what is sent.
+func film(n int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		for sent := 0; sent < n; sent += 32 << 10 {
+			if _, err := w.Write(make([]byte, 32<<10)); err != nil {
+				return
+			}
+		}
+	})
+}
+
+func TestRelayCarries(t *testing.T) {
+	p := newPlace(t)
+	r := p.relay(RelayLimits{})
+	meter, phone := p.join("meter", film(1<<20)), p.join("phone", nil)
+	if err := meter.reserve(r); err != nil {
+		t.Fatal(err)
+	}
+	c := phone.client(through(r), meter)
+	resp, err := c.Post("kindred://meter/", "", bytes.NewReader(make([]byte, 1<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(body(t, resp)); n != 1<<20 {
+		t.Errorf("%d bytes came", n)
+	}
+	if who, _ := Callee(resp); who.Path.Kind != Relayed {
+		t.Errorf("the path is %+v", who.Path)
+	}
+	if s := r.RelayStats(); s.Reservations != 1 || s.Circuits != 1 || s.Opened != 1 || s.Bytes < 2<<20 || len(s.Refused) > 0 {
+		t.Errorf("the relay says %+v", s)
+	}
+	if s := phone.RelayStats(); s.Reservations != 0 || s.Bytes != 0 {
+		t.Errorf("no relay says %+v", s)
+	}
+}
+
+// TestRelayKeepsReservations has connections that nobody uses, and that never showed who they are, stay open for as
+// long as there is a reservation, and no longer without.
+func TestRelayKeepsReservations(t *testing.T) {
+	p := newPlace(t)
+	p.timing = hasty(func(t *timing) { t.strange, t.idle = 100*time.Millisecond, 200*time.Millisecond })
+	r := p.relay(RelayLimits{})
+	p.timing = defaultTiming
+	meter, stranger := p.join("meter", greet), p.join("stranger", nil)
+	if err := meter.reserve(r); err != nil {
+		t.Fatal(err)
+	}
+	raw(t, stranger, r, nil).Close()
+	waitFor(t, func() bool { return len(r.all()) == 1 }) // the stranger's connection is closed
+	if _, ok := r.Path(meter.public()); !ok {
+		t.Error("the holder's connection was closed")
+	}
+	if code, _ := get(t, p.join("phone", nil).client(through(r), meter), "kindred://meter/"); code != http.StatusOK {
+		t.Errorf("status %d", code)
+	}
+	if err := meter.Disconnect(r.public()); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return r.RelayStats().Reservations == 0 })
+}
+
+func TestRelayLimits(t *testing.T) {
+	tag := Tag{1}
+	for _, tt := range []struct {
+		name   string
+		limits RelayLimits
+		tagged int // so many of three members are of one household
+		reason string
+		want   int // so many of three reservations are had
+	}{
+		{"all", RelayLimits{Reservations: 2}, 0, RefusedFull, 2},
+		{"address", RelayLimits{PerAddress: 1}, 0, RefusedAddress, 1},
+		{"household", RelayLimits{PerHousehold: 1}, 2, RefusedHousehold, 2},
+		{"untagged", RelayLimits{PerHousehold: 1}, 0, "", 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPlace(t)
+			r := p.relay(tt.limits)
+			had := 0
+			for i := range 3 {
+				m := p.join(fmt.Sprint("member", i), nil)
+				if i < tt.tagged {
+					raw(t, m, r, nil).Close() // connects
+					waitFor(t, func() bool { return r.Tag(m.public(), tag) == nil })
+				}
+				if err := m.reserve(r); err == nil {
+					had++
+				}
+			}
+			s := r.RelayStats()
+			if had != tt.want || s.Reservations != tt.want {
+				t.Errorf("%d reservations were had, %d are held, want %d", had, s.Reservations, tt.want)
+			}
+			want := map[string]uint64{}
+			if tt.reason != "" {
+				want[tt.reason] = uint64(3 - tt.want)
+			}
+			if !maps.Equal(s.Refused, want) {
+				t.Errorf("refused %v, want %v", s.Refused, want)
+			}
+		})
+	}
+}
+
+// waitFor waits until something holds.
+func waitFor(t *testing.T, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it takes too long")
+		}
+	}
+}
+
+// TestRelayTagsHolders has members say to which household they belong after they reserved.
+func TestRelayTagsHolders(t *testing.T) {
+	p := newPlace(t)
+	r := p.relay(RelayLimits{PerHousehold: 1, Rate: 100 << 20})
+	first, second, nobody := p.join("first", nil), p.join("second", nil), p.join("nobody", nil)
+	for _, m := range []*member{first, second} {
+		if err := m.reserve(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // twice is once
+		if err := r.Tag(first.public(), Tag{7}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := r.Tag(second.public(), Tag{7}); !errors.Is(err, ErrFull) {
+		t.Errorf("got %v, want ErrFull", err)
+	}
+	if err := r.Tag(second.public(), Tag{8}); err != nil {
+		t.Error(err)
+	}
+	if err := r.Tag(nobody.public(), Tag{8}); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v for a peer that is not connected", err)
+	}
+	if err := nobody.Tag(first.public(), Tag{8}); err == nil {
+		t.Error("a host that is no relay took a tag")
+	}
+}
+
+func TestRelayRefusesCircuits(t *testing.T) {
+	p := newPlace(t)
+	r := p.relay(RelayLimits{Circuits: 1})
+	meter, phone, laptop := p.join("meter", greet), p.join("phone", nil), p.join("laptop", nil)
+	if _, err := phone.client(through(r), meter).Get("kindred://meter/"); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v for a callee without a reservation", err)
+	}
+	if err := meter.reserve(r); err != nil {
+		t.Fatal(err)
+	}
+	get(t, phone.client(through(r), meter), "kindred://meter/")
+	if _, err := laptop.client(through(r), meter).Get("kindred://meter/"); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v for a second circuit", err)
+	}
+	if got := r.RelayStats().Refused; got[RefusedNoHolder] == 0 || got[RefusedCircuits] == 0 || len(got) != 2 {
+		t.Errorf("refused %v", got)
+	}
+}
+
+// TestRelayIsFair has two households watch films through one relay, one of them ten films at a time.
+func TestRelayIsFair(t *testing.T) {
+	p := newPlace(t)
+	r := p.relay(RelayLimits{Rate: 8 << 20})
+	greedy, modest, phone := p.join("greedy", film(64<<20)), p.join("modest", film(2<<20)), p.join("phone", nil)
+	for i, m := range []*member{greedy, modest} {
+		if err := m.reserve(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Tag(m.public(), Tag{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	began := make(chan struct{}, 10)
+	for range 10 {
+		viewer := p.join("viewer", nil)
+		c := viewer.client(through(r), greedy)
+		go func() {
+			defer func() { began <- struct{}{} }()
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "kindred://greedy/", nil)
+			if err != nil {
+				return
+			}
+			resp, err := c.Do(req)
+			if err != nil {
+				return
+			}
+			defer resp.Body.Close()
+			resp.Body.Read(make([]byte, 1))
+			began <- struct{}{}
+			io.Copy(io.Discard, resp.Body)
+		}()
+	}
+	for range 10 {
+		<-began
+	}
+	start := time.Now()
+	resp, err := phone.client(through(r), modest).Get("kindred://modest/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(body(t, resp)); n != 2<<20 {
+		t.Fatalf("%d bytes came", n)
+	}
+	// Half of 8 MiB/s takes half a second; an eleventh, which is what one circuit among eleven would get, 2.75.
+	if d := time.Since(start); d > 1500*time.Millisecond {
+		t.Errorf("2 MiB at a fair half of 8 MiB/s took %v", d)
+	}
+}
+
+// TestRelaySpeaksNothingElse asks a relay for what libp2p's hosts usually serve.
+func TestRelaySpeaksNothingElse(t *testing.T) {
+	p := newPlace(t)
+	r, stranger := p.relay(RelayLimits{}), p.join("stranger", nil)
+	for _, other := range []string{"/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", "/libp2p/autonat/1.0.0",
+		"/libp2p/autonat/2/dial-request", "/libp2p/dcutr", "/ipfs/kad/1.0.0", "/libp2p/circuit/relay/0.2.0/list"} {
+		s := raw(t, stranger, r, appendToken(appendToken(nil, multistream), other))
+		var answer bytes.Buffer
+		s.SetReadDeadline(time.Now().Add(time.Second))
+		s.CloseWrite()
+		io.Copy(&answer, s)
+		if bytes.Contains(answer.Bytes(), []byte(other)) {
+			t.Errorf("it serves %s", other)
+		}
+	}
+	if code, _ := get(t, stranger.client(func(g *Target) { g.Check = nil }, r), "kindred://relay/"); code != http.StatusForbidden {
+		t.Errorf("status %d", code)
+	}
+	r.Host.mu.Lock()
+	got := slices.Sorted(maps.Keys(r.services))
+	r.Host.mu.Unlock()
+	for _, served := range got {
+		if served != proto.ProtoIDv2Hop && served != proto.ProtoIDv2Stop {
+			t.Errorf("it serves %s", served)
+		}
+	}
+}
