@@ -281,18 +281,25 @@ func (c *carrier) AllowConnect(caller libp2ppeer.ID, _ ma.Multiaddr, callee libp
 	return true // libp2p's relay says better why not
 }
 
-// origin returns what counts as one address: an IPv4 address, or what one home is given of IPv6.
+// origin returns what counts as one address, of a multiaddr.
 func origin(at ma.Multiaddr) (netip.Prefix, error) {
 	ip, err := manet.ToIP(at)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
 	addr, _ := netip.AddrFromSlice(ip)
-	addr = addr.Unmap()
-	if addr.Is4() {
-		return addr.Prefix(32)
+	return Origin(addr), nil
+}
+
+// Origin returns what counts as one address where limits are by address: an IPv4 address, or what one home is given of
+// IPv6, a /56.
+func Origin(ip netip.Addr) netip.Prefix {
+	bits := 56
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		bits = 32
 	}
-	return addr.Prefix(56)
+	p, _ := ip.Prefix(bits) // fails for an invalid address alone, whose prefix is the zero one
+	return p
 }
 
 // What follows is told by libp2p's relay.

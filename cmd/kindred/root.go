@@ -32,7 +32,7 @@ Begin with "kindred init NAME" and "kindred up"; let the first device in with
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", err) })
 	for _, make := range []func(*session) *cobra.Command{
 		newInit, newUp, newDemo, newAdd, newConfirm, newJoin, newDevice, newTree, newDescribe, newGet, newSet, newDo, newWatch,
-		newShare, newLimit, newUnshare, newGrants, newWhoCan, newRemove, newLog, newProxy, newExpose, newForward, newKey,
+		newShare, newLimit, newUnshare, newGrants, newWhoCan, newRemove, newLog, newProxy, newExpose, newForward, newRelay, newKey,
 		newStatus, newVersion,
 	} {
 		root.AddCommand(make(s))
@@ -69,6 +69,9 @@ func (s *session) begin() (err error) {
 	if s.dir == "" {
 		if s.dir, err = defaultDir(); err != nil {
 			return err
+		}
+		if s.beside != "" {
+			s.dir = filepath.Join(filepath.Dir(s.dir), s.beside)
 		}
 	}
 	s.dir, err = filepath.Abs(s.dir)

@@ -16,6 +16,7 @@ import (
 // A session is one command being made: what it was told, and where it reads and writes.
 type session struct {
 	dir, at       string
+	beside        string // the name of the directory beside that of members, for what is none
 	json, verbose bool
 	running       bool // flags and arguments are in order
 

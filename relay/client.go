@@ -1,0 +1,121 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/kindred-iot/kindred/peer"
+)
+
+// An At is the address of a relay: a multiaddr with the relay's name at its end.
+type At string
+
+// Key returns the relay's key.
+func (a At) Key() (ed25519.PublicKey, error) {
+	key, err := peer.KeyOf(string(a))
+	if err != nil {
+		return nil, err
+	}
+	pub, ok := key.(ed25519.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("relay: the key of %s is a %T, want Ed25519", a, key)
+	}
+	return pub, nil
+}
+
+// Publish leaves a note that Point.Seal made.
+func (a At) Publish(ctx context.Context, note []byte) error {
+	n, err := parseNote(note)
+	if err != nil {
+		return err
+	}
+	return asNobody(func(host *peer.Host) error {
+		got, err := a.call(ctx, host, http.MethodPut, notePath+n.id.String(), note)
+		if err == nil && got.status != http.StatusNoContent {
+			err = fmt.Errorf("the relay answered %d", got.status)
+		}
+		if err != nil {
+			return fmt.Errorf("relay: publishing: %w", err)
+		}
+		return nil
+	})
+}
+
+// Find returns what the note says that was left at the first of points where there is one, and when it was written. If
+// there is none, the error is ErrNoNote.
+func (a At) Find(ctx context.Context, points []Point, now time.Time) (payload []byte, written time.Time, err error) {
+	err = asNobody(func(host *peer.Host) error {
+		for _, p := range points {
+			got, err := a.call(ctx, host, http.MethodGet, notePath+p.ID.String(), nil)
+			switch {
+			case err != nil:
+				return fmt.Errorf("relay: looking: %w", err)
+			case got.status == http.StatusOK:
+				payload, written, err = p.Open(got.body, now)
+				return err
+			case got.status != http.StatusNotFound:
+				return fmt.Errorf("relay: looking: the relay answered %d", got.status)
+			}
+		}
+		return fmt.Errorf("relay: looking: %w", ErrNoNote)
+	})
+	return payload, written, err
+}
+
+// asNobody calls f with a host whose key is made for it alone.
+func asNobody(f func(*peer.Host) error) error {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return err
+	}
+	host, err := peer.New(peer.Config{Key: key, Listen: []string{}})
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(host), host.Close())
+}
+
+// An answer is a relay's.
+type answer struct {
+	status int
+	body   []byte
+}
+
+// Join tells the relay, from the host that holds or wants a reservation there, to which household that counts.
+func (a At) Join(ctx context.Context, from *peer.Host, tag peer.Tag) error {
+	resp, err := a.call(ctx, from, http.MethodPut, householdPath, tag[:])
+	if err != nil {
+		return fmt.Errorf("relay: joining a household: %w", err)
+	}
+	if resp.status != http.StatusNoContent {
+		return fmt.Errorf("relay: joining a household: the relay answered %d", resp.status)
+	}
+	return nil
+}
+
+func (a At) call(ctx context.Context, from *peer.Host, method, path string, body []byte) (answer, error) {
+	key, err := a.Key()
+	if err != nil {
+		return answer{}, err
+	}
+	base := from.Transport(func(context.Context, string) (peer.Target, error) {
+		return peer.Target{Key: key, Addresses: []string{string(a)}}, nil
+	})
+	req, err := http.NewRequestWithContext(ctx, method, peer.Scheme+"://relay"+path, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := base.RoundTrip(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(io.LimitReader(resp.Body, maxNote+1))
+	return answer{resp.StatusCode, got}, err
+}
