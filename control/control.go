@@ -80,6 +80,9 @@ type Evidence struct {
 	Proof  []byte   `json:"proof"`            // an encoded credential.Proof
 	Grants [][]byte `json:"grants,omitempty"` // signed grants, whose entries the proof covers
 	Self   []byte   `json:"self"`             // the caller's own roster entry: an encoded tree.Member
+
+	// Rendezvous is the secret with which members find each other at relays, 32 bytes: see package relay.
+	Rendezvous []byte `json:"rendezvous,omitempty"`
 }
 
 // A Roster is the part of the tree that the caller may see: all of it for owners' apps; for others themselves, those

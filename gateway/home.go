@@ -142,11 +142,12 @@ func (h *home) Prove(ctx context.Context, who credential.Principal, q control.Pr
 }
 
 func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.ProofQuery) (control.Evidence, error) {
+	rendezvous := g.keeper.Rendezvous() // before looking whether the caller is a member still
 	self, ok := g.member(who.Member())
 	if !ok {
 		return control.Evidence{}, refused("you are not a member of this home any more")
 	}
-	e := control.Evidence{Chain: self.Chain.Raw}
+	e := control.Evidence{Chain: self.Chain.Raw, Rendezvous: rendezvous}
 	members := line(self.Chain)
 	var grants []tree.GrantID
 	if q.Thing != "" {

@@ -31,6 +31,7 @@ const (
 	gonePrefix    = "gone/"
 	outboxPrefix  = "outbox/"
 	addressPrefix = "address/"
+	rendezvousKey = "rendezvous"
 )
 
 func outboxKey(sequence uint64) string { return fmt.Sprintf("%s%020d", outboxPrefix, sequence) }
@@ -64,6 +65,7 @@ type step struct {
 	parties     map[tree.GrantID]parties // of the grants added
 	gone        []merkle.Hash            // keys of the members and grants taken away
 	unreachable []identity.MemberID      // whose address records go
+	rendezvous  []byte                   // the secret from now on; nil: as before
 	checkpoints map[identity.MemberID]tree.Checkpoint
 	sent        int // how many of Keeper.sent go with the records
 }
@@ -198,6 +200,10 @@ func (s *step) fill(u tree.Update) error {
 	for _, member := range s.unreachable {
 		s.records[addressPrefix+member.String()] = nil
 	}
+	if len(s.unreachable) > 0 { // whoever held these keys finds the others no more
+		s.rendezvous = newRendezvous()
+		s.records[rendezvousKey] = s.rendezvous
+	}
 	for _, key := range s.gone {
 		s.records[gonePrefix+hex.EncodeToString(key[:])] = strconv.AppendUint(nil, s.item.sequence, 10)
 	}
@@ -234,6 +240,9 @@ func (k *Keeper) commit(s *step) {
 	}
 	for _, member := range s.unreachable {
 		delete(k.addresses, member)
+	}
+	if s.rendezvous != nil {
+		k.rendezvous = s.rendezvous
 	}
 	for _, c := range s.event.Members {
 		delete(k.checkpoints, c.Member())

@@ -65,7 +65,7 @@ func create(ctx context.Context, store Store, charter []byte, key, root crypto.S
 	if err := step.fill(first); err != nil {
 		return err
 	}
-	step.records[charterKey] = charter
+	step.records[charterKey], step.records[rendezvousKey] = charter, newRendezvous()
 	return save(ctx, store, step.records)
 }
 

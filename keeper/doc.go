@@ -53,6 +53,7 @@
 //	gone/HEX           the sequence of the head that took away this member or grant, in decimal
 //	outbox/SEQUENCE    20 digits: the transaction for this head; recorded ones go with the Save of a later head
 //	address/MEMBER     the signed address record of a live member
+//	rendezvous         32 random bytes, others whenever a member is taken away or gets another key
 //	seen               a signed head, newer than the newest here, that somebody showed
 //
 // # Locks

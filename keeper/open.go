@@ -68,7 +68,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreAddresses, k.restoreOutbox, k.compare,
+		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreAddresses, k.restoreRendezvous, k.restoreOutbox, k.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -30,7 +30,7 @@ func TestPointsRotate(t *testing.T) {
 		}
 		seen[p.ID] = name
 	}
-	if NewSecret() == NewSecret() {
+	if a, b := NewSecret(), NewSecret(); a == b {
 		t.Error("two secrets are the same")
 	}
 }
