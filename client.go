@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -48,7 +49,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if member == n.gateway.Member {
-		return t.base.RoundTrip(req)
+		return t.askGateway(req)
 	}
 	if err := n.prepare(req.Context(), member); err != nil {
 		return nil, err
@@ -58,13 +59,9 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !t.worthAnother(req, member, resp, err) {
 		return resp, err
 	}
-	again := req.Clone(req.Context())
-	if req.GetBody != nil {
-		body, berr := req.GetBody()
-		if berr != nil {
-			return resp, err
-		}
-		again.Body = body
+	again, rerr := repeat(req)
+	if rerr != nil {
+		return resp, err
 	}
 	if resp != nil {
 		resp.Body.Close()
@@ -72,10 +69,108 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(again)
 }
 
+// askGateway calls the gateway: where it was last, or else where it said at a relay that it is.
+func (t transport) askGateway(req *http.Request) (*http.Response, error) {
+	n := t.node
+	if n.isolated() { // nobody was where it was last a moment ago
+		n.seek(req.Context(), n.gateway.Member)
+	}
+	resp, err := t.askBriefly(req)
+	if err == nil || !repeatable(req) {
+		return resp, err
+	}
+	if !errors.Is(err, errElsewhere) && !(outOfReach(err) && n.seek(req.Context(), n.gateway.Member)) {
+		return resp, err
+	}
+	again, err := repeat(req)
+	if err != nil {
+		return nil, err
+	}
+	return t.base.RoundTrip(again)
+}
+
+// errElsewhere says that the gateway was looked for, and is not where it was called.
+var errElsewhere = errors.New("the gateway is elsewhere")
+
+// seekAfter is how long the gateway has to be reached before it is looked for as well.
+const seekAfter = 700 * time.Millisecond
+
+// askBriefly calls the gateway where it was last. If there is no connection soon, the gateway is looked for meanwhile, and
+// the call ends with errElsewhere if it is found.
+func (t transport) askBriefly(req *http.Request) (*http.Response, error) {
+	n := t.node
+	if n.gatewayConnected(req.Context()) || !repeatable(req) {
+		return t.base.RoundTrip(req)
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	seeking, stop := context.WithCancel(ctx)
+	sought := make(chan struct{})
+	timer := time.AfterFunc(seekAfter, func() {
+		defer close(sought)
+		if !n.gatewayConnected(seeking) && n.seek(seeking, n.gateway.Member) && !n.gatewayConnected(seeking) {
+			cancel(errElsewhere)
+		}
+	})
+	resp, err := t.base.RoundTrip(req.WithContext(ctx))
+	stop()
+	if !timer.Stop() {
+		<-sought
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, errElsewhere) {
+		if err == nil {
+			resp.Body.Close()
+		}
+		return nil, cause
+	}
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = &ending{resp.Body, cancel}
+	return resp, nil
+}
+
+// An ending is the body of a response whose context ends with it.
+type ending struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+// Close closes the body.
+func (e *ending) Close() error {
+	defer e.cancel(nil)
+	return e.ReadCloser.Close()
+}
+
+// gatewayConnected reports whether there is a connection with the gateway.
+func (n *Node) gatewayConnected(ctx context.Context) bool {
+	c, err := n.known(ctx, n.gateway.Member)
+	if err != nil {
+		return false
+	}
+	_, connected := n.host.Path(c.Key)
+	return connected
+}
+
+// repeatable reports whether a request can be made again; repeat makes it again.
+func repeatable(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+}
+
+func repeat(req *http.Request) (*http.Request, error) {
+	again := req.Clone(req.Context())
+	if req.GetBody == nil {
+		return again, nil
+	}
+	var err error
+	again.Body, err = req.GetBody()
+	return again, err
+}
+
 // worthAnother asks the gateway for what could change the outcome of a call, and reports whether there is any.
 func (t transport) worthAnother(req *http.Request, member identity.MemberID, resp *http.Response, err error) bool {
 	n := t.node
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+	if !repeatable(req) {
 		return false
 	}
 	if err == nil && resp.StatusCode != http.StatusForbidden {
@@ -84,10 +179,10 @@ func (t transport) worthAnother(req *http.Request, member identity.MemberID, res
 	ctx, cancel := context.WithTimeout(req.Context(), askGateway)
 	defer cancel()
 	switch {
-	case errors.Is(err, peer.ErrUnreachable), errors.Is(err, peer.ErrWrongKey):
+	case outOfReach(err):
 		before, _ := n.remembered(ctx, member)
 		c, err := n.lookUp(ctx, control.Lookup{Member: member.String()})
-		return err == nil && fmt.Sprint(c.Addresses) != fmt.Sprint(before.Addresses)
+		return err == nil && fmt.Sprint(c.Addresses) != fmt.Sprint(before.Addresses) || n.seek(req.Context(), member)
 	case err != nil:
 		return false
 	}

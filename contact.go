@@ -50,7 +50,8 @@ type given struct {
 type Contact struct {
 	identity.Chain
 	Addresses []string  // multiaddrs
-	Fetched   time.Time // when the gateway said so
+	Told      time.Time // when the member said where it is; zero: it never did
+	Fetched   time.Time // when the gateway said who it is
 }
 
 // storedContact is a contact on disk.
@@ -182,6 +183,9 @@ func (n *Node) contactOf(found control.Contact, fetched time.Time) (Contact, err
 	}
 	record, err := tree.OpenAddress(found.Address, chain.ID.Tree, chain.Member(), chain.Key)
 	c.Addresses = record.Addresses
+	if err == nil {
+		c.Told = time.Unix(record.Time, 0)
+	}
 	return c, err
 }
 

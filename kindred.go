@@ -54,6 +54,9 @@ type Config struct {
 	// GatewayAddresses are tried for the gateway beside those the node was told.
 	GatewayAddresses []string
 
+	// Relays are those of the home beside those that the gateway tells of: multiaddrs that end in /p2p/KEY.
+	Relays []string
+
 	// Gateway is for the gateway itself, whose own home is not across the network.
 	Gateway *Gateway
 }
@@ -113,6 +116,8 @@ type Node struct {
 	proofs   proofs
 	sessions sessions
 	link     link
+
+	rendezvous rendezvous
 
 	cancel context.CancelFunc // ends what runs in the background
 	wait   sync.WaitGroup
@@ -235,6 +240,7 @@ func (n *Node) connect() error {
 		n.home = g.Home
 	}
 	n.link.inTouch = make(chan struct{})
+	n.rendezvous.start()
 	if n.cfg.HTTPS != "" && len(n.cfg.Listen) == 0 {
 		return errors.New("who serves HTTPS listens for members too: they bring what was taken away")
 	}
@@ -247,6 +253,7 @@ func (n *Node) connect() error {
 	}
 	if len(n.cfg.Listen) > 0 {
 		n.wait.Go(func() { n.keepUp(ctx) })
+		n.wait.Go(func() { n.appear(ctx) })
 	}
 	return nil
 }

@@ -10,8 +10,6 @@ import (
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/merkle"
-	"github.com/kindred-iot/kindred/signed"
-	"github.com/kindred-iot/kindred/tree"
 )
 
 // link is what the node knows of its way to the gateway.
@@ -163,16 +161,7 @@ func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) er
 func (n *Node) announce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	addresses := n.host.Addresses()
-	record := tree.Address{
-		Tree: n.self.ID.Tree, Member: n.self.Member(), Time: n.cfg.Clock().Unix(),
-		Addresses: addresses[:min(len(addresses), tree.MaxAddresses)],
-	}
-	var err error
-	if record.Key, err = spki(n.key); err != nil {
-		return err
-	}
-	raw, err := signed.Sign(n.key, tree.AddressType, record)
+	raw, err := n.addressRecord(n.host.Addresses())
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,7 @@ type proofs struct {
 	mu   sync.Mutex
 	kept map[identity.MemberID]kept // by thing; the zero ID: for everyone else
 	self tree.Member                // the node's own roster entry
+	last kept                       // of them, the one fetched last
 }
 
 // kept is a piece of evidence as it is stored.
@@ -118,6 +119,9 @@ func (p *proofs) set(thing identity.MemberID, k kept) error {
 	defer p.mu.Unlock()
 	p.kept[thing] = k
 	p.self = self
+	if !k.Fetched.Before(p.last.Fetched) {
+		p.last = k
+	}
 	return nil
 }
 
@@ -126,6 +130,13 @@ func (p *proofs) get(thing identity.MemberID) (kept, bool) {
 	defer p.mu.Unlock()
 	k, ok := p.kept[thing]
 	return k, ok
+}
+
+// latest returns the evidence that was fetched last.
+func (p *proofs) latest() control.Evidence {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last.Evidence
 }
 
 // entry returns the node's own roster entry.
@@ -195,6 +206,7 @@ func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evid
 	if err := n.proofs.set(thing, k); err != nil {
 		return err
 	}
+	n.rendezvous.again()
 	data, err := json.Marshal(k)
 	if err != nil {
 		return err

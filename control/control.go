@@ -81,8 +81,9 @@ type Evidence struct {
 	Grants [][]byte `json:"grants,omitempty"` // signed grants, whose entries the proof covers
 	Self   []byte   `json:"self"`             // the caller's own roster entry: an encoded tree.Member
 
-	// Rendezvous is the secret with which members find each other at relays, 32 bytes: see package relay.
-	Rendezvous []byte `json:"rendezvous,omitempty"`
+	// Rendezvous is the secret with which members find each other at the home's relays, 32 bytes: see package relay.
+	Rendezvous []byte   `json:"rendezvous,omitempty"`
+	Relays     []string `json:"relays,omitempty"` // the home's: multiaddrs that end in /p2p/KEY
 }
 
 // A Roster is the part of the tree that the caller may see: all of it for owners' apps; for others themselves, those

@@ -44,6 +44,7 @@ type Config struct {
 	Interval time.Duration    // between the ledger's blocks when nothing happens; 0: chain.DefaultInterval
 	Log      *slog.Logger     // nil: silence
 	Clock    func() time.Time // nil: the system's
+	Relays   []string         // the home's: multiaddrs that end in /p2p/KEY
 }
 
 // A Gateway is a running home.
@@ -164,7 +165,7 @@ func (g *Gateway) startKeeper(ctx context.Context, self kindred.Self) error {
 func (g *Gateway) startNode(ctx context.Context) (err error) {
 	h := &home{Gateway: g}
 	g.node, err = kindred.Open(ctx, kindred.Config{
-		Dir: g.cfg.Dir, Listen: g.cfg.Listen, HTTPS: g.cfg.HTTPS, Log: g.cfg.Log, Clock: g.cfg.Clock,
+		Dir: g.cfg.Dir, Listen: g.cfg.Listen, HTTPS: g.cfg.HTTPS, Log: g.cfg.Log, Clock: g.cfg.Clock, Relays: g.cfg.Relays,
 		Gateway: &kindred.Gateway{
 			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler()),
 			Handler: h.handler,

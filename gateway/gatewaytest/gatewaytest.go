@@ -26,6 +26,7 @@ type Home struct {
 	Interval time.Duration    // between the ledger's blocks, from the next start on
 	HTTPS    string           // where the gateway, from its next start on, and things that listen serve HTTPS; "": nowhere
 	Clock    func() time.Time // of the gateway, from its next start on; nil: the system's
+	Relays   []string         // the gateway's, from its next start on
 	Gateway  *gateway.Gateway
 	log      *slog.Logger
 }
@@ -54,7 +55,7 @@ func (h *Home) Up() {
 	h.t.Helper()
 	g, err := gateway.Open(h.t.Context(), gateway.Config{
 		Dir: gateway.Dir(h.Path("laptop")), Listen: []string{h.Address}, Interval: h.Interval, Log: h.log.With("at", "gateway"),
-		HTTPS: h.HTTPS, Clock: h.Clock,
+		HTTPS: h.HTTPS, Clock: h.Clock, Relays: h.Relays,
 	})
 	if err != nil {
 		h.t.Fatal(err)
