@@ -50,6 +50,7 @@ type given struct {
 type Contact struct {
 	identity.Chain
 	Addresses []string  // multiaddrs
+	Relays    []string  // of the gateway: where members of its home are found from elsewhere
 	Told      time.Time // when the member said where it is; zero: it never did
 	Fetched   time.Time // when the gateway said who it is
 }
@@ -177,7 +178,7 @@ func (n *Node) contactOf(found control.Contact, fetched time.Time) (Contact, err
 	if err != nil {
 		return Contact{}, err
 	}
-	c := Contact{Chain: chain, Fetched: fetched}
+	c := Contact{Chain: chain, Fetched: fetched, Relays: found.Relays}
 	if found.Address == nil {
 		return c, nil
 	}
@@ -204,6 +205,18 @@ func (n *Node) contactFor(ctx context.Context, member identity.MemberID) (Contac
 	c, err = n.contactOf(control.Contact{Chain: n.gateway.Chain}, time.Time{})
 	c.Addresses = n.gateway.Addresses
 	return c, err
+}
+
+// whereGateway asks the gateway where it is reached by now, unless that was asked lately: a member that only calls never
+// announces itself, and may be elsewhere when it calls next.
+func (n *Node) whereGateway(ctx context.Context) {
+	c, err := n.remembered(ctx, n.gateway.Member)
+	if err == nil && n.cfg.Clock().Sub(c.Fetched) < evidenceFor || len(n.cfg.Listen) > 0 {
+		return
+	}
+	if _, err := n.lookUp(ctx, control.Lookup{Member: n.gateway.Member.String()}); err != nil {
+		n.log.Info("the gateway does not say where it is", "error", err)
+	}
 }
 
 // memberOf reads the host of a URL kindred://MEMBER.TREE.

@@ -54,7 +54,8 @@ type Config struct {
 	// GatewayAddresses are tried for the gateway beside those the node was told.
 	GatewayAddresses []string
 
-	// Relays are those of the home beside those that the gateway tells of: multiaddrs that end in /p2p/KEY.
+	// Relays are where the member is found from elsewhere: addresses that end in /p2p/KEY. If nil, those that the home's
+	// gateway names.
 	Relays []string
 
 	// Gateway is for the gateway itself, whose own home is not across the network.

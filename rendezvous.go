@@ -64,15 +64,16 @@ func (r *rendezvous) mayLook(member identity.MemberID, now time.Time) bool {
 }
 
 // relays returns the home's relays, as far as the node was told.
-func (n *Node) relays() (at []relay.At) {
+func (n *Node) relays(ctx context.Context) []relay.At {
 	all := n.cfg.Relays
-	if n.cfg.Gateway == nil {
-		all = append(slices.Clone(all), n.proofs.latest().Relays...)
-	}
-	for _, a := range all {
-		if !slices.Contains(at, relay.At(a)) {
-			at = append(at, relay.At(a))
+	if all == nil && n.cfg.Gateway == nil {
+		if c, err := n.known(ctx, n.gateway.Member); err == nil {
+			all = c.Relays
 		}
+	}
+	at, err := relay.Relays(all)
+	if err != nil {
+		n.log.Warn("the gateway names relays that cannot be used", "error", err)
 	}
 	return at
 }
@@ -93,20 +94,20 @@ type appearance struct {
 
 // appear keeps published where the node is, until ctx ends.
 func (n *Node) appear(ctx context.Context) {
-	published := map[relay.At]*appearance{}
+	published := map[string]*appearance{} // by the relay's key
 	for {
 		var wait sync.WaitGroup
-		for _, at := range n.relays() {
-			was := published[at]
+		for _, at := range n.relays(ctx) {
+			was := published[string(at.Key)]
 			if was == nil {
 				was = &appearance{}
-				published[at] = was
+				published[string(at.Key)] = was
 			}
 			wait.Go(func() {
 				soon, cancel := context.WithTimeout(ctx, appearWithin)
 				defer cancel()
 				if err := errors.Join(n.publish(soon, at, was), n.belong(soon, at, was)); err != nil && ctx.Err() == nil {
-					n.log.Info("a relay is not told where this member is", "relay", at, "error", err)
+					n.log.Info("a relay is not told where this member is", "relay", at.Addresses[0], "error", err)
 				}
 			})
 		}
@@ -155,16 +156,12 @@ func (n *Node) publish(ctx context.Context, at relay.At, was *appearance) error 
 // belong tells a relay, on each connection that the node keeps with it, to which household it belongs, so that the
 // relay can share fairly.
 func (n *Node) belong(ctx context.Context, at relay.At, was *appearance) error {
-	key, err := at.Key()
-	if err != nil {
-		return err
-	}
-	path, connected := n.host.Path(key)
+	path, connected := n.host.Path(at.Key)
 	secret, ok := n.secret()
 	if !connected || !ok || path.Since.Equal(was.tagged) {
 		return nil
 	}
-	tag, err := secret.Household(key, n.cfg.Clock())
+	tag, err := secret.Household(at.Key, n.cfg.Clock())
 	if err != nil {
 		return err
 	}
@@ -192,7 +189,7 @@ func (n *Node) addressRecord(addresses []string) ([]byte, error) {
 // the member's own word, as the gateway would have handed it on; what is older than that is passed over.
 func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 	secret, ok := n.secret()
-	relays := n.relays()
+	relays := n.relays(ctx)
 	now := n.cfg.Clock()
 	if !ok || len(relays) == 0 || !n.rendezvous.mayLook(member, now) {
 		return false
@@ -214,7 +211,7 @@ func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 		wait.Go(func() {
 			var err error
 			if found[i], _, err = at.Find(ctx, points, now); err != nil {
-				n.log.Info("a member is not found at a relay", "relay", at, "error", err)
+				n.log.Info("a member is not found at a relay", "relay", at.Addresses[0], "error", err)
 			}
 		})
 	}
@@ -225,7 +222,7 @@ func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 		if raw == nil {
 			continue
 		}
-		c, err := n.contactOf(control.Contact{Chain: known.Raw, Address: raw}, known.Fetched)
+		c, err := n.contactOf(control.Contact{Chain: known.Raw, Address: raw, Relays: known.Relays}, known.Fetched)
 		if err != nil {
 			n.log.Warn("what was left at a relay is not what a member signed", "who", known.ID.Path, "error", err)
 			continue
@@ -237,7 +234,7 @@ func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 	if record == nil || slices.Equal(best.Addresses, known.Addresses) {
 		return false
 	}
-	if err := n.remember(context.WithoutCancel(ctx), control.Contact{Chain: known.Raw, Address: record}, best); err != nil {
+	if err := n.remember(context.WithoutCancel(ctx), control.Contact{Chain: known.Raw, Address: record, Relays: known.Relays}, best); err != nil {
 		n.log.Warn("remembering where a member is", "error", err)
 	}
 	n.log.Info("found a member at a relay", "who", known.ID.Path)

@@ -181,7 +181,11 @@ func (n *Node) refresh(ctx context.Context, thing identity.MemberID, maxAge time
 	if err != nil {
 		return err
 	}
-	return n.keep(ctx, thing, e)
+	if err := n.keep(ctx, thing, e); err != nil {
+		return err
+	}
+	n.whereGateway(ctx)
+	return nil
 }
 
 // Refresh fetches a fresh proof of the node itself. A node that listens is sent one whenever there is news.

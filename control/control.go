@@ -66,6 +66,7 @@ type Lookup struct {
 type Contact struct {
 	Chain   [][]byte `json:"chain"`             // DER, leaf first
 	Address []byte   `json:"address,omitempty"` // a signed tree.Address; none if the member never announced one
+	Relays  []string `json:"relays,omitempty"`  // of the gateway itself: where its members are to be found from elsewhere
 }
 
 // A ProofQuery asks for a proof of oneself.
@@ -82,8 +83,7 @@ type Evidence struct {
 	Self   []byte   `json:"self"`             // the caller's own roster entry: an encoded tree.Member
 
 	// Rendezvous is the secret with which members find each other at the home's relays, 32 bytes: see package relay.
-	Rendezvous []byte   `json:"rendezvous,omitempty"`
-	Relays     []string `json:"relays,omitempty"` // the home's: multiaddrs that end in /p2p/KEY
+	Rendezvous []byte `json:"rendezvous,omitempty"`
 }
 
 // A Roster is the part of the tree that the caller may see: all of it for owners' apps; for others themselves, those

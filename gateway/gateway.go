@@ -44,7 +44,8 @@ type Config struct {
 	Interval time.Duration    // between the ledger's blocks when nothing happens; 0: chain.DefaultInterval
 	Log      *slog.Logger     // nil: silence
 	Clock    func() time.Time // nil: the system's
-	Relays   []string         // the home's: multiaddrs that end in /p2p/KEY
+
+	Relays []string // where the home's members are found from elsewhere: addresses that end in /p2p/KEY
 }
 
 // A Gateway is a running home.
@@ -165,7 +166,8 @@ func (g *Gateway) startKeeper(ctx context.Context, self kindred.Self) error {
 func (g *Gateway) startNode(ctx context.Context) (err error) {
 	h := &home{Gateway: g}
 	g.node, err = kindred.Open(ctx, kindred.Config{
-		Dir: g.cfg.Dir, Listen: g.cfg.Listen, HTTPS: g.cfg.HTTPS, Log: g.cfg.Log, Clock: g.cfg.Clock, Relays: g.cfg.Relays,
+		Dir: g.cfg.Dir, Listen: g.cfg.Listen, HTTPS: g.cfg.HTTPS, Log: g.cfg.Log, Clock: g.cfg.Clock,
+		Relays: g.cfg.Relays,
 		Gateway: &kindred.Gateway{
 			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler()),
 			Handler: h.handler,
@@ -226,7 +228,11 @@ func (g *Gateway) member(id identity.MemberID) (e tree.Entry, ok bool) {
 // contact returns how to reach a member.
 func (g *Gateway) contact(c identity.Chain) control.Contact {
 	address, _ := g.keeper.Address(c.Member())
-	return control.Contact{Chain: c.Raw, Address: address}
+	found := control.Contact{Chain: c.Raw, Address: address}
+	if c.Member() == g.started().Self().Member() {
+		found.Relays = g.cfg.Relays
+	}
+	return found
 }
 
 // authority returns the authority of a place that the gateway keeps.

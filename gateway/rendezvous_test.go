@@ -34,7 +34,11 @@ func startRelay(t *testing.T) relay.At {
 			t.Error(err)
 		}
 	})
-	return relay.At(r.Addresses()[0])
+	all, err := relay.Relays(r.Addresses())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[0]
 }
 
 // secretOf returns the secret that a node was told last, out of its database.
@@ -83,7 +87,7 @@ func TestFoundAtARelay(t *testing.T) {
 	at := startRelay(t)
 	h := gatewaytest.New(t)
 	h.Down()
-	h.Relays = []string{string(at)}
+	h.Relays = at.Addresses
 	h.Up()
 	laptop := h.Open("laptop")
 	front := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")

@@ -8,25 +8,36 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/peer"
 )
 
-// An At is the address of a relay: a multiaddr with the relay's name at its end.
-type At string
+// An At is a relay, and where it is reached.
+type At struct {
+	Key       ed25519.PublicKey
+	Addresses []string // multiaddrs
+}
 
-// Key returns the relay's key.
-func (a At) Key() (ed25519.PublicKey, error) {
-	key, err := peer.KeyOf(string(a))
-	if err != nil {
-		return nil, err
+// Relays reads the addresses of relays, which end in their names. A relay that has several counts once.
+func Relays(addresses []string) (relays []At, err error) {
+	for _, a := range addresses {
+		key, err := peer.KeyOf(a)
+		if err != nil {
+			return nil, err
+		}
+		pub, ok := key.(ed25519.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("relay: the key of %s is a %T, want Ed25519", a, key)
+		}
+		i := slices.IndexFunc(relays, func(r At) bool { return r.Key.Equal(pub) })
+		if i < 0 {
+			i, relays = len(relays), append(relays, At{Key: pub})
+		}
+		relays[i].Addresses = append(relays[i].Addresses, a)
 	}
-	pub, ok := key.(ed25519.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("relay: the key of %s is a %T, want Ed25519", a, key)
-	}
-	return pub, nil
+	return relays, nil
 }
 
 // Publish leaves a note that Point.Seal made.
@@ -100,12 +111,8 @@ func (a At) Join(ctx context.Context, from *peer.Host, tag peer.Tag) error {
 }
 
 func (a At) call(ctx context.Context, from *peer.Host, method, path string, body []byte) (answer, error) {
-	key, err := a.Key()
-	if err != nil {
-		return answer{}, err
-	}
 	base := from.Transport(func(context.Context, string) (peer.Target, error) {
-		return peer.Target{Key: key, Addresses: []string{string(a)}}, nil
+		return peer.Target{Key: a.Key, Addresses: a.Addresses}, nil
 	})
 	req, err := http.NewRequestWithContext(ctx, method, peer.Scheme+"://relay"+path, bytes.NewReader(body))
 	if err != nil {

@@ -105,7 +105,17 @@ func start(t testing.TB, more ...func(*Config)) (*Relay, At) {
 			t.Error(err)
 		}
 	})
-	return r, At(r.Addresses()[0])
+	return r, only(t, r.Addresses()...)
+}
+
+// only returns the one relay that addresses are of.
+func only(t testing.TB, addresses ...string) At {
+	t.Helper()
+	all, err := Relays(addresses)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("the addresses %v are of %d relays, %v", addresses, len(all), err)
+	}
+	return all[0]
 }
 
 func newKey(t testing.TB) ed25519.PrivateKey {

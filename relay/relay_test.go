@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
@@ -179,7 +178,7 @@ func TestRelayLies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := birch.find(t, At(at), member(1), noon); err == nil || errors.Is(err, ErrNoNote) {
+		if got, err := birch.find(t, only(t, at), member(1), noon); err == nil || errors.Is(err, ErrNoNote) {
 			t.Errorf("%s: it says %q, %v", name, got, err)
 		}
 		if err := h.Close(); err != nil {
@@ -191,15 +190,15 @@ func TestRelayLies(t *testing.T) {
 // TestRelayStartsAnew: what was left is gone, and can be left again.
 func TestRelayStartsAnew(t *testing.T) {
 	key := newKey(t)
-	run := func(listen string) *Relay {
-		r, err := Start(Config{Key: key, Listen: []string{listen}, Clock: func() time.Time { return noon }})
+	run := func(listen ...string) *Relay {
+		r, err := Start(Config{Key: key, Listen: listen, Clock: func() time.Time { return noon }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
 	r := run("127.0.0.1:0")
-	at := At(r.Addresses()[0])
+	at := only(t, r.Addresses()...)
 	note := birch.note(t, member(1), noon, "here")
 	if err := at.Publish(t.Context(), note); err != nil {
 		t.Fatal(err)
@@ -210,11 +209,11 @@ func TestRelayStartsAnew(t *testing.T) {
 	if err := at.Publish(t.Context(), note); !errors.Is(err, peer.ErrUnreachable) {
 		t.Errorf("a relay that is gone: %v", err)
 	}
-	var port int
-	if _, err := fmt.Sscanf(string(at), "/ip4/127.0.0.1/udp/%d/", &port); err != nil {
-		t.Fatal(err)
+	var bare []string
+	for _, a := range at.Addresses {
+		bare = append(bare, a[:strings.LastIndex(a, "/p2p/")])
 	}
-	r = run(fmt.Sprintf("127.0.0.1:%d", port))
+	r = run(bare...)
 	defer r.Close()
 	if _, err := birch.find(t, at, member(1), noon); !errors.Is(err, ErrNoNote) {
 		t.Errorf("got %v", err)
@@ -227,16 +226,19 @@ func TestRelayStartsAnew(t *testing.T) {
 	}
 }
 
-func TestAtNamesARelay(t *testing.T) {
-	for _, bad := range []At{"", "192.0.2.1:4711", "/ip4/192.0.2.1/udp/4711/quic-v1", "/ip4/192.0.2.1/udp/4711/quic-v1/p2p/x"} {
-		if _, err := bad.Key(); err == nil {
+func TestRelays(t *testing.T) {
+	r, _ := start(t)
+	other, _ := start(t)
+	all, err := Relays(append(r.Addresses(), other.Addresses()...))
+	if err != nil || len(all) != 2 || len(all[0].Addresses) != 2 {
+		t.Errorf("got %v, %v, want two relays with two addresses each", all, err)
+	}
+	for _, bad := range []string{"", "192.0.2.1:4711", "/ip4/192.0.2.1/udp/4711/quic-v1", "/ip4/192.0.2.1/udp/4711/quic-v1/p2p/x"} {
+		if _, err := Relays([]string{bad}); err == nil {
 			t.Errorf("%q names a relay", bad)
 		}
-		if err := bad.Publish(t.Context(), birch.note(t, member(1), noon, "")); err == nil {
-			t.Errorf("published at %q", bad)
-		}
 	}
-	if err := At("").Publish(t.Context(), []byte("no note")); !errors.Is(err, ErrMalformed) {
+	if err := all[0].Publish(t.Context(), []byte("no note")); !errors.Is(err, ErrMalformed) {
 		t.Errorf("got %v", err)
 	}
 }
