@@ -58,25 +58,38 @@ func (a At) Publish(ctx context.Context, note []byte) error {
 	})
 }
 
-// Find returns what the note says that was left at the first of points where there is one, and when it was written. If
-// there is none, the error is ErrNoNote.
+// Find returns what the latest note says that was left at any of points, and when it was written. What does not open is
+// passed over where there is another. If there is none, the error is ErrNoNote.
 func (a At) Find(ctx context.Context, points []Point, now time.Time) (payload []byte, written time.Time, err error) {
 	err = asNobody(func(host *peer.Host) error {
+		why := ErrNoNote
 		for _, p := range points {
 			got, err := a.call(ctx, host, http.MethodGet, notePath+p.ID.String(), nil)
 			switch {
 			case err != nil:
-				return fmt.Errorf("relay: looking: %w", err)
-			case got.status == http.StatusOK:
-				payload, written, err = p.Open(got.body, now)
 				return err
-			case got.status != http.StatusNotFound:
-				return fmt.Errorf("relay: looking: the relay answered %d", got.status)
+			case got.status == http.StatusNotFound:
+				continue
+			case got.status != http.StatusOK:
+				return fmt.Errorf("the relay answered %d", got.status)
+			}
+			says, when, err := p.Open(got.body, now)
+			switch {
+			case err != nil:
+				why = err
+			case payload == nil || when.After(written):
+				payload, written = says, when
 			}
 		}
-		return fmt.Errorf("relay: looking: %w", ErrNoNote)
+		if payload == nil {
+			return why
+		}
+		return nil
 	})
-	return payload, written, err
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("relay: looking: %w", err)
+	}
+	return payload, written, nil
 }
 
 // asNobody calls f with a host whose key is made for it alone.

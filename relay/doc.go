@@ -37,8 +37,9 @@
 // address record (package tree), which a reader verifies as if it came from the gateway: a member that writes at
 // another's point can hide where that is, and not make anybody believe that it is elsewhere.
 //
-// Whoever publishes writes at the point of the current epoch, with an expiry at the end of the next. Whoever looks reads
-// at the current one, then at the one before. Both do it from a key made for it alone, so that the connection says
+// Whoever publishes writes at the point of the current epoch, or within its first ten minutes still of the last, with an
+// expiry at the end of the epoch that follows the point's. Whoever looks reads at the current point and at the one before,
+// and believes the later note. Both do it from a key made for it alone, so that the connection says
 // nothing of whose it is.
 //
 // # Calls

@@ -56,7 +56,7 @@ func (s Secret) Point(member identity.MemberID, at time.Time) (Point, error) {
 	return s.point(member, epochOf(at))
 }
 
-// Points returns where to look for a member's note at a time, in this order.
+// Points returns where to look for a member's note at a time: there are late ones.
 func (s Secret) Points(member identity.MemberID, at time.Time) ([]Point, error) {
 	now, err := s.point(member, epochOf(at))
 	if err != nil {

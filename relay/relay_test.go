@@ -48,15 +48,26 @@ func TestMembersFindEachOther(t *testing.T) {
 	publish(birch, "198.51.100.1")
 	finds(birch, "198.51.100.1")
 
+	// It moves again, and is one of those who are late.
+	c.turn(time.Minute)
+	late, err := birch.at(t, gateway, c.now().Add(-Epoch)).Seal([]byte("198.51.100.2"), c.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := at.Publish(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	finds(birch, "198.51.100.2")
+
 	// A member is removed, and the others get another secret.
 	next := home{NewSecret()}
 	c.turn(time.Minute)
 	publish(next, "203.0.113.1")
 	finds(next, "203.0.113.1")
-	finds(birch, "198.51.100.1") // what it could find before
+	finds(birch, "198.51.100.2") // what it could find before
 	c.turn(2 * Epoch)
 	finds(birch, "") // and nothing any more
-	if got := metrics(r); !strings.Contains(got, `kindred_relay_requests_total{outcome="kept"} 4`) {
+	if got := metrics(r); !strings.Contains(got, `kindred_relay_requests_total{outcome="kept"} 5`) {
 		t.Errorf("the metrics say\n%s", got)
 	}
 }
