@@ -162,8 +162,9 @@ func FuzzNote(f *testing.F) {
 		if n, err := parseNote(raw); err == nil && (n.id != Identifier(raw[1:33]) || len(raw) > maxNote) {
 			t.Errorf("a note of %d bytes at %s", len(raw), n.id)
 		}
-		if _, _, err := p.Open(raw, noon); err == nil && !bytes.Equal(raw, good) {
-			t.Error("a note opens that nobody made")
+		// Another process made other notes of the same point.
+		if says, _, err := p.Open(raw, noon); err == nil && string(says) != "here" {
+			t.Errorf("a note says %q, which nobody wrote", says)
 		}
 		// Behind a good signature, as a member could make one.
 		if len(raw) == len(good) {
