@@ -98,10 +98,20 @@
 // packets were sent and none came back for three seconds; where nothing else is
 // sent, QUIC sends something every fifteen.
 //
+// # Relays
+//
+// A host with [Config.Relay] carries calls between others, by libp2p's circuit
+// relay v2: whoever holds a reservation there (/libp2p/circuit/relay/0.2.0/hop)
+// can be called through it. It sees both keys, both addresses, and how much is
+// said when; the handshake and all that follows is between the two ends. What it
+// takes on is bounded, and what it carries is shared fairly, see [RelayLimits].
+// A connection on which there is a reservation is kept for as long as that lasts,
+// an hour unless it is renewed.
+//
 // # What it does not do
 //
 // It finds nobody: addresses are given with each [Target], and no address is
 // learned from peers. It runs no other libp2p protocol (no identify, no ping),
-// so a stranger learns nothing about a host but its key. There is no relay and
-// no hole punching yet.
+// so a stranger learns nothing about a host but its key. There is no hole
+// punching yet.
 package peer
