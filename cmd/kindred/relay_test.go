@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -69,5 +71,32 @@ func TestRelayTells(t *testing.T) {
 	}
 	if len(names) != 1 {
 		t.Errorf("it was called %v", names)
+	}
+}
+
+// TestRelayPage compares the page for those who run a relay with the command's flags.
+func TestRelayPage(t *testing.T) {
+	page, err := os.ReadFile("../../doc/relay.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := newRelay(&session{}).Flags()
+	rows := regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| ([^ |]+)").FindAllStringSubmatch(string(page), -1)
+	if len(rows) != 6 {
+		t.Errorf("the page has %d flags in its table", len(rows))
+	}
+	for _, row := range rows {
+		f := flags.Lookup(row[1])
+		switch {
+		case f == nil:
+			t.Errorf("the page has --%s, and the command has not", row[1])
+		case f.DefValue != row[2] && !(f.DefValue == "0" && row[2] == "no"):
+			t.Errorf("--%s is %s by default, and %s on the page", row[1], f.DefValue, row[2])
+		}
+	}
+	for _, used := range regexp.MustCompile(`kindred relay --([a-z-]+)`).FindAllStringSubmatch(string(page), -1) {
+		if flags.Lookup(used[1]) == nil {
+			t.Errorf("the page uses --%s, and the command has it not", used[1])
+		}
 	}
 }
