@@ -48,6 +48,7 @@ var figures = []figure{
 	{"one of 1,000 idle connections, on TCP", "peer", "Connections/idle/TCP", "kB/connection", 1, 90, "kB", false},
 	{"bulk, QUIC, to Nebula", "peer", "AgainstNebula", "QUIC/Nebula", 1, 1, "times", true},
 	{"bulk, TCP, to Nebula", "peer", "AgainstNebula", "TCP/Nebula", 1, 1, "times", true},
+	{"first byte through a relay", "peer", "RelayFirst", "ms/first", 1, 100, "ms", false},
 }
 
 func main() {

@@ -3,14 +3,12 @@ package gateway_test
 import (
 	"crypto"
 	"crypto/ed25519"
-	"encoding/json"
 	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/kindred-iot/kindred"
-	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/device/lock"
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/identity"
@@ -41,18 +39,10 @@ func startRelay(t *testing.T) relay.At {
 	return all[0]
 }
 
-// secretOf returns the secret that a node was told last, out of its database.
+// secretOf returns the secret that a node was told last.
 func secretOf(t *testing.T, n *kindred.Node) relay.Secret {
 	t.Helper()
-	data, err := n.Store().Load(t.Context(), "evidence/"+identity.MemberID{}.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var kept struct{ Evidence control.Evidence }
-	if err := json.Unmarshal(data, &kept); err != nil {
-		t.Fatal(err)
-	}
-	return relay.Secret(kept.Evidence.Rendezvous)
+	return relay.Secret(evidenceOf(t, n).Rendezvous)
 }
 
 // leftAt returns the addresses that a member left at a relay, as whoever knows a secret finds them; nil: none.

@@ -84,8 +84,8 @@ func TestCopiedHelloIsRefused(t *testing.T) {
 	}
 }
 
-// helloOf returns what a node shows, out of its database.
-func helloOf(t *testing.T, n *kindred.Node) []byte {
+// evidenceOf returns what a node was told of itself last, out of its database.
+func evidenceOf(t *testing.T, n *kindred.Node) control.Evidence {
 	t.Helper()
 	data, err := n.Store().Load(t.Context(), "evidence/"+identity.MemberID{}.String())
 	if err != nil {
@@ -95,11 +95,18 @@ func helloOf(t *testing.T, n *kindred.Node) []byte {
 	if err := json.Unmarshal(data, &kept); err != nil {
 		t.Fatal(err)
 	}
-	proof, err := credential.ParseProof(kept.Evidence.Proof)
+	return kept.Evidence
+}
+
+// helloOf returns what a node shows, out of its database.
+func helloOf(t *testing.T, n *kindred.Node) []byte {
+	t.Helper()
+	kept := evidenceOf(t, n)
+	proof, err := credential.ParseProof(kept.Proof)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hello, err := credential.Hello{Chain: kept.Evidence.Chain, Proofs: []credential.Proof{proof}}.Marshal()
+	hello, err := credential.Hello{Chain: kept.Chain, Proofs: []credential.Proof{proof}}.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}

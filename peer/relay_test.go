@@ -215,8 +215,8 @@ func TestRelayRefusesCircuits(t *testing.T) {
 // TestRelayIsFair has two households watch films through one relay, one of them ten films at a time.
 func TestRelayIsFair(t *testing.T) {
 	p := newPlace(t)
-	r := p.relay(RelayLimits{Rate: 8 << 20})
-	greedy, modest, phone := p.join("greedy", film(64<<20)), p.join("modest", film(2<<20)), p.join("phone", nil)
+	r := p.relay(RelayLimits{Rate: 2 << 20})
+	greedy, modest, phone := p.join("greedy", film(64<<20)), p.join("modest", film(512<<10)), p.join("phone", nil)
 	for i, m := range []*member{greedy, modest} {
 		if err := m.reserve(r); err != nil {
 			t.Fatal(err)
@@ -255,12 +255,12 @@ func TestRelayIsFair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(body(t, resp)); n != 2<<20 {
+	if n := len(body(t, resp)); n != 512<<10 {
 		t.Fatalf("%d bytes came", n)
 	}
-	// Half of 8 MiB/s takes half a second; an eleventh, which is what one circuit among eleven would get, 2.75.
+	// Half of 2 MiB/s takes half a second; an eleventh, which is what one circuit among eleven would get, 2.75.
 	if d := time.Since(start); d > 1500*time.Millisecond {
-		t.Errorf("2 MiB at a fair half of 8 MiB/s took %v", d)
+		t.Errorf("512 KiB at a fair half of 2 MiB/s took %v", d)
 	}
 }
 
