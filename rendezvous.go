@@ -63,6 +63,13 @@ func (r *rendezvous) mayLook(member identity.MemberID, now time.Time) bool {
 	return true
 }
 
+// notLooked takes back that a member was looked for.
+func (r *rendezvous) notLooked(member identity.MemberID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.looked, member)
+}
+
 // relays returns the home's relays, as far as the node was told.
 func (n *Node) relays(ctx context.Context) []relay.At {
 	all := n.cfg.Relays
@@ -89,7 +96,8 @@ type appearance struct {
 	point     relay.Identifier
 	addresses []string
 	until     time.Time // when it has to be published anew
-	tagged    time.Time // when the connection began on which the node said to which household it belongs
+	tag       peer.Tag  // with which the node said to which household it belongs
+	tagged    time.Time // when the connection began on which it did
 }
 
 // appear keeps published where the node is, until ctx ends.
@@ -158,17 +166,17 @@ func (n *Node) publish(ctx context.Context, at relay.At, was *appearance) error 
 func (n *Node) belong(ctx context.Context, at relay.At, was *appearance) error {
 	path, connected := n.host.Path(at.Key)
 	secret, ok := n.secret()
-	if !connected || !ok || path.Since.Equal(was.tagged) {
+	if !connected || !ok {
 		return nil
 	}
 	tag, err := secret.Household(at.Key, n.cfg.Clock())
-	if err != nil {
+	if err != nil || tag == was.tag && path.Since.Equal(was.tagged) {
 		return err
 	}
 	if err := at.Join(ctx, n.host, tag); err != nil {
 		return err
 	}
-	was.tagged = path.Since
+	was.tag, was.tagged = tag, path.Since
 	return nil
 }
 
@@ -203,7 +211,8 @@ func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 		n.log.Error("computing where a member leaves notes", "error", err)
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	asked := ctx
+	ctx, cancel := context.WithTimeout(asked, lookWithin)
 	defer cancel()
 	found := make([][]byte, len(relays))
 	var wait sync.WaitGroup
@@ -216,6 +225,9 @@ func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 		})
 	}
 	wait.Wait()
+	if asked.Err() != nil {
+		n.rendezvous.notLooked(member) // nobody had the time to answer
+	}
 	best := known
 	var record []byte
 	for _, raw := range found {

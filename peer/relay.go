@@ -154,8 +154,8 @@ func (h *Host) RelayStats() RelayStats {
 	return s
 }
 
-// ErrFull says that a household holds as many reservations as it may.
-var ErrFull = errors.New("too many reservations of one household")
+// ErrHouseholdFull says that a household holds as many reservations as it may.
+var ErrHouseholdFull = errors.New("too many reservations of one household")
 
 // Tag notes to which household a peer belongs that is connected with the host's relay, until it is connected no more.
 // What the peer holds counts for that household from then on, in place of its address.
@@ -177,7 +177,7 @@ func (h *Host) Tag(key crypto.PublicKey, tag Tag) error {
 	if held != nil && held.household != tag {
 		if c.count(func(o *holder) bool { return o.household == tag }) >= c.limits.PerHousehold {
 			c.stats.Refused[RefusedHousehold]++
-			return fmt.Errorf("peer: tagging %s: %w", id, ErrFull)
+			return fmt.Errorf("peer: tagging %s: %w", id, ErrHouseholdFull)
 		}
 		held.household, held.queue = tag, c.queueFor(tag)
 	}

@@ -179,8 +179,8 @@ func TestRelayTagsHolders(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := r.Tag(second.public(), Tag{7}); !errors.Is(err, ErrFull) {
-		t.Errorf("got %v, want ErrFull", err)
+	if err := r.Tag(second.public(), Tag{7}); !errors.Is(err, ErrHouseholdFull) {
+		t.Errorf("got %v, want ErrHouseholdFull", err)
 	}
 	if err := r.Tag(second.public(), Tag{8}); err != nil {
 		t.Error(err)

@@ -46,8 +46,9 @@
 //
 // A relay serves, over package peer and to callers that show no hello:
 //
-//	PUT /rendezvous/1/IDENTIFIER   a note is left: 204; 400 malformed, 403 not signed by the point's key, 409 a later
-//	                               one is there, 410 expired, 429 too many requests or notes from one address, 507 full
+//	PUT /rendezvous/1/IDENTIFIER   a note is left: 204; 400 malformed or from the future, 403 not signed by the point's
+//	                               key, 409 a later one is there, 410 expired, 413 too long, 429 too many requests or
+//	                               notes from one address, 507 full
 //	GET /rendezvous/1/IDENTIFIER   the note, or 404
 //	PUT /household/1               the tag, 32 bytes, of the household to which the caller's reservation counts: 204;
 //	                               429 the household holds as many as it may
