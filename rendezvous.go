@@ -193,26 +193,42 @@ func (n *Node) addressRecord(addresses []string) ([]byte, error) {
 	return signed.Sign(n.key, tree.AddressType, record)
 }
 
-// seek looks for a member at the home's relays, and reports whether it is elsewhere than the node knew. What is found is
-// the member's own word, as the gateway would have handed it on; what is older than that is passed over.
+// seek looks for a member at the home's relays, and reports whether it is elsewhere than the node knew.
 func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 	secret, ok := n.secret()
 	relays := n.relays(ctx)
-	now := n.cfg.Clock()
-	if !ok || len(relays) == 0 || !n.rendezvous.mayLook(member, now) {
+	if !ok || len(relays) == 0 || !n.rendezvous.mayLook(member, n.cfg.Clock()) {
 		return false
 	}
 	known, err := n.known(ctx, member)
 	if err != nil {
 		return false
 	}
+	found := n.askRelays(ctx, relays, secret, member)
+	if ctx.Err() != nil {
+		n.rendezvous.notLooked(member) // nobody had the time to answer
+	}
+	best, record := n.latest(known, found)
+	if record == nil || slices.Equal(best.Addresses, known.Addresses) {
+		return false
+	}
+	said := control.Contact{Chain: known.Raw, Address: record, Relays: known.Relays}
+	if err := n.remember(context.WithoutCancel(ctx), said, best); err != nil {
+		n.log.Warn("remembering where a member is", "error", err)
+	}
+	n.log.Info("found a member at a relay", "who", known.ID.Path)
+	return true
+}
+
+// askRelays asks relays at the same time for what a member left there.
+func (n *Node) askRelays(ctx context.Context, relays []relay.At, secret relay.Secret, member identity.MemberID) [][]byte {
+	now := n.cfg.Clock()
 	points, err := secret.Points(member, now)
 	if err != nil {
 		n.log.Error("computing where a member leaves notes", "error", err)
-		return false
+		return nil
 	}
-	asked := ctx
-	ctx, cancel := context.WithTimeout(asked, lookWithin)
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	found := make([][]byte, len(relays))
 	var wait sync.WaitGroup
@@ -225,11 +241,13 @@ func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 		})
 	}
 	wait.Wait()
-	if asked.Err() != nil {
-		n.rendezvous.notLooked(member) // nobody had the time to answer
-	}
-	best := known
-	var record []byte
+	return found
+}
+
+// latest returns what a member said last of where it is, of what was found at relays, and its record; nil if none of that
+// is newer than what is known. What is found has to be the member's own word, as the gateway would have handed it on.
+func (n *Node) latest(known Contact, found [][]byte) (best Contact, record []byte) {
+	best = known
 	for _, raw := range found {
 		if raw == nil {
 			continue
@@ -243,14 +261,7 @@ func (n *Node) seek(ctx context.Context, member identity.MemberID) bool {
 			best, record = c, raw
 		}
 	}
-	if record == nil || slices.Equal(best.Addresses, known.Addresses) {
-		return false
-	}
-	if err := n.remember(context.WithoutCancel(ctx), control.Contact{Chain: known.Raw, Address: record, Relays: known.Relays}, best); err != nil {
-		n.log.Warn("remembering where a member is", "error", err)
-	}
-	n.log.Info("found a member at a relay", "who", known.ID.Path)
-	return true
+	return best, record
 }
 
 // known returns what the node knows of a member without asking.

@@ -45,8 +45,8 @@ func secretOf(t *testing.T, n *kindred.Node) relay.Secret {
 	return relay.Secret(evidenceOf(t, n).Rendezvous)
 }
 
-// leftAt returns the addresses that a member left at a relay, as whoever knows a secret finds them; nil: none.
-func leftAt(t *testing.T, at relay.At, s relay.Secret, who identity.Chain) []string {
+// leftAt returns what a member left at a relay, as whoever knows a secret finds it; nil: nothing.
+func leftAt(t *testing.T, at relay.At, s relay.Secret, who identity.Chain) (record []byte, addresses []string) {
 	t.Helper()
 	points, err := s.Points(who.Member(), time.Now())
 	if err != nil {
@@ -54,13 +54,24 @@ func leftAt(t *testing.T, at relay.At, s relay.Secret, who identity.Chain) []str
 	}
 	raw, _, err := at.Find(t.Context(), points, time.Now())
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	a, err := tree.OpenAddress(raw, who.ID.Tree, who.Member(), crypto.PublicKey(who.Key))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a.Addresses
+	return raw, a.Addresses
+}
+
+// published waits until a node has left at a relay where it is.
+func published(t *testing.T, at relay.At, s relay.Secret, n *kindred.Node) (record []byte) {
+	t.Helper()
+	waitFor(t, func() bool {
+		var addresses []string
+		record, addresses = leftAt(t, at, s, n.Self())
+		return slices.Equal(addresses, without(n.Addresses()))
+	})
+	return record
 }
 
 // without returns addresses without the keys at their ends.
@@ -91,12 +102,8 @@ func TestFoundAtARelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	gateway, was := h.Gateway.Node().Self(), h.Gateway.Node().Addresses()
-	published := func(n *kindred.Node) {
-		t.Helper()
-		waitFor(t, func() bool { return slices.Equal(leftAt(t, at, secret, n.Self()), without(n.Addresses())) })
-	}
-	published(h.Gateway.Node())
-	published(front)
+	published(t, at, secret, h.Gateway.Node())
+	published(t, at, secret, front)
 	away := func(name string, listen ...string) *kindred.Node { // it knows where the gateway was, and no more
 		t.Helper()
 		cfg := kindred.Config{Dir: h.Path(name), Listen: listen, GatewayAddresses: was, Log: slog.New(slog.NewTextHandler(t.Output(), nil)).With("away", name)}
@@ -120,7 +127,7 @@ func TestFoundAtARelay(t *testing.T) {
 	h.Down()
 	front = away("lock", "127.0.0.1:0")
 	h.Serve(front, lock.New().Thing())
-	published(front)
+	published(t, at, secret, front)
 	laptop = away("laptop")
 	if got, err := h.State(laptop, "home/lock"); err != nil || got != `"locked"` {
 		t.Errorf("the owner reads %s, %v from the lock that moved", got, err)
@@ -131,7 +138,7 @@ func TestFoundAtARelay(t *testing.T) {
 	closed(front)
 	h.Address = "127.0.0.1:0"
 	h.Up()
-	published(h.Gateway.Node())
+	published(t, at, secret, h.Gateway.Node())
 	front = away("lock", "127.0.0.1:0")
 	if err := front.InTouch(t.Context()); err != nil {
 		t.Error(err)
@@ -154,15 +161,71 @@ func TestFoundAtARelay(t *testing.T) {
 	if next == secret {
 		t.Fatal("the secret is the one that eve knows")
 	}
-	eveFinds := leftAt(t, at, secret, gateway)
+	_, eveFinds := leftAt(t, at, secret, gateway)
 	h.Down()
 	h.Up()
-	here := without(h.Gateway.Node().Addresses())
-	waitFor(t, func() bool { return slices.Equal(leftAt(t, at, next, gateway), here) })
-	if got := leftAt(t, at, secret, gateway); !slices.Equal(got, eveFinds) || slices.Equal(got, here) {
+	published(t, at, next, h.Gateway.Node())
+	if _, got := leftAt(t, at, secret, gateway); !slices.Equal(got, eveFinds) || slices.Equal(got, without(h.Gateway.Node().Addresses())) {
 		t.Errorf("eve finds %v, and found %v before", got, eveFinds)
 	}
 	if err := eve.Refresh(t.Context()); err == nil {
 		t.Error("eve is told more")
+	}
+}
+
+// TestOldNotesAreNotBelieved has a member, who may write where the lock does, leave again what the lock left before it
+// moved.
+func TestOldNotesAreNotBelieved(t *testing.T) {
+	at := startRelay(t)
+	h := gatewaytest.New(t)
+	h.Down()
+	h.Relays = []string{at.Addresses[0]}
+	h.Up()
+	laptop := h.Open("laptop")
+	front := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	who := front.Self()
+	if err := laptop.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	secret := secretOf(t, laptop)
+	old := published(t, at, secret, front)
+	if err := front.Close(); err != nil {
+		t.Log(err)
+	}
+	a, err := tree.OpenAddress(old, who.ID.Tree, who.Member(), crypto.PublicKey(who.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return time.Now().Unix() > a.Time }) // records have whole seconds
+	front = h.Open("lock", "127.0.0.1:0")
+	h.Serve(front, lock.New().Thing())
+	if err := front.InTouch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	published(t, at, secret, front)
+	waitFor(t, func() bool { _, err := h.State(laptop, "home/lock"); return err == nil })
+
+	point, err := secret.Point(who.Member(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	note, err := point.Seal(old, time.Now().Add(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := at.Publish(t.Context(), note); err != nil {
+		t.Fatal(err)
+	}
+	here := without(front.Addresses())
+	if err := front.Close(); err != nil {
+		t.Log(err)
+	}
+	h.Down() // which would know better
+	if got, err := h.State(laptop, "home/lock"); err == nil {
+		t.Fatalf("the lock, which is gone, says %s", got)
+	}
+	c, err := laptop.Resolve(t.Context(), "home/lock")
+	if err != nil || !slices.Equal(c.Addresses, here) {
+		t.Errorf("the owner takes the lock to be at %v, %v, and not at %v, where it was last", c.Addresses, err, here)
 	}
 }
