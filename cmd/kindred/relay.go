@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -134,14 +135,25 @@ func (s *session) relay(ctx context.Context, o relayOptions) (err error) {
 	if err := s.print(line, "Relay at "+strings.Join(line.Addresses, "\n         ")); err != nil {
 		return err
 	}
-	if len(line.Addresses) > 0 {
-		s.say("A home uses it with: kindred up --relay %s", line.Addresses[0])
+	if use := forHomes(line.Addresses); len(use) > 0 {
+		s.say("A home uses it with: kindred up --relay %s", strings.Join(use, ","))
 	}
 	if err := tellSystemd("READY=1"); err != nil {
 		return err
 	}
 	err = serve(ctx)
 	return errors.Join(err, tellSystemd("STOPPING=1"))
+}
+
+// forHomes returns the addresses that a home is to be told: the best, and the best of TCP for networks that drop UDP.
+func forHomes(addresses []string) (use []string) {
+	if len(addresses) > 0 {
+		use = addresses[:1:1]
+	}
+	if i := slices.IndexFunc(addresses, func(a string) bool { return strings.Contains(a, "/tcp/") }); i > 0 {
+		use = append(use, addresses[i])
+	}
+	return use
 }
 
 // keyRelay is the relay's key in its directory.
