@@ -27,6 +27,10 @@ type RelayLimits struct {
 	PerHousehold int // of those who show the same tag, see Host.Tag: 64
 	Circuits     int // of one member at a time, calling or called: 64
 
+	// CallsPerAddress is how many circuits callers from one address have at a time: 32. Anyone may call a member; with
+	// fewer than Circuits nobody keeps others from it who has but one address.
+	CallsPerAddress int
+
 	// HolderRate is how many bytes a second are carried for one holder of a reservation, both ways together: 8 MiB,
 	// which is several videos. So one that is greedy delays itself alone.
 	HolderRate int64
@@ -42,6 +46,7 @@ const (
 	defaultPerAddress   = 64
 	defaultPerHousehold = 64
 	defaultCircuits     = 64
+	defaultCalls        = 32
 	defaultHolderRate   = 8 << 20
 
 	reservationLife = time.Hour
@@ -58,6 +63,7 @@ func (l RelayLimits) withDefaults() RelayLimits {
 	orDefault(&l.PerAddress, defaultPerAddress)
 	orDefault(&l.PerHousehold, defaultPerHousehold)
 	orDefault(&l.Circuits, defaultCircuits)
+	orDefault(&l.CallsPerAddress, defaultCalls)
 	if l.HolderRate == 0 {
 		l.HolderRate = defaultHolderRate
 	}
@@ -83,6 +89,7 @@ const (
 	RefusedAddress     = "address"        // too many from one address
 	RefusedHousehold   = "household"      // too many with one tag
 	RefusedCircuits    = "circuits"       // too many circuits of one member, or no memory for another
+	RefusedCalls       = "calls"          // too many circuits of callers from one address
 	RefusedNoHolder    = "no_reservation" // the callee holds no reservation
 	RefusedUnreachable = "unreachable"    // the callee does not take the call
 	RefusedMalformed   = "malformed"      // bytes not in the protocol's form
@@ -98,6 +105,7 @@ type carrier struct {
 	mu      sync.Mutex
 	holders map[libp2ppeer.ID]*holder
 	tags    map[libp2ppeer.ID]Tag // of those who are connected
+	asking  map[netip.Prefix]int  // how many streams are open on which reservations and circuits are asked for
 	stats   RelayStats            // all but Reservations
 }
 
@@ -114,7 +122,7 @@ type holder struct {
 func (h *Host) startRelay(limits RelayLimits) error {
 	c := &carrier{
 		host: h, limits: limits.withDefaults(),
-		holders: make(map[libp2ppeer.ID]*holder), tags: make(map[libp2ppeer.ID]Tag),
+		holders: make(map[libp2ppeer.ID]*holder), tags: make(map[libp2ppeer.ID]Tag), asking: make(map[netip.Prefix]int),
 		stats: RelayStats{Refused: make(map[string]uint64)},
 	}
 	if limits.Rate > 0 {
@@ -348,10 +356,59 @@ func (c *carrier) handled(s pb.Status) {
 	}
 }
 
-// carrying is a bare whose circuits keep to their holder's rate.
+// carrying is a bare whose circuits keep to limits, and to their holder's rate.
 type carrying struct {
 	bare
 	carrier *carrier
+}
+
+// SetStreamHandler has serve take streams on which reservations and circuits are asked for, not too many of one address.
+func (b carrying) SetStreamHandler(p protocol.ID, serve network.StreamHandler) {
+	b.bare.SetStreamHandler(p, func(s network.Stream) {
+		at, err := origin(s.Conn().RemoteMultiaddr())
+		if err != nil || !b.carrier.enter(at) {
+			s.ResetWithError(codeBusy)
+			return
+		}
+		serve(&asked{Stream: s, leave: sync.OnceFunc(func() { b.carrier.leave(at) })})
+	})
+}
+
+func (c *carrier) enter(at netip.Prefix) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asking[at] >= c.limits.CallsPerAddress {
+		c.stats.Refused[RefusedCalls]++
+		return false
+	}
+	c.asking[at]++
+	return true
+}
+
+func (c *carrier) leave(at netip.Prefix) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asking[at]--; c.asking[at] == 0 {
+		delete(c.asking, at)
+	}
+}
+
+// An asked is the caller's end of a circuit, or the stream of a reservation.
+type asked struct {
+	network.Stream
+	leave func()
+}
+
+// Close ends the stream.
+func (s *asked) Close() error {
+	s.leave()
+	return s.Stream.Close()
+}
+
+// Reset cuts the stream.
+func (s *asked) Reset() error {
+	s.leave()
+	return s.Stream.Reset()
 }
 
 // NewStream opens the stream to the callee of a circuit, through which all that is carried passes, both ways.

@@ -212,6 +212,34 @@ func TestRelayRefusesCircuits(t *testing.T) {
 	}
 }
 
+// TestRelayBoundsCallers has one address call a member more often than it may: others still could, and once it hangs up
+// so can it.
+func TestRelayBoundsCallers(t *testing.T) {
+	p := newPlace(t)
+	r := p.relay(RelayLimits{CallsPerAddress: 2})
+	meter := p.join("meter", greet)
+	if err := meter.reserve(r); err != nil {
+		t.Fatal(err)
+	}
+	first, second, third := p.join("first", nil), p.join("second", nil), p.join("third", nil)
+	for _, m := range []*member{first, second} {
+		get(t, m.client(through(r), meter), "kindred://meter/")
+	}
+	if _, err := third.client(through(r), meter).Get("kindred://meter/"); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v for a third call", err)
+	}
+	if got := r.RelayStats().Refused; got[RefusedCalls] == 0 || len(got) != 1 {
+		t.Errorf("refused %v", got)
+	}
+	if err := first.Disconnect(meter.public()); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return r.RelayStats().Circuits == 1 })
+	if code, _ := get(t, third.client(through(r), meter), "kindred://meter/"); code != http.StatusOK {
+		t.Errorf("status %d", code)
+	}
+}
+
 // TestRelayIsFair has two households watch films through one relay, one of them ten films at a time.
 func TestRelayIsFair(t *testing.T) {
 	p := newPlace(t)

@@ -31,7 +31,7 @@ func newCounts() *counts { return &counts{} }
 func (c *counts) request(o outcome) { c.requests[o].Add(1) }
 
 // reasons are all that a refusal to carry can be for, so that a reason is told of before it first occurs.
-var reasons = []string{peer.RefusedAddress, peer.RefusedCircuits, peer.RefusedFull, peer.RefusedHousehold,
+var reasons = []string{peer.RefusedAddress, peer.RefusedCalls, peer.RefusedCircuits, peer.RefusedFull, peer.RefusedHousehold,
 	peer.RefusedMalformed, peer.RefusedNoHolder, peer.RefusedUnreachable}
 
 // Metrics serves what the relay does in Prometheus' text format (version 0.0.4): numbers, and nothing of whom.

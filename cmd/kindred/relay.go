@@ -64,6 +64,7 @@ A line on standard output says when it is ready. Homes use it with "kindred up -
 	f.IntVar(&o.limits.PerAddress, "max-per-address", 64, "how many `members` of those from one IP address")
 	f.IntVar(&o.limits.PerHousehold, "max-per-home", 64, "how many `members` of those of one home")
 	f.IntVar(&o.limits.Circuits, "max-calls", 64, "how many `calls` of one member at a time")
+	f.IntVar(&o.limits.CallsPerAddress, "max-calls-per-address", 32, "how many `calls` made from one IP address at a time")
 	f.Int64Var(&o.each, "rate-each", 64, "how much is carried for one member, in `Mbit/s`")
 	f.Int64Var(&o.rate, "rate", 0, "how much is carried in all, in `Mbit/s`, shared fairly among homes (default: no limit)")
 	return s.does(c, func(ctx context.Context, _ []string) error { return s.relay(ctx, o) })
@@ -81,6 +82,7 @@ func (o *relayOptions) check() (metrics netip.AddrPort, err error) {
 	}{
 		{"max-members", int64(o.limits.Reservations), 1}, {"max-per-address", int64(o.limits.PerAddress), 1},
 		{"max-per-home", int64(o.limits.PerHousehold), 1}, {"max-calls", int64(o.limits.Circuits), 1},
+		{"max-calls-per-address", int64(o.limits.CallsPerAddress), 1},
 		{"rate-each", o.each, 1}, {"rate", o.rate, 0},
 	} {
 		if n.n < n.min || n.n > 1_000_000 {

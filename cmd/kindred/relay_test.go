@@ -36,7 +36,7 @@ func TestRelayTells(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		o := relayOptions{listen: []string{"127.0.0.1:0"}, metrics: "127.0.0.1:0", each: 1}
-		o.limits.Reservations, o.limits.PerAddress, o.limits.PerHousehold, o.limits.Circuits = 1, 1, 1, 1
+		o.limits.Reservations, o.limits.PerAddress, o.limits.PerHousehold, o.limits.Circuits, o.limits.CallsPerAddress = 1, 1, 1, 1, 1
 		go func() { ended <- s.relay(ctx, o) }()
 		if got := told(); got != "READY=1" {
 			t.Errorf("it tells %q", got)
@@ -82,7 +82,7 @@ func TestRelayPage(t *testing.T) {
 	}
 	flags := newRelay(&session{}).Flags()
 	rows := regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| ([^ |]+)").FindAllStringSubmatch(string(page), -1)
-	if len(rows) != 6 {
+	if len(rows) != 7 {
 		t.Errorf("the page has %d flags in its table", len(rows))
 	}
 	for _, row := range rows {
