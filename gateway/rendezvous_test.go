@@ -216,7 +216,6 @@ func TestOldNotesAreNotBelieved(t *testing.T) {
 	if err := at.Publish(t.Context(), note); err != nil {
 		t.Fatal(err)
 	}
-	here := without(front.Addresses())
 	if err := front.Close(); err != nil {
 		t.Log(err)
 	}
@@ -225,7 +224,7 @@ func TestOldNotesAreNotBelieved(t *testing.T) {
 		t.Fatalf("the lock, which is gone, says %s", got)
 	}
 	c, err := laptop.Resolve(t.Context(), "home/lock")
-	if err != nil || !slices.Equal(c.Addresses, here) {
-		t.Errorf("the owner takes the lock to be at %v, %v, and not at %v, where it was last", c.Addresses, err, here)
+	if err != nil || c.Told.Unix() <= a.Time {
+		t.Errorf("the owner takes the lock to be at %v, as of %v, %v: where it was before it moved", c.Addresses, c.Told, err)
 	}
 }
