@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -237,6 +238,40 @@ func TestRelayBoundsCallers(t *testing.T) {
 	waitFor(t, func() bool { return r.RelayStats().Circuits == 1 })
 	if code, _ := get(t, third.client(through(r), meter), "kindred://meter/"); code != http.StatusOK {
 		t.Errorf("status %d", code)
+	}
+}
+
+// TestRelayHoldsBack has two holders send as much as they can: each is held to its rate, and neither to both's.
+func TestRelayHoldsBack(t *testing.T) {
+	p := newPlace(t)
+	r := p.relay(RelayLimits{HolderRate: 1 << 20})
+	var took [2]time.Duration
+	var wait sync.WaitGroup
+	for i := range took {
+		meter, phone := p.join(fmt.Sprint("meter", i), film(1<<20)), p.join("phone", nil)
+		if err := meter.reserve(r); err != nil {
+			t.Fatal(err)
+		}
+		c := phone.client(through(r), meter)
+		wait.Go(func() {
+			start := time.Now()
+			resp, err := c.Get("kindred://" + meter.name + "/")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			if n, err := io.Copy(io.Discard, resp.Body); n != 1<<20 || err != nil {
+				t.Errorf("%d bytes came, %v", n, err)
+			}
+			took[i] = time.Since(start)
+		})
+	}
+	wait.Wait()
+	for i, d := range took { // 64 KiB go at once
+		if d < 900*time.Millisecond || d > 1900*time.Millisecond {
+			t.Errorf("the %dth MiB at 1 MiB/s took %v", i, d)
+		}
 	}
 }
 
