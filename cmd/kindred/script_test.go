@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 //	until REGEXP ARG…   run "kindred ARG…" again and again until what it prints matches
 //	field NAME PATH     $NAME becomes a field, such as error.code, of the last line of the last command's output, or
 //	                    of its standard error if it has none
+//	part NAME TEXT REGEXP  $NAME becomes what the first group of the expression matches
 //	match TEXT REGEXP   check a text
 //	alter NAME TEXT     $NAME becomes the text with one character in its middle changed
 //	echo              start servers that send back what they are sent, at $TCP and $UDP
@@ -68,7 +69,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "begin": begin, "line": line, "lines": lines, "say": say, "quiet": quiet, "end": end,
-			"crash": crash, "interrupt": interrupt, "ends": ends, "code": code, "until": until, "field": field, "match": match, "alter": alter, "telegrams": telegrams,
+			"crash": crash, "interrupt": interrupt, "ends": ends, "code": code, "until": until, "field": field, "match": match, "part": part, "alter": alter, "telegrams": telegrams,
 			"echo": echoing, "said": said, "hold": hold, "dropped": dropped, "film": film,
 		},
 	})
@@ -243,11 +244,16 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	re := regexp.MustCompile("(?m)" + args[0])
-	for deadline := time.Now().Add(enough); !re.MatchString(ts.ReadFile("stdout")); {
+	for deadline := time.Now().Add(enough); ; {
+		if err := ts.Exec("kindred", args[1:]...); err != nil { // not yet
+			ts.Logf("%v", err)
+		}
+		if re.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("nothing matches %q", args[0])
 		}
-		ts.Check(ts.Exec("kindred", args[1:]...))
 	}
 }
 
@@ -284,6 +290,14 @@ func match(ts *testscript.TestScript, neg bool, args []string) {
 	if regexp.MustCompile(args[1]).MatchString(args[0]) == neg {
 		ts.Fatalf("%q, and %q", args[0], args[1])
 	}
+}
+
+func part(ts *testscript.TestScript, _ bool, args []string) {
+	found := regexp.MustCompile(args[2]).FindStringSubmatch(args[1])
+	if len(found) < 2 {
+		ts.Fatalf("%q, and %q", args[1], args[2])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func alter(ts *testscript.TestScript, _ bool, args []string) {
