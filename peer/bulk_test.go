@@ -27,15 +27,15 @@ var carry = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 })
 
-// A carrier moves bulk in one direction.
-type carrier struct {
+// A mover moves bulk in one direction.
+type mover struct {
 	name string
 	move func(up bool) error
 }
 
 // overHTTP moves bulk by a client.
-func overHTTP(name string, c *http.Client, url string) carrier {
-	return carrier{name, func(up bool) error {
+func overHTTP(name string, c *http.Client, url string) mover {
+	return mover{name, func(up bool) error {
 		method, body := http.MethodGet, io.Reader(nil)
 		if up {
 			method, body = http.MethodPut, io.LimitReader(&endless{}, bulk)
@@ -60,7 +60,7 @@ func overHTTP(name string, c *http.Client, url string) carrier {
 }
 
 // rawQUIC moves bulk over a stream of quic-go and nothing else, with the windows that libp2p gives it.
-func rawQUIC(b *testing.B) carrier {
+func rawQUIC(b *testing.B) mover {
 	config := &quic.Config{MaxStreamReceiveWindow: 10 << 20, MaxConnectionReceiveWindow: 15 << 20}
 	cert := issue(b, nil)
 	l, err := quic.ListenAddr("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*cert}, NextProtos: []string{"bulk"}}, config)
@@ -88,7 +88,7 @@ func rawQUIC(b *testing.B) carrier {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { conn.CloseWithError(0, "") })
-	return carrier{"quic-go", func(up bool) error {
+	return mover{"quic-go", func(up bool) error {
 		s, err := conn.OpenStreamSync(context.Background())
 		if err != nil {
 			return err
@@ -118,17 +118,17 @@ func rawQUIC(b *testing.B) carrier {
 // taking turns. It reports medians in MB/s, and the ratios that were promised.
 func BenchmarkBulk(b *testing.B) {
 	server, tlsClient := tlsPair(b, carry)
-	carriers := []carrier{rawQUIC(b), overHTTP("tls", tlsClient(), server.URL)}
+	movers := []mover{rawQUIC(b), overHTTP("tls", tlsClient(), server.URL)}
 	for _, way := range ways {
 		meter, phone := benchPlace(b, carry, way.listen)
-		carriers = append(carriers, overHTTP(way.name, phone.client(nil, meter), "kindred://meter/"))
+		movers = append(movers, overHTTP(way.name, phone.client(nil, meter), "kindred://meter/"))
 	}
 	for _, direction := range []string{"down", "up"} {
 		b.Run(direction, func(b *testing.B) {
 			rates := map[string][]float64{}
 			for b.Loop() {
 				for range rounds {
-					for _, c := range carriers {
+					for _, c := range movers {
 						start := time.Now()
 						if err := c.move(direction == "up"); err != nil {
 							b.Fatal(c.name, err)
@@ -138,7 +138,7 @@ func BenchmarkBulk(b *testing.B) {
 				}
 			}
 			b.ReportMetric(0, "ns/op")
-			for _, c := range carriers {
+			for _, c := range movers {
 				b.ReportMetric(middle(rates[c.name]), c.name+"-MB/s")
 			}
 			b.ReportMetric(ratio(rates["QUIC"], rates["quic-go"]), "ratio-quic-go")
