@@ -29,10 +29,14 @@ func (b carrying) SetStreamHandler(p protocol.ID, serve network.StreamHandler) {
 	})
 }
 
+// spareAsking is how many more streams of one address than circuits may be open, so that those who only want reservations
+// get them.
+const spareAsking = 64
+
 func (c *carrier) enter(at netip.Prefix) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asking[at] >= c.limits.CallsPerAddress {
+	if c.asking[at] >= c.limits.CallsPerAddress+spareAsking {
 		c.stats.Refused[RefusedCalls]++
 		return false
 	}

@@ -276,11 +276,20 @@ func (c *carrier) gone(p libp2ppeer.ID) {
 	delete(c.tags, p)
 }
 
-// AllowConnect lets everyone call everyone who holds a reservation. Whoever does is a stranger no more.
-func (c *carrier) AllowConnect(caller libp2ppeer.ID, _ ma.Multiaddr, callee libp2ppeer.ID) bool {
+// AllowConnect lets everyone call everyone who holds a reservation, unless there are too many calls from one address.
+// Whoever calls is a stranger no more.
+func (c *carrier) AllowConnect(caller libp2ppeer.ID, at ma.Multiaddr, callee libp2ppeer.ID) bool {
+	address, err := origin(at)
 	c.mu.Lock()
 	_, held := c.holders[callee]
+	many := err != nil || c.asking[address] > c.limits.CallsPerAddress // this call is among them
+	if many {
+		c.stats.Refused[RefusedCalls]++
+	}
 	c.mu.Unlock()
+	if many {
+		return false
+	}
 	if held {
 		c.host.keepLinks(caller, time.Time{})
 	}

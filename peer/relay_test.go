@@ -229,6 +229,9 @@ func TestRelayBoundsCallers(t *testing.T) {
 	if _, err := third.client(through(r), meter).Get("kindred://meter/"); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("got %v for a third call", err)
 	}
+	if err := third.reserve(r); err != nil {
+		t.Errorf("whoever only wants a reservation is refused: %v", err)
+	}
 	if got := r.RelayStats().Refused; got[RefusedCalls] == 0 || len(got) != 1 {
 		t.Errorf("refused %v", got)
 	}
