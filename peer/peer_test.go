@@ -23,6 +23,10 @@ func TestCall(t *testing.T) {
 	if who.Path.Kind != "loopback" || who.Path.Address != meter.Addresses()[1] || who.Path.Since.IsZero() {
 		t.Errorf("path is %+v, want loopback %s", who.Path, meter.Addresses()[1])
 	}
+	waitFor(t, func() bool { // over TCP, the time there and back is measured beside the first call
+		path, ok := phone.Path(meter.public())
+		return ok && path.RTT > 0
+	})
 	if resp.Request.URL.String() != "kindred://meter/properties/power" {
 		t.Errorf("the response is for %s", resp.Request.URL)
 	}
