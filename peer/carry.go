@@ -20,8 +20,8 @@ type carrying struct {
 // SetStreamHandler has serve take streams on which reservations and circuits are asked for, not too many of one address.
 func (b carrying) SetStreamHandler(p protocol.ID, serve network.StreamHandler) {
 	b.bare.SetStreamHandler(p, func(s network.Stream) {
-		at, err := origin(s.Conn().RemoteMultiaddr())
-		if err != nil || !b.carrier.enter(at) {
+		at := neighbourhood(s.Conn().RemoteMultiaddr())
+		if !at.IsValid() || !b.carrier.enter(at) {
 			s.ResetWithError(codeBusy)
 			return
 		}

@@ -123,14 +123,19 @@ func isThroughRelay(addr ma.Multiaddr) bool {
 	return err == nil
 }
 
-// neighbourhood is what counts as one address: a whole one of IPv4, what a household is given of IPv6 (RFC 6177), a
-// relay for those who come through it.
+// neighbourhood is what counts as one address, a relay's for those who come through it; the zero prefix for no address.
 func neighbourhood(addr ma.Multiaddr) netip.Prefix {
 	ip, err := manet.ToIP(addr)
 	if err != nil {
 		return netip.Prefix{}
 	}
 	a, _ := netip.AddrFromSlice(ip)
+	return Origin(a)
+}
+
+// Origin is what counts as one address where limits are by address: a whole one of IPv4, and what a household is given of
+// IPv6 (RFC 6177), a /56. It is the zero prefix for no address.
+func Origin(a netip.Addr) netip.Prefix {
 	if a = a.Unmap(); a.Is4() || a.IsLoopback() {
 		return netip.PrefixFrom(a, a.BitLen())
 	}

@@ -320,7 +320,7 @@ func (l *link) recognize(err error) {
 func (l *link) keep(until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known = true
+	l.know()
 	if until.After(l.kept) {
 		l.kept = until
 	}

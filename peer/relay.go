@@ -13,7 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/pb"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	ma "github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
 	"golang.org/x/time/rate"
 )
 
@@ -193,8 +192,8 @@ func (h *Host) Tag(key crypto.PublicKey, tag Tag) error {
 
 // AllowReserve lets a peer have a reservation, or renew it, within the limits.
 func (c *carrier) AllowReserve(p libp2ppeer.ID, at ma.Multiaddr) bool {
-	address, err := origin(at)
-	if err != nil {
+	address := neighbourhood(at)
+	if !address.IsValid() {
 		return false
 	}
 	c.mu.Lock()
@@ -279,10 +278,10 @@ func (c *carrier) gone(p libp2ppeer.ID) {
 // AllowConnect lets everyone call everyone who holds a reservation, unless there are too many calls from one address.
 // Whoever calls is a stranger no more.
 func (c *carrier) AllowConnect(caller libp2ppeer.ID, at ma.Multiaddr, callee libp2ppeer.ID) bool {
-	address, err := origin(at)
+	address := neighbourhood(at)
 	c.mu.Lock()
 	_, held := c.holders[callee]
-	many := err != nil || c.asking[address] > c.limits.CallsPerAddress // this call is among them
+	many := !address.IsValid() || c.asking[address] > c.limits.CallsPerAddress // this call is among them
 	if many {
 		c.stats.Refused[RefusedCalls]++
 	}
@@ -294,27 +293,6 @@ func (c *carrier) AllowConnect(caller libp2ppeer.ID, at ma.Multiaddr, callee lib
 		c.host.keepLinks(caller, time.Time{})
 	}
 	return true // libp2p's relay says better why not
-}
-
-// origin returns what counts as one address, of a multiaddr.
-func origin(at ma.Multiaddr) (netip.Prefix, error) {
-	ip, err := manet.ToIP(at)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	addr, _ := netip.AddrFromSlice(ip)
-	return Origin(addr), nil
-}
-
-// Origin returns what counts as one address where limits are by address: an IPv4 address, or what one home is given of
-// IPv6, a /56.
-func Origin(ip netip.Addr) netip.Prefix {
-	bits := 56
-	if ip = ip.Unmap().WithZone(""); ip.Is4() {
-		bits = 32
-	}
-	p, _ := ip.Prefix(bits) // fails for an invalid address alone, whose prefix is the zero one
-	return p
 }
 
 // What follows is told by libp2p's relay.
