@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -16,39 +15,6 @@ import (
 
 // defaultListen is every interface, IPv4 and IPv6, on ports that the system chooses.
 var defaultListen = []string{":0"}
-
-// The kinds of paths.
-const (
-	Loopback = "loopback" // within one machine
-	LAN      = "LAN"      // between private or link-local addresses
-	Direct   = "direct"   // between any others
-	Relayed  = "relayed"  // through a relay, which sees ciphertext
-)
-
-// A Path is how two peers are connected.
-type Path struct {
-	Kind    string        // Loopback, LAN, Direct or Relayed
-	Address string        // the other end's, as a multiaddr; of a relayed path the relay's
-	Since   time.Time     // when the connection was made
-	RTT     time.Duration // smoothed round-trip time; 0 before it was measured
-}
-
-// pathKind says what kind of path leads to addr.
-func pathKind(addr ma.Multiaddr) string {
-	if isCircuit(addr) {
-		return Relayed
-	}
-	ip, err := manet.ToIP(addr)
-	switch {
-	case err != nil:
-		return Direct
-	case ip.IsLoopback():
-		return Loopback
-	case ip.IsPrivate(), ip.IsLinkLocalUnicast():
-		return LAN
-	}
-	return Direct
-}
 
 // forms are what addresses look like.
 const forms = "/ip4|ip6/IP/udp/PORT/quic-v1, /ip4|ip6/IP/tcp/PORT, or either of a relay with /p2p/RELAY/p2p-circuit"

@@ -214,6 +214,7 @@ func (r *relayed) leads(callee *member) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		callee.choose(info.ID)
 		if _, err := client.Reserve(t.Context(), bare{callee.Host}, *info); err != nil {
 			t.Fatal(err)
 		}

@@ -61,15 +61,18 @@ func (h *Host) connect(ctx context.Context, id libp2ppeer.ID, addrs []string) (*
 	if err := h.addresses(id, addrs); err != nil {
 		return nil, err
 	}
-	h.swarm.Backoff().Clear(id)
-	conn, err := h.swarm.DialPeer(network.WithDialPeerTimeout(ctx, h.timing.dial), id)
-	if err != nil {
-		return nil, h.dialError(ctx, err, addrs)
-	}
-	l := h.link(conn)
+	l := h.best(id)
 	if l == nil {
-		return nil, fmt.Errorf("%w: connection closed", ErrUnreachable)
+		h.swarm.Backoff().Clear(id)
+		conn, err := h.swarm.DialPeer(network.WithDialPeerTimeout(ctx, h.timing.dial), id)
+		if err != nil {
+			return nil, h.dialError(ctx, err, addrs)
+		}
+		if l = h.link(conn); l == nil {
+			return nil, fmt.Errorf("%w: connection closed", ErrUnreachable)
+		}
 	}
+	h.seek(l, addrs)
 	return l, nil
 }
 
@@ -232,6 +235,7 @@ func (c *call) Write(p []byte) (int, error) {
 		p = append(opening, p...)
 	}
 	n, err := c.Stream.Write(p)
+	c.link.said(n)
 	n = max(0, n-len(opening))
 	var se *network.StreamError
 	if errors.As(err, &se) && se.Remote && c.mid.Load() && !c.switched.Load() {
@@ -256,6 +260,7 @@ func (c *call) Read(p []byte) (int, error) {
 	n, err := c.in.Read(p)
 	if n > 0 {
 		c.mid.Store(false)
+		c.link.hears()
 	}
 	if err != nil && err != io.EOF && !late(err) {
 		err = callError(c.link.conn.RemotePeer(), "reading from", c.lost(err))

@@ -4,10 +4,10 @@
 //
 // The connection is QUIC's or, on a LAN, where it costs less, TCP's with
 // yamux, or a relay's circuit with yamux. Its handshake (libp2p's TLS 1.3 in
-// all of them) proves both ends' keys and nothing else. Who a key belongs to is said in the hello: opaque bytes here, made and
-// verified by the functions that [Config] and [Target] carry. What a caller may
-// do is the business of the HTTP handler, which finds with [Caller] what the
-// verification returned.
+// all of them) proves both ends' keys and nothing else. Who a key belongs to is
+// said in the hello: opaque bytes here, made and verified by the functions that
+// [Config] and [Target] carry. What a caller may do is the business of the HTTP
+// handler, which finds with [Caller] what the verification returned.
 //
 // # Protocol
 //
@@ -95,8 +95,45 @@
 // 10 MiB, 64 MiB for all connections of a member and 512 MiB for all members. A
 // connection of bytes into which nothing can be written for ten seconds is
 // closed; and so is every one that nobody used for five minutes, and one on which
-// packets were sent and none came back for three seconds; where nothing else is
-// sent, QUIC sends something every fifteen.
+// packets were sent and none came back for two and a half seconds. On a connection
+// that this end made and where a stream is open, something is sent after a second
+// of silence, elsewhere QUIC does every fifteen. Where packets are not seen (TCP,
+// circuits), a ping may take five seconds.
+//
+// # Ways
+//
+// All addresses of a callee are tried side by side, those on this machine's own
+// networks with a head start of 25 ms, then all others, then relays with 25 ms
+// more; the first connection is used ([Path] tells which). Later streams use the
+// best connection there is: [LAN], [Loopback], [Direct], [Relayed].
+//
+// From a relayed way a direct one is made while it is in use. The callee asks for
+// it once it has accepted the caller, by libp2p's DCUtR: the two tell each other,
+// through the relay, where others see them, and send at the same time. Nobody is
+// told that whose hello was not accepted. If it fails three times ([Path].Punch),
+// nothing is tried until one end has moved. Streams stay where they began, the
+// kept ones that are idle are closed, and so is the relayed connection once
+// nothing goes over it.
+//
+// A host notices within a second that this machine's networks changed or that it
+// slept, and has each of its connections show within another that it lives. A
+// change of a router's address shows as silence. What was in progress fails with
+// [ErrUnreachable], and is repeated under the conditions of [Host.Transport].
+//
+// # Being found
+//
+// A host that listens keeps a reservation at each of the relays of
+// [Config.Relays], renews it, and comes back to a relay that was lost, ever more
+// slowly and at once when the networks change. Circuits are accepted from these
+// relays alone. [Host.Addresses] are what others should be told, and
+// [Config.Changed] hears of changes.
+//
+// A relay tells how it sees a host by /kindred/seen/1, whose format is in
+// doc/peer.md: where, again whenever that changed, and on request whether
+// somebody gets in there whom the host does not expect. [Host.Reach] is what
+// follows from it; what two relays see tells how the NAT in front of the host
+// maps ([NATCone], …). An address at which nobody gets in is told to those alone
+// with whom a hole is punched.
 //
 // # Relays
 //
@@ -110,8 +147,9 @@
 //
 // # What it does not do
 //
-// It finds nobody: addresses are given with each [Target], and no address is
-// learned from peers. It runs no other libp2p protocol (no identify, no ping),
-// so a stranger learns nothing about a host but its key. There is no hole
-// punching yet.
+// It finds nobody: addresses are given with each [Target], and the only ones that
+// are learned from peers are those between which a hole is punched. It runs no
+// other libp2p protocol (no identify, no ping), and none but the relay's for
+// strangers, so that they learn nothing about a host but its key. A stream is not
+// moved from one way to another. TCP goes through no punched hole.
 package peer

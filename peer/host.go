@@ -56,6 +56,16 @@ type Config struct {
 	// input too when that is read through what it buffers. Nil answers 404.
 	Handler http.Handler
 
+	// Relays are where others find the host who cannot reach it directly: addresses ending in /p2p/KEY, of at most
+	// MaxRelays relays. It keeps reservations there if it listens. See SetRelays.
+	Relays []string
+
+	// MapPorts asks the router, where there is one that does (UPnP, NAT-PMP, PCP), to forward the ports listened on.
+	MapPorts bool
+
+	// Changed is called whenever Addresses or Reach may have changed. It must not wait. Nil is nobody.
+	Changed func()
+
 	// Refused answers the requests of callers that Admit refused (Caller tells
 	// why); it must reveal nothing that a stranger may not know. Nil answers
 	// 403. The stream is closed after one response.
@@ -94,6 +104,12 @@ type Host struct {
 	carrier *carrier     // nil: the host is no relay
 	served  chan *served // streams whose callers were examined, for server
 
+	nets    nets
+	outlook outlook
+	relays  relays
+	puncher puncher
+	calling chan struct{} // holds one token for each call back, see seen.go
+
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
 
@@ -105,6 +121,8 @@ type Host struct {
 	links    map[network.Conn]*link                // by live connection
 	calls    map[*call]bool                        // open
 	services map[protocol.ID]network.StreamHandler // beside Protocol
+	named    map[libp2ppeer.ID]bool                // relays that addresses of callees lead through
+	idlers   []interface{ CloseIdleConnections() } // the transports made
 
 	strangers strangers
 	turns     turns
@@ -132,10 +150,15 @@ func newHost(cfg Config, t timing) (*Host, error) {
 		links:    make(map[network.Conn]*link),
 		calls:    make(map[*call]bool),
 		services: make(map[protocol.ID]network.StreamHandler),
+		named:    make(map[libp2ppeer.ID]bool),
 		bus:      eventbus.NewBus(),
 
 		strangers: strangers{most: maxStrangers},
+		calling:   make(chan struct{}, maxCallBacks),
 	}
+	h.outlook = outlook{host: h, seen: make(map[libp2ppeer.ID]sighting), tell: make(chan struct{}, 1)}
+	h.relays = relays{host: h, berths: make(map[libp2ppeer.ID]*berth)}
+	h.puncher = puncher{host: h, tries: make(map[libp2ppeer.ID]*punching)}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -148,10 +171,20 @@ func newHost(cfg Config, t timing) (*Host, error) {
 			return nil, errors.Join(fmt.Errorf("peer: starting a relay: %w", err), h.Close())
 		}
 	}
+	if _, err := h.nets.look(); err != nil {
+		h.log.Warn("finding this machine's networks", "error", err)
+	}
 	h.startServer()
 	h.running.Go(h.tend)
 	if err := h.listen(); err != nil {
 		return nil, errors.Join(fmt.Errorf("peer: listening: %w", err), h.Close())
+	}
+	h.running.Go(h.watch)
+	if cfg.MapPorts && h.listens() {
+		h.running.Go(h.mapPorts)
+	}
+	if err := h.relays.set(cfg.Relays); err != nil {
+		return nil, errors.Join(fmt.Errorf("peer: choosing relays: %w", err), h.Close())
 	}
 	return h, nil
 }
@@ -182,16 +215,6 @@ func (h *Host) listen() error {
 	return nil
 }
 
-// Addresses returns the multiaddrs at which others can reach the host, those on
-// networks before those on loopback, and QUIC's before TCP's.
-func (h *Host) Addresses() []string {
-	addrs, err := h.swarm.InterfaceListenAddresses()
-	if err != nil {
-		h.log.Warn("finding the host's addresses", "error", err)
-	}
-	return publish(addrs)
-}
-
 // Close ends all calls and connections and waits until every goroutine of the
 // host, and every handler, has returned. Responses that were not yet delivered
 // are lost. A handler that does not heed its request's context delays it.
@@ -210,6 +233,7 @@ func (h *Host) close() error {
 	if h.server != nil {
 		errs = append(errs, h.server.Close())
 	}
+	errs = append(errs, h.puncher.close())
 	if h.swarm != nil {
 		errs = append(errs, h.swarm.Close())
 	}
@@ -255,10 +279,8 @@ func (h *Host) Path(key crypto.PublicKey) (Path, bool) {
 	if err != nil {
 		return Path{}, false
 	}
-	for _, c := range h.swarm.ConnsToPeer(id) {
-		if l := h.link(c); l != nil && !c.IsClosed() {
-			return l.path(), true
-		}
+	if l := h.best(id); l != nil {
+		return l.path(), true
 	}
 	return Path{}, false
 }
@@ -274,6 +296,7 @@ func (h *Host) addresses(id libp2ppeer.ID, addrs []string) error {
 			return err
 		}
 		now[string(a.Bytes())] = true
+		h.passes(a)
 		store.AddAddr(id, a, peerstore.TempAddrTTL)
 	}
 	for _, old := range store.Addrs(id) {

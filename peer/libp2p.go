@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/event"
@@ -11,6 +12,7 @@ import (
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/proto"
 	ma "github.com/multiformats/go-multiaddr"
 	mss "github.com/multiformats/go-multistream"
 )
@@ -38,25 +40,38 @@ func (b bare) SetStreamHandlerMatch(p protocol.ID, _ func(protocol.ID) bool, ser
 
 // Addrs are where the host listens.
 func (b bare) Addrs() []ma.Multiaddr {
-	addrs, err := b.swarm.InterfaceListenAddresses()
-	if err != nil {
-		b.log.Warn("finding the host's addresses", "error", err)
-	}
-	return addrs
+	return b.listening()
 }
 
-// Connect connects with a peer, unless it is connected in the way that ctx asks for.
+// Connect connects with a peer, unless it is connected in the way that ctx asks for. The addresses at which a hole was
+// punched are not kept: without punching nobody gets in there, and to try takes time.
 func (b bare) Connect(ctx context.Context, to libp2ppeer.AddrInfo) error {
 	b.Peerstore().AddAddrs(to.ID, to.Addrs, peerstore.TempAddrTTL)
+	punching, _, _ := network.GetSimultaneousConnect(ctx)
+	if c := b.direct(to.ID); punching && c != nil {
+		if l := b.link(c); l != nil {
+			l.drop() // the other end would not punch if it still had it
+		}
+	}
 	_, err := b.swarm.DialPeer(ctx, to.ID)
+	if punching {
+		b.Peerstore().SetAddrs(to.ID, to.Addrs, 0)
+	}
 	return err
 }
 
-// NewStream opens a stream for the first of ps that the peer serves.
+// NewStream opens a stream for the first of ps that the peer serves. If there is one alone, what is said first goes out
+// with its name, and that it is not served is known from what is read first.
 func (b bare) NewStream(ctx context.Context, to libp2ppeer.ID, ps ...protocol.ID) (network.Stream, error) {
 	s, err := b.swarm.NewStream(ctx, to)
 	if err != nil {
 		return nil, err
+	}
+	if len(ps) == 1 {
+		if err := s.SetProtocol(ps[0]); err != nil {
+			return nil, errors.Join(err, s.Reset())
+		}
+		return lazily(s, ps[0]), nil
 	}
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
 	defer stop()
@@ -68,6 +83,32 @@ func (b bare) NewStream(ctx context.Context, to libp2ppeer.ID, ps ...protocol.ID
 		return nil, errors.Join(err, s.Reset())
 	}
 	return s, nil
+}
+
+// A lazy is a stream whose protocol is named with the first bytes written.
+type lazy struct {
+	network.Stream
+	named mss.LazyConn
+}
+
+func lazily(s network.Stream, p protocol.ID) lazy { return lazy{s, mss.NewMSSelect(s, p)} }
+
+// Read reads what follows the peer's agreement.
+func (s lazy) Read(p []byte) (int, error) { return s.named.Read(p) }
+
+// Write writes what follows the protocol's name.
+func (s lazy) Write(p []byte) (int, error) { return s.named.Write(p) }
+
+// Close ends the stream. What was written is still delivered.
+func (s lazy) Close() error {
+	s.SetReadDeadline(time.Now().Add(time.Second)) // for the peer's agreement
+	return s.named.Close()
+}
+
+// CloseWrite ends what is written. Naming the protocol comes before that.
+func (s lazy) CloseWrite() error {
+	_ = s.named.Flush() // if it failed, reading will tell
+	return s.Stream.CloseWrite()
 }
 
 // Close does nothing: whoever is given a bare does not own the host.
@@ -84,9 +125,20 @@ func (h *Host) setService(p protocol.ID, serve network.StreamHandler) {
 	h.services[p] = serve
 }
 
-// service returns who takes the streams of a protocol; nil: nobody.
-func (h *Host) service(p protocol.ID) network.StreamHandler {
+// service returns who takes the streams of a protocol that the other end of l opens; nil: nobody. A relay's services
+// are for strangers, circuits come from the relays that were chosen, and all others are for those who are known.
+func (h *Host) service(p protocol.ID, l *link) network.StreamHandler {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.services[p]
+	serve := h.services[p]
+	h.mu.Unlock()
+	switch {
+	case serve == nil, p == proto.ProtoIDv2Hop, p == seenProtocol:
+	case p == proto.ProtoIDv2Stop:
+		if !h.relays.chose(l.conn.RemotePeer()) {
+			return nil
+		}
+	case !l.someone():
+		return nil
+	}
+	return serve
 }

@@ -44,7 +44,13 @@ type timing struct {
 	strange time.Duration // a connection lives without its caller having been accepted
 	idle    time.Duration // a connection lives without a stream
 	silence time.Duration // a connection lives while nothing answers what is sent
+	stalled time.Duration // a connection whose packets are not seen lives while a ping is not answered
+	doubt   time.Duration // a connection has to show that it lives, once there is reason to doubt it
+	probe   time.Duration // nothing is heard before the other end is made to answer
 	tick    time.Duration // between two looks at all connections
+
+	supersede time.Duration // a relayed connection is kept for, unused, when there is a direct one
+	look      time.Duration // between two looks at this machine's networks
 }
 
 var defaultTiming = timing{
@@ -53,8 +59,14 @@ var defaultTiming = timing{
 	admit:   10 * time.Second,
 	strange: 15 * time.Second,
 	idle:    5 * time.Minute,
-	silence: 3 * time.Second,
-	tick:    time.Second,
+	silence: 2500 * time.Millisecond, // with the looks, three seconds
+	stalled: 5 * time.Second,         // a ping waits behind what is being sent
+	doubt:   time.Second,
+	probe:   time.Second,
+	tick:    250 * time.Millisecond,
+
+	supersede: 3 * time.Second,
+	look:      time.Second,
 }
 
 // newResourceManager limits what all peers together, one peer, and one IP

@@ -5,10 +5,12 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -20,9 +22,10 @@ import (
 //	strange ───────────────────────────────────────▶ known
 //	   │ 15 s                                          │ 5 min without a stream, unless it is kept
 //	   ▼                                               ▼
-//	closed ◀────── packets sent, none back for 3 s ── closed
+//	closed ◀──────────── what was sent unanswered ─── closed
 //
-// The caller's end sees to it that packets are sent where a stream is open.
+// The caller's end sees to it that something is sent where a stream is open. A guest, who asks how it is seen, is neither
+// strange nor known: it is closed when unused.
 type link struct {
 	host    *Host
 	conn    network.Conn
@@ -37,8 +40,15 @@ type link struct {
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
 
+	heard atomic.Int64 // when something that was said last got through, in nanoseconds since 1970
+
 	mu       sync.Mutex
 	stranger bool                  // it is not known who the other end is; see know
+	met      bool                  // the other end was dialed by us, or accepted by its hello
+	guest    bool                  // the other end asks how it is seen, see seen.go
+	asking   bool                  // we ask so
+	side     int                   // streams open that are no use of the link
+	moored   bool                  // wanted though no stream may be open
 	admitted map[digest]*admission // hellos shown by the other end, at most maxAdmitted
 	refused  int                   // verifications that failed
 	spoke    bool                  // the other end opened a stream as it is due
@@ -52,7 +62,13 @@ type link struct {
 	used     time.Time             // when a stream was last seen open
 	kept     time.Time             // until then it need not be used
 	traffic  traffic               // as of the last look that found an answer
-	probing  bool                  // the other end is being made to answer
+	probing  time.Time             // since when the other end is being made to answer; zero: it is not
+	doubted  traffic               // as of when it was asked to show that it is there; zero: it was not
+	sought   string                // for which networks and addresses a better way was looked for
+	retired  bool                  // there is a better way: closed as soon as nothing goes over it
+
+	settled chan struct{} // closed once met, or the connection has ended
+	settle  sync.Once     // closes settled
 }
 
 // An admission is the verdict on one hello, being made until done is closed.
@@ -107,13 +123,14 @@ func (h *Host) enter(conn network.Conn) (l, gone *link) {
 		verdict:  make(chan struct{}, 1),
 		answered: make(chan struct{}),
 		stranger: conn.Stat().Direction != network.DirOutbound,
+		met:      conn.Stat().Direction == network.DirOutbound,
 		admitted: make(map[digest]*admission),
 		used:     time.Now(),
-		way: Path{
-			Kind:    pathKind(conn.RemoteMultiaddr()),
-			Address: conn.RemoteMultiaddr().String(),
-			Since:   conn.Stat().Opened,
-		},
+		way:      wayOf(conn),
+		settled:  make(chan struct{}),
+	}
+	if l.met {
+		l.settle.Do(func() { close(l.settled) })
 	}
 	l.ctx, l.cancel = context.WithCancelCause(h.ctx)
 	h.links[conn] = l
@@ -135,6 +152,11 @@ func (h *Host) unlink(conn network.Conn) {
 	h.mu.Unlock()
 	if l != nil {
 		l.cancel(network.ErrReset)
+		l.settle.Do(func() { close(l.settled) })
+		h.outlook.forget(l)
+		if l.kind() != Relayed && h.relayed(conn.RemotePeer()) {
+			h.outlook.changed() // a hole may have to be punched anew
+		}
 	}
 }
 
@@ -194,11 +216,28 @@ func (l *link) ill(err error) {
 	}
 }
 
-// path tells how the link runs.
-func (l *link) path() Path {
-	p := l.way
-	p.RTT = l.wire.rtt()
-	return p
+// live returns the links that there are.
+func (h *Host) live() []*link {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.links))
+}
+
+// kind tells what kind of path the link is.
+func (l *link) kind() string { return l.way.Kind }
+
+// someone reports whether the other end was dialed by us, or accepted by its hello.
+func (l *link) someone() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.met
+}
+
+// moor says whether the link is wanted though no stream may be open.
+func (l *link) moor(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moored = on
 }
 
 // admit returns the verdict on what the other end showed. A hello is verified
@@ -310,7 +349,7 @@ func (l *link) recognize(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
-		l.know()
+		l.meet()
 	} else {
 		l.refused++
 	}
@@ -324,6 +363,13 @@ func (l *link) keep(until time.Time) {
 	if until.After(l.kept) {
 		l.kept = until
 	}
+}
+
+// meet makes the other end known. l.mu is held.
+func (l *link) meet() {
+	l.know()
+	l.met = true
+	l.settle.Do(func() { close(l.settled) })
 }
 
 // frames returns the two frames with which a stream to the other end begins:
@@ -342,7 +388,7 @@ func (l *link) frames(hello frame) (shown, held frame) {
 func (l *link) accepted(shown digest, theirs frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.know()
+	l.meet()
 	l.shown, l.held = shown, theirs
 }
 
@@ -398,13 +444,7 @@ func (h *Host) tend() {
 			return
 		case <-ticker.C:
 		}
-		h.mu.Lock()
-		links := make([]*link, 0, len(h.links))
-		for _, l := range h.links {
-			links = append(links, l)
-		}
-		h.mu.Unlock()
-		for _, l := range links {
+		for _, l := range h.live() {
 			if why := l.overdue(); why != nil {
 				l.cut(why)
 			} else {
@@ -430,18 +470,52 @@ func (h *Host) tell() {
 func (l *link) probe() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	silent := after(l.traffic.at, l.host.timing.tick/2)
-	open := !after(l.used, l.host.timing.tick/2)
-	if l.probing || !silent || !open || l.conn.Stat().Direction != network.DirOutbound || !l.host.begin() {
+	silent := after(l.traffic.at, l.host.timing.probe)
+	open := l.moored || !after(l.used, 2*l.host.timing.tick)
+	if silent && open && l.conn.Stat().Direction == network.DirOutbound {
+		l.ask()
+	}
+}
+
+// doubt gives the other end a moment to show that it is still there.
+func (l *link) doubt() {
+	sent, received, _ := l.wire.packets()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.doubted.at.IsZero() {
+		l.doubted = traffic{time.Now(), sent, received}
+	}
+	l.ask()
+}
+
+// large is how many bytes of a write show, when they are taken, that the other end takes some.
+const large = 16 << 10
+
+// said notes that n bytes were written, and hears that some were read. A ping may take long behind what is being sent, so
+// that its answer is not waited for while either goes on.
+func (l *link) said(n int) {
+	if n >= large {
+		l.hears()
+	}
+}
+
+func (l *link) hears() { l.heard.Store(time.Now().UnixNano()) }
+
+// ask makes the other end answer. l.mu is held.
+func (l *link) ask() {
+	if !l.probing.IsZero() || !l.host.begin() {
 		return
 	}
-	l.probing = true
+	l.probing = time.Now()
 	go func() {
 		defer l.host.running.Done()
-		l.wire.probe()
+		err := l.wire.probe()
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.probing = false
+		l.probing = time.Time{}
+		if _, _, counted := l.wire.packets(); !counted && err == nil {
+			l.traffic.at, l.doubted = time.Now(), traffic{}
+		}
 	}()
 }
 
@@ -450,31 +524,62 @@ func (l *link) probe() {
 // a dead one make the number up within the second.
 const unanswered = 4
 
+// silent reports whether the other end has answered nothing of enough packets for d. l.mu is held.
+func (l *link) silent(sent uint64, d time.Duration) bool {
+	return sent >= l.traffic.sent+unanswered && after(l.traffic.at, d)
+}
+
+// drop closes the link if nothing was answered for a while. It is called when there is reason to think that the other end
+// has closed it.
+func (l *link) drop() {
+	sent, _, counted := l.wire.packets()
+	l.mu.Lock()
+	silent := counted && l.silent(sent, l.host.timing.doubt)
+	l.mu.Unlock()
+	if silent {
+		l.cancel(fmt.Errorf("%w: the other end makes another connection", ErrUnreachable))
+		l.conn.Close()
+	}
+}
+
 // overdue says why the link is to be closed; nil if it is not.
 func (l *link) overdue() error {
 	t := l.host.timing
 	sent, received, counted := l.wire.packets()
+	streams := len(l.conn.GetStreams())
+	superseded := streams == 0 && l.kind() == Relayed && l.host.direct(l.conn.RemotePeer()) != nil
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.conn.GetStreams()) > 0 {
+	if streams > l.side {
 		l.used = time.Now()
 	}
 	if l.traffic.at.IsZero() || received != l.traffic.received {
 		l.traffic = traffic{time.Now(), sent, received}
 	}
+	if received != l.doubted.received {
+		l.doubted = traffic{}
+	}
 	switch {
 	case l.stranger && after(l.since, t.tick) && l.wire.received() >= strangeBytes && len(l.verdict) == 0: // none is due
 		l.host.offences.count(Flooding)
 		return fmt.Errorf("%d bytes from a stranger", strangeBytes)
-	case l.stranger && after(l.conn.Stat().Opened, t.strange):
+	case l.stranger && !l.guest && after(l.conn.Stat().Opened, t.strange):
 		if !l.spoke {
 			l.host.offences.count(Silence)
 		}
 		return fmt.Errorf("no accepted caller within %v", t.strange)
-	case after(l.used, t.idle) && !time.Now().Before(l.kept):
+	case !l.moored && after(l.used, t.idle) && !time.Now().Before(l.kept):
 		return fmt.Errorf("unused for %v", t.idle)
-	case counted && sent >= l.traffic.sent+unanswered && after(l.traffic.at, t.silence):
+	case superseded && after(l.used, t.supersede):
+		return errors.New("there is a direct way by now")
+	case l.retired && streams <= l.side:
+		return errors.New("there is a way on this network by now")
+	case counted && l.silent(sent, t.silence):
 		return fmt.Errorf("%w: no packet came back for %v", ErrUnreachable, t.silence)
+	case !counted && !l.probing.IsZero() && after(l.probing, t.stalled) && after(time.Unix(0, l.heard.Load()), t.stalled):
+		return fmt.Errorf("%w: no answer for %v", ErrUnreachable, t.stalled)
+	case !l.doubted.at.IsZero() && after(l.doubted.at, max(t.doubt, 4*l.wire.rtt())):
+		return fmt.Errorf("%w: no answer since the network changed", ErrUnreachable)
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package peer
 
 import (
+	"net/netip"
+	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
 	"testing"
 )
 
@@ -20,5 +24,38 @@ func TestManyShortCallers(t *testing.T) {
 			t.Fatalf("caller %d: %v", i, err)
 		}
 		resp.Body.Close()
+	}
+}
+
+func TestRank(t *testing.T) {
+	h := &Host{}
+	h.nets.list = []netip.Prefix{netip.MustParsePrefix("192.168.1.7/24")}
+	const relay = "/ip4/9.9.9.9/udp/1/quic-v1/p2p/12D3KooWHkRc9ub5sn9fLx3bv2xyY3DmXYU6CsAHmX7KtBFoEiyP/p2p-circuit"
+	for _, tt := range []struct {
+		name  string
+		delay map[string]time.Duration
+	}{
+		{"at home", map[string]time.Duration{
+			"/ip4/192.168.1.2/tcp/1": 0, "/ip4/192.168.1.2/udp/1/quic-v1": attemptDelay,
+			"/ip4/127.0.0.1/tcp/1": headStart, "/ip4/8.8.8.8/udp/1/quic-v1": headStart, relay: 2 * headStart,
+		}},
+		{"elsewhere", map[string]time.Duration{
+			"/ip4/10.0.0.2/tcp/1": 0, "/ip4/10.0.0.2/udp/1/quic-v1": attemptDelay, "/ip4/8.8.8.8/udp/1/quic-v1": 0,
+			"/ip4/8.8.8.8/tcp/1": attemptDelay, relay: headStart,
+		}},
+		{"at a home that numbers its hosts alike", map[string]time.Duration{
+			"/ip4/192.168.1.7/udp/1/quic-v1": 0, "/ip4/8.8.8.8/udp/1/quic-v1": 0, relay: headStart,
+		}},
+		{"through a relay alone", map[string]time.Duration{relay: 0}},
+	} {
+		var addrs []ma.Multiaddr
+		for a := range tt.delay {
+			addrs = append(addrs, ma.StringCast(a))
+		}
+		for _, d := range h.rank(addrs) {
+			if want := tt.delay[d.Addr.String()]; d.Delay != want {
+				t.Errorf("%s: %s after %v, want %v", tt.name, d.Addr, d.Delay, want)
+			}
+		}
 	}
 }

@@ -138,6 +138,7 @@ func (h *Host) startRelay(limits RelayLimits) error {
 	h.closers = append(h.closers, c.service.Close)
 	h.swarm.Notify(&network.NotifyBundle{DisconnectedF: func(_ network.Network, conn network.Conn) { c.gone(conn.RemotePeer()) }})
 	h.carrier = c
+	h.serveSeen()
 	return nil
 }
 

@@ -49,6 +49,9 @@ func (h *Host) accept(s network.Stream) {
 		h.running.Done()
 		return
 	}
+	if l.kind() == Relayed {
+		h.doubtDirect(s.Conn().RemotePeer())
+	}
 	c := &served{Stream: s, link: l, in: bufio.NewReaderSize(s, openingBuffer), since: time.Now()}
 	service, err := c.examine()
 	if !errors.Is(err, errForgotten) {
@@ -208,7 +211,7 @@ func (c *served) negotiate() ([]byte, network.StreamHandler, error) {
 		if token, err = readToken(c.in); err != nil {
 			return nil, nil, err
 		}
-		service := c.link.host.service(protocol.ID(token))
+		service := c.link.host.service(protocol.ID(token), c.link)
 		if token == Protocol || service != nil {
 			answer = appendToken(answer, token)
 			if c.in.Buffered() == 0 || service != nil {
@@ -226,13 +229,21 @@ func (c *served) negotiate() ([]byte, network.StreamHandler, error) {
 }
 
 // Read reads what follows the opening.
-func (c *served) Read(p []byte) (int, error) { return c.in.Read(p) }
+func (c *served) Read(p []byte) (int, error) {
+	n, err := c.in.Read(p)
+	if n > 0 {
+		c.link.hears()
+	}
+	return n, err
+}
 
 // Write writes p.
 func (c *served) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	return c.Stream.Write(p)
+	n, err := c.Stream.Write(p)
+	c.link.said(n)
+	return n, err
 }
 
 // Close ends the stream. What was written is still delivered, unless a Write is

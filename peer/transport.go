@@ -73,6 +73,9 @@ func (h *Host) Transport(resolve func(ctx context.Context, host string) (Target,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: maxHeader,
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.idlers = append(h.idlers, t.http)
 	return t
 }
 

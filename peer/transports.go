@@ -14,7 +14,6 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
-	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
@@ -43,14 +42,14 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 		swarm.WithResourceManager(limits),
 		swarm.WithDialTimeout(h.timing.dial),
 		swarm.WithDialTimeoutLocal(h.timing.dial),
-		swarm.WithDialRanker(rank),
+		swarm.WithDialRanker(h.rank),
 		swarm.WithUDPBlackHoleSuccessCounter(nil), // addresses are given, not gossip: always try
 		swarm.WithIPv6BlackHoleSuccessCounter(nil))
 	if err != nil {
 		return err
 	}
 	h.swarm.Notify(&network.NotifyBundle{
-		ConnectedF:    func(_ network.Network, c network.Conn) { h.link(c) },
+		ConnectedF:    func(_ network.Network, c network.Conn) { h.connected(c) },
 		DisconnectedF: func(_ network.Network, c network.Conn) { h.unlink(c) },
 	})
 	h.swarm.SetStreamHandler(h.accept)
@@ -66,7 +65,7 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.swarm.AddTransport(quic), h.swarm.AddTransport(lan), client.AddTransport(bare{h}, secure))
+	return errors.Join(h.swarm.AddTransport(quic), h.swarm.AddTransport(lan), h.throughRelays(secure))
 }
 
 // quic makes the transport for ways of all kinds.

@@ -12,11 +12,12 @@ import (
 // A wire is what runs under a link, seen as something that an answer comes back from, or does not.
 type wire interface {
 	// packets returns how many were sent and received so far, and whether they are counted at all: where they are not,
-	// what runs below sees to it that a dead connection ends.
+	// an answer is one to a probe.
 	packets() (sent, received uint64, counted bool)
 
-	// probe makes the other end send something. It may wait for that, not longer than some seconds.
-	probe()
+	// probe makes the other end send something. It may wait for that, not longer than some seconds, and says so if it
+	// did in vain.
+	probe() error
 
 	// rtt is the round-trip time; 0 before it was measured.
 	rtt() time.Duration
@@ -54,7 +55,7 @@ func (w quicWire) packets() (sent, received uint64, counted bool) {
 }
 
 // probe sends a datagram (RFC 9221), which is acknowledged, and which nobody reads.
-func (w quicWire) probe() { _ = w.conn.SendDatagram([]byte{0}) }
+func (w quicWire) probe() error { return w.conn.SendDatagram([]byte{0}) }
 
 func (w quicWire) rtt() time.Duration { return w.conn.ConnectionStats().SmoothedRTT }
 
@@ -66,7 +67,7 @@ func (w quicWire) received() uint64 { return w.conn.ConnectionStats().BytesRecei
 func (quicWire) lift() {}
 
 // A yamuxWire runs over TCP, whose segments have to be acknowledged in time (see [silentTCP]), or over a relay's
-// circuit, and so over the connection with the relay, which is watched itself.
+// circuit, whose first part, the connection with the relay, is watched itself.
 type yamuxWire struct {
 	session   *yamux.Session
 	allowance *allowance
@@ -74,8 +75,11 @@ type yamuxWire struct {
 
 func (yamuxWire) packets() (sent, received uint64, counted bool) { return 0, 0, false }
 
-// probe pings, so that there is something to acknowledge.
-func (w yamuxWire) probe() { _, _ = w.session.Ping() }
+// probe pings, and waits for the answer.
+func (w yamuxWire) probe() error {
+	_, err := w.session.Ping()
+	return err
+}
 
 func (w yamuxWire) rtt() time.Duration { return w.session.RTT() }
 
