@@ -58,6 +58,12 @@ type Config struct {
 	// gateway names.
 	Relays []string
 
+	// MapPorts asks the router, where there is one that does, to forward the ports listened on.
+	MapPorts bool
+
+	// Moved is called when Addresses or Reach may have changed. It must not wait. Nil is nobody.
+	Moved func()
+
 	// Gateway is for the gateway itself, whose own home is not across the network.
 	Gateway *Gateway
 }
@@ -225,8 +231,13 @@ func (n *Node) adopt(chain [][]byte) error {
 func (n *Node) connect() error {
 	var ctx context.Context
 	ctx, n.cancel = context.WithCancel(context.Background())
+	n.link.moved = make(chan struct{}, 1)
+	n.rendezvous.start()
 	handler := n.handler()
-	cfg := peer.Config{Key: n.key, Listen: n.cfg.Listen, Log: n.log, Admit: n.admit, Handler: handler, Offended: n.countOffence}
+	cfg := peer.Config{
+		Key: n.key, Listen: n.cfg.Listen, Log: n.log, Admit: n.admit, Handler: handler, Offended: n.countOffence,
+		Relays: n.cfg.Relays, MapPorts: n.cfg.MapPorts, Changed: n.moved,
+	}
 	if g := n.cfg.Gateway; g != nil {
 		cfg.Refused = g.Refused
 	}
@@ -241,7 +252,9 @@ func (n *Node) connect() error {
 		n.home = g.Home
 	}
 	n.link.inTouch = make(chan struct{})
-	n.rendezvous.start()
+	if c, err := n.remembered(ctx, n.gateway.Member); err == nil {
+		n.follow(c.Relays)
+	}
 	if n.cfg.HTTPS != "" && len(n.cfg.Listen) == 0 {
 		return errors.New("who serves HTTPS listens for members too: they bring what was taken away")
 	}
@@ -312,6 +325,55 @@ func (n *Node) HTTPS() []string {
 		return nil
 	}
 	return n.https.urls()
+}
+
+// Reach tells what the node knows of how it is reached from elsewhere.
+func (n *Node) Reach() peer.Reach { return n.host.Reach() }
+
+// Survey tells what Reach does, once the home's relays were asked how they see the node, and which relays those are.
+func (n *Node) Survey(ctx context.Context) (peer.Reach, []string, error) {
+	relays := n.cfg.Relays
+	if c, err := n.remembered(ctx, n.gateway.Member); err == nil && relays == nil {
+		relays = c.Relays
+	}
+	r, err := n.host.Survey(ctx, relays)
+	if err != nil {
+		return r, relays, fmt.Errorf("kindred: asking how this node is seen: %w", err)
+	}
+	return r, relays, nil
+}
+
+// GatewayAddresses returns where the home's gateway says that it is, or said last.
+func (n *Node) GatewayAddresses(ctx context.Context) []string {
+	c, err := n.lookUp(ctx, control.Lookup{Member: n.gateway.Member.String()})
+	if err != nil {
+		if c, err = n.remembered(ctx, n.gateway.Member); err != nil {
+			return nil
+		}
+	}
+	return c.Addresses
+}
+
+// moved hears that addresses have changed: the gateway is to be told.
+func (n *Node) moved() {
+	select {
+	case n.link.moved <- struct{}{}:
+	default:
+	}
+	n.rendezvous.again()
+	if n.cfg.Moved != nil {
+		n.cfg.Moved()
+	}
+}
+
+// follow has the node be found at the relays that the home's gateway names.
+func (n *Node) follow(relays []string) {
+	if n.cfg.Relays != nil || n.cfg.Gateway != nil {
+		return
+	}
+	if err := n.host.SetRelays(relays); err != nil {
+		n.log.Warn("the gateway names relays that cannot be used", "error", err)
+	}
 }
 
 // Journal returns the node's own journal.

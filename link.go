@@ -18,8 +18,10 @@ type link struct {
 	heard   time.Time // when the gateway was last heard of
 	failed  time.Time // when it was last tried in vain
 	pokes   chan struct{}
+	moved   chan struct{} // the node's addresses have changed
 	inTouch chan struct{} // closed once the gateway has told the node how the tree stands
 	told    sync.Once     // closes inTouch
+	dated   int64         // when the last address record was made, in seconds
 	replica int64         // entries of the node's journal that the gateway has; -1: not known
 }
 
@@ -121,7 +123,8 @@ func (n *Node) InTouch(ctx context.Context) error {
 func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := n.announce(ctx); err != nil {
+	told, err := n.announce(ctx)
+	if err != nil {
 		return err
 	}
 	n.link.tried(n.cfg.Clock(), nil)
@@ -129,6 +132,23 @@ func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) er
 	var hand sync.WaitGroup
 	defer hand.Wait()
 	defer cancel(nil)
+	hand.Go(func() {
+		for {
+			select {
+			case <-n.link.moved:
+				if slices.Equal(n.host.Addresses(), told) {
+					continue
+				}
+				var err error
+				if told, err = n.announce(ctx); err != nil {
+					cancel(err)
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
 	hand.Go(func() {
 		for {
 			if err := n.handIn(ctx); err != nil {
@@ -147,7 +167,7 @@ func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) er
 			}
 		}
 	})
-	err := n.home.Watch(ctx, func(e control.Event) error {
+	err = n.home.Watch(ctx, func(e control.Event) error {
 		n.link.tried(n.cfg.Clock(), nil)
 		return n.heed(ctx, e)
 	})
@@ -157,23 +177,51 @@ func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) er
 	return err
 }
 
-// announce tells the gateway where the node can be reached, and learns where the gateway can.
-func (n *Node) announce(ctx context.Context) error {
+// dates waits until an address record can be made that is newer than the last: they are dated in seconds.
+func (l *link) dates(ctx context.Context, clock func() time.Time) error {
+	l.mu.Lock()
+	last := l.dated
+	l.mu.Unlock()
+	if wait := time.Unix(last+1, 0).Sub(clock()); wait > 0 && wait <= time.Second {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// announced notes when an address record was made.
+func (l *link) announced(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dated = at.Unix()
+}
+
+// announce tells the gateway where the node can be reached, and learns where the gateway can. It returns what was told.
+func (n *Node) announce(ctx context.Context) (addresses []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	raw, err := n.addressRecord(n.host.Addresses())
+	if err := n.link.dates(ctx, n.cfg.Clock); err != nil {
+		return nil, err
+	}
+	n.link.announced(n.cfg.Clock())
+	addresses = n.host.Addresses()
+	raw, err := n.addressRecord(addresses)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	found, err := n.home.Announce(ctx, raw)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, err := n.contactOf(found, n.cfg.Clock())
 	if err != nil || c.Member() != n.gateway.Member {
-		return errors.Join(err, errors.New("the gateway named somebody else as itself"))
+		return nil, errors.Join(err, errors.New("the gateway named somebody else as itself"))
 	}
-	return n.remember(ctx, found, c)
+	n.follow(c.Relays)
+	return addresses, n.remember(ctx, found, c)
 }
 
 // heed acts on an event.

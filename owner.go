@@ -48,6 +48,9 @@ func (n *Node) Invite(ctx context.Context, who Invitee) (pairing.Invitation, str
 
 func (n *Node) invite(ctx context.Context, who Invitee) (pairing.Invitation, string, error) {
 	var none pairing.Invitation
+	if _, err := n.lookUp(ctx, control.Lookup{Member: n.gateway.Member.String()}); err != nil { // where it is by now
+		n.log.Info("the gateway does not say where it is", "error", err)
+	}
 	gateway, err := n.contactFor(ctx, n.gateway.Member)
 	if err != nil {
 		return none, "", err
@@ -68,11 +71,13 @@ func (n *Node) invite(ctx context.Context, who Invitee) (pairing.Invitation, str
 	return inv, text, n.Gateway().Invite(ctx, inv.Offer(who.Label, who.Parents))
 }
 
-// bare drops the names of keys from addresses, and what is then there twice.
+// bare drops the name of the key at the end of addresses, and what is then there twice. The names of relays stay.
 func bare(addresses []string) []string {
 	var out []string
 	for _, a := range addresses {
-		a, _, _ = strings.Cut(a, "/p2p/")
+		if at := strings.LastIndex(a, "/p2p/"); at >= 0 && !strings.HasSuffix(a, "/p2p-circuit") {
+			a = a[:at]
+		}
 		if !slices.Contains(out, a) {
 			out = append(out, a)
 		}

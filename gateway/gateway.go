@@ -45,7 +45,9 @@ type Config struct {
 	Log      *slog.Logger     // nil: silence
 	Clock    func() time.Time // nil: the system's
 
-	Relays []string // where the home's members are found from elsewhere: addresses that end in /p2p/KEY
+	Relays   []string // where the home's members are found from elsewhere: addresses that end in /p2p/KEY
+	MapPorts bool     // ask the router to forward the ports listened on
+	Moved    func()   // called when the addresses may have changed; must not wait; nil: nobody
 }
 
 // A Gateway is a running home.
@@ -167,7 +169,7 @@ func (g *Gateway) startNode(ctx context.Context) (err error) {
 	h := &home{Gateway: g}
 	g.node, err = kindred.Open(ctx, kindred.Config{
 		Dir: g.cfg.Dir, Listen: g.cfg.Listen, HTTPS: g.cfg.HTTPS, Log: g.cfg.Log, Clock: g.cfg.Clock,
-		Relays: g.cfg.Relays,
+		Relays: g.cfg.Relays, MapPorts: g.cfg.MapPorts, Moved: g.cfg.Moved,
 		Gateway: &kindred.Gateway{
 			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler()),
 			Handler: h.handler,
