@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,7 +159,9 @@ func TestSettings(t *testing.T) {
 		{"https: home.example:443\n", `https: "home.example:443" is not IP:PORT or :PORT`},
 		{"https: 192.168.1.2\n", `https: "192.168.1.2" is not IP:PORT or :PORT`},
 		{"https: :70000\n", `https: ":70000" is not IP:PORT or :PORT`},
-		{"intervall: 2s\n", "line 1: field intervall not found: want name, zone, listen, https or interval"},
+		{"map-ports: true\nrelays:\n- /ip4/9.9.9.9/udp/1/quic-v1/p2p/12D3KooWHkRc9ub5sn9fLx3bv2xyY3DmXYU6CsAHmX7KtBFoEiyP\n", ""},
+		{"relays: [9.9.9.9]\n", `address "9.9.9.9": neither a multiaddr nor IP:PORT`},
+		{"intervall: 2s\n", "line 1: field intervall not found: want name, zone, listen, https, interval, relays or map-ports"},
 		{"name: a\nname: b\n", `line 2: mapping key "name" already defined at line 1`},
 		{"interval: soon\n", `line 1: "soon" is no duration such as 10m`},
 		{"interval: -2s\n", `line 1: "-2s" is no duration such as 10m`},
@@ -184,7 +187,8 @@ func TestSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 		again, err := readSettings(dir)
-		if err != nil || again.Name != s.Name || again.Zone != s.Zone || again.Interval != s.Interval || again.HTTPS != s.HTTPS || len(again.Listen) != len(s.Listen) {
+		if err != nil || again.Name != s.Name || again.Zone != s.Zone || again.Interval != s.Interval || again.HTTPS != s.HTTPS ||
+			len(again.Listen) != len(s.Listen) || !slices.Equal(again.Relays, s.Relays) || again.MapPorts != s.MapPorts {
 			t.Errorf("%q: written and read again it is %+v, %v", tc.text, again, err)
 		}
 	}

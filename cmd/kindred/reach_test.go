@@ -1,7 +1,9 @@
 package main
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/kindred-iot/kindred/peer"
 )
@@ -11,10 +13,54 @@ func TestSentenceOfPath(t *testing.T) {
 		peer.Loopback: "You talk to home/lock directly on this machine: nothing leaves it.",
 		peer.LAN:      "You talk to home/lock directly on this network: nobody in between can read anything.",
 		peer.Direct:   "You talk to home/lock directly across the internet: who carries it sees that you talk, and can read nothing.",
+		peer.Relayed:  "You talk to home/lock through the relay at 9.9.9.9: it sees that the two of you talk, when and how much, and can read nothing.",
 		"pigeon":      `You talk to home/lock over a connection of the kind "pigeon", and only the two of you can read what is said.`,
 	} {
-		if got := sentenceOf("home/lock", kind); got != want {
+		if got := sentenceOf("home/lock", peer.Path{Kind: kind, Relay: "/ip4/9.9.9.9/udp/1/quic-v1/p2p/x"}); got != want {
 			t.Errorf("%s: %q, want %q", kind, got, want)
+		}
+	}
+}
+
+func TestWhyRelayed(t *testing.T) {
+	for _, tt := range []struct{ punch, nat, want string }{
+		{peer.PunchNever, "", "not tried yet"},
+		{peer.PunchTrying, peer.NATSymmetric, "is being tried"},
+		{peer.PunchFailed, peer.NATSymmetric, "symmetric NAT"},
+		{peer.PunchFailed, peer.NATCone, "this end would allow it"},
+		{peer.PunchFailed, peer.NATNone, "this end would allow it"},
+		{peer.PunchFailed, "", "one of the ends"},
+		{peer.PunchNever, peer.NATBlocked, "no UDP"},
+	} {
+		w := wayOf("home/lock", peer.Path{Kind: peer.Relayed, Punch: tt.punch, NAT: tt.nat})
+		if !strings.Contains(w.Why, tt.want) || !strings.Contains(w.text(time.Now()), "why relayed  "+w.Why) {
+			t.Errorf("%s, %s: %q", tt.punch, tt.nat, w.Why)
+		}
+	}
+	if w := wayOf("home/lock", peer.Path{Kind: peer.LAN}); w.Why != "" || strings.Contains(w.text(time.Now()), "why") {
+		t.Errorf("of a LAN it says why: %q", w.Why)
+	}
+}
+
+func TestSeenRows(t *testing.T) {
+	const relayed = "/ip4/9.9.9.9/udp/1/quic-v1/p2p/12D3KooWHkRc9ub5sn9fLx3bv2xyY3DmXYU6CsAHmX7KtBFoEiyP/p2p-circuit"
+	for _, tt := range []struct {
+		seen seen
+		want string
+	}{
+		{seen{}, `outside|not reached: "kindred up --relay ADDRESS" lets it be`},
+		{seen{Gateway: []string{"/ip4/8.8.8.8/udp/1/quic-v1", relayed}}, "outside|the gateway is reached directly, through the relay at 9.9.9.9"},
+		{
+			seen{Gateway: []string{relayed}, At: []string{"/ip4/8.8.4.4/udp/7/quic-v1"}, NAT: peer.NATCone},
+			"outside|the gateway is reached through the relay at 9.9.9.9|seen at|8.8.4.4|router|lets direct ways be made",
+		},
+	} {
+		var got []string
+		for _, row := range tt.seen.rows() {
+			got = append(got, row...)
+		}
+		if got := strings.Join(got, "|"); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}
 }

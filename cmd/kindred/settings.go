@@ -17,6 +17,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/peer"
 )
 
 // Settings are what a directory's kindred.yaml may say. All of it may be missing; what is not known is an error.
@@ -31,6 +32,11 @@ type Settings struct {
 	HTTPS string `yaml:"https,omitempty"`
 	// Interval is how often the gateway's own ledger makes a block, and so how old a check may be: "10m", the default.
 	Interval duration `yaml:"interval,omitempty"`
+	// Relays are where members of a gateway's home are found from elsewhere: multiaddrs that end in /p2p/KEY, of at most
+	// peer.MaxRelays relays. "kindred up --relay" sets them.
+	Relays []string `yaml:"relays,omitempty"`
+	// MapPorts asks the router to let callers in. "kindred up --map-ports" sets it.
+	MapPorts bool `yaml:"map-ports,omitempty"`
 }
 
 const settingsFile = "kindred.yaml"
@@ -87,6 +93,9 @@ func parseSettings(data []byte) (Settings, error) {
 			return s, fmt.Errorf("https: %w", err)
 		}
 	}
+	if err := peer.CheckRelays(s.Relays); err != nil {
+		return s, err
+	}
 	return s, nil
 }
 
@@ -123,7 +132,7 @@ func plainYAML(err error) error {
 		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	text := strings.Join(wrong.Errors, "; ")
-	return errors.New(strings.ReplaceAll(text, " in type main.Settings", ": want name, zone, listen, https or interval"))
+	return errors.New(strings.ReplaceAll(text, " in type main.Settings", ": want name, zone, listen, https, interval, relays or map-ports"))
 }
 
 // writeSettings writes kindred.yaml of a directory.
@@ -132,7 +141,7 @@ func writeSettings(dir string, s Settings) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, settingsFile), append([]byte("# Settings: name, zone, listen, https, interval. Anything else is refused.\n"), data...))
+	return writeFile(filepath.Join(dir, settingsFile), append([]byte("# Settings: name, zone, listen, https, interval, relays, map-ports. Anything else is refused.\n"), data...))
 }
 
 func checkZone(name string) error {

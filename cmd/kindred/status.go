@@ -23,7 +23,7 @@ func newStatus(s *session) *cobra.Command {
 		Long: `Say who this directory is, whether the gateway answers, and what protects the home.
 
 With --peer, say which way a member is reached from here, over a connection made for
-the purpose, and who could be in between.`,
+the purpose, who could be in between, and why it is not direct if it is not.`,
 		Example: "  kindred status\n  kindred status --peer home/lock",
 		Args:    cobra.NoArgs,
 	}
@@ -53,6 +53,7 @@ type state struct {
 	Owner   bool       `json:"owner"`
 	Expires time.Time  `json:"expires"`            // when the member's certificate ends
 	Gateway answering  `json:"gateway"`            //
+	Seen    *seen      `json:"seen,omitempty"`     // how it is reached from elsewhere; absent if the gateway does not answer
 	AsOf    *time.Time `json:"as_of,omitempty"`    // the newest moment checked
 	RootKey string     `json:"root_key,omitempty"` // the file, if it is in this directory
 	Ledger  ledgerKind `json:"ledger"`
@@ -102,6 +103,11 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 		}
 	} else {
 		st.Gateway.Reachable = true
+		reached, err := survey(soon, n)
+		if err != nil {
+			return st, err
+		}
+		st.Seen = &reached
 	}
 	if t := n.AsOf(); !t.IsZero() {
 		t = t.UTC()
@@ -140,6 +146,9 @@ func (st state) text(s *session, now time.Time) string {
 	}
 	if st.AsOf != nil {
 		rows[3][1] = "as of " + stamp(*st.AsOf, now)
+	}
+	if st.Seen != nil {
+		rows = append(rows, st.Seen.rows()...)
 	}
 	if len(st.Waiting) > 0 {
 		rows = append(rows, []string{"waiting", strings.Join(st.Waiting, ", ") + `: "kindred confirm" lets them in`})

@@ -5,17 +5,21 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/gateway"
+	"github.com/kindred-iot/kindred/peer"
 )
 
 func newUp(s *session) *cobra.Command {
 	var at listening
+	var o outside
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Run the gateway of this directory until stopped",
@@ -23,12 +27,45 @@ func newUp(s *session) *cobra.Command {
 who may do what, and collects what happened. The directory is the owner's, or the
 gateway's own when it was moved to another machine.
 
+With --relay, members reach each other from anywhere: where no direct way leads, the
+relay carries what they say to each other, and can read nothing of it. It is remembered,
+and the home's members are told.
+
 A line on standard output says when it is ready.`,
-		Example: "  kindred up\n  kindred up --listen 192.168.1.2:4711 --https :8443",
+		Example: "  kindred up\n  kindred up --listen 192.168.1.2:4711 --https :8443\n  kindred up --relay /ip4/198.51.100.7/udp/4711/quic-v1/p2p/12D3KooW…",
 		Args:    cobra.NoArgs,
 	}
 	at.flags(c, "as in kindred.yaml")
-	return s.does(c, func(ctx context.Context, _ []string) error { return s.up(ctx, at) })
+	c.Flags().StringSliceVar(&o.relays, "relay", nil, "a relay that members are to be found at: a multiaddr with /p2p/KEY, or none (default as in kindred.yaml)")
+	c.Flags().BoolVar(&o.mapPorts, "map-ports", false, "ask the router to let callers in (UPnP, NAT-PMP, PCP); remembered (default as in kindred.yaml)")
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		o.mapPortsGiven = c.Flags().Changed("map-ports")
+		return s.up(ctx, at, o)
+	})
+}
+
+// outside is what "up" is told of how the home is reached from elsewhere.
+type outside struct {
+	relays                  []string
+	mapPorts, mapPortsGiven bool
+}
+
+// remember works what was told into the settings, and reports whether there was anything.
+func (o outside) remember(settings *Settings) (changed bool, err error) {
+	if len(o.relays) > 0 {
+		settings.Relays = nil
+		if !slices.Equal(o.relays, []string{"none"}) {
+			settings.Relays = o.relays
+		}
+		if err := peer.CheckRelays(settings.Relays); err != nil {
+			return false, usage("--relay: %s", err)
+		}
+		changed = true
+	}
+	if o.mapPortsGiven {
+		settings.MapPorts, changed = o.mapPorts, true
+	}
+	return changed, nil
 }
 
 // listening is what flags say of where a gateway or a device is to be reached.
@@ -62,7 +99,7 @@ func (s *session) ready(n *kindred.Node, word string) error {
 	return s.print(ready{true, id.Tree.String(), id.String(), addresses, urls}, text)
 }
 
-func (s *session) up(ctx context.Context, at listening) (err error) {
+func (s *session) up(ctx context.Context, at listening, o outside) (err error) {
 	dir := gateway.Dir(s.dir)
 	settings, err := readSettings(dir)
 	if err != nil {
@@ -72,16 +109,32 @@ func (s *session) up(ctx context.Context, at listening) (err error) {
 	if err != nil {
 		return err
 	}
+	remember, err := o.remember(&settings)
+	if err != nil {
+		return err
+	}
+	moved := make(chan struct{}, 1)
 	g, err := gateway.Open(ctx, gateway.Config{
 		Dir: dir, Listen: where(at.listen, settings), HTTPS: https, Interval: time.Duration(settings.Interval),
-		Log: s.log(slog.LevelWarn),
+		Log: s.log(slog.LevelWarn), Relays: settings.Relays, MapPorts: settings.MapPorts,
+		Moved: func() {
+			select {
+			case moved <- struct{}{}:
+			default:
+			}
+		},
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
+	if remember { // by whoever has the directory
+		if err := writeSettings(dir, settings); err != nil {
+			return err
+		}
+	}
 	n := g.Node()
-	if err := writeFile(filepath.Join(dir, addressesFile), []byte(strings.Join(n.Addresses(), "\n")+"\n")); err != nil {
+	if err := writeAddresses(dir, n.Addresses()); err != nil {
 		return err
 	}
 	if https != "" {
@@ -92,7 +145,32 @@ func (s *session) up(ctx context.Context, at listening) (err error) {
 	if err := s.ready(n, "Up"); err != nil {
 		return err
 	}
-	return g.Run(ctx)
+	ctx, stop := context.WithCancelCause(ctx)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for {
+			select {
+			case <-moved:
+				if err := writeAddresses(dir, n.Addresses()); err != nil {
+					stop(err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	err = g.Run(ctx)
+	stop(nil)
+	writing.Wait()
+	if failed := context.Cause(ctx); err == nil && !errors.Is(failed, context.Canceled) {
+		err = failed
+	}
+	return err
+}
+
+// writeAddresses says where the gateway is, for the owner's directory around it.
+func writeAddresses(dir string, addresses []string) error {
+	return writeFile(filepath.Join(dir, addressesFile), []byte(strings.Join(addresses, "\n")+"\n"))
 }
 
 // best returns the address that most others reach, without the key.
@@ -100,8 +178,8 @@ func best(addresses []string) string {
 	if len(addresses) == 0 {
 		return "no address"
 	}
-	at, _, _ := strings.Cut(addresses[0], "/p2p/")
-	return at
+	at := addresses[0]
+	return at[:strings.LastIndex(at, "/p2p/")]
 }
 
 // where returns where to listen: as the flag says, else the settings, else on every interface.
