@@ -122,10 +122,8 @@ func TestDescriptionIsValid(t *testing.T) {
 func TestPicturesAreMadeOnce(t *testing.T) {
 	now := time.Date(2026, 11, 22, 14, 5, 9, 0, time.UTC)
 	opened := 0
-	for name, cfg := range map[string]Config{
-		"drawn": {},
-		"read":  {Pictures: counting{fstest.MapFS{"a.jpg": {Data: []byte("\xff\xd8\xffa")}}, &opened}, Every: time.Second},
-	} {
+	folder := counting{fstest.MapFS{"a.jpg": {Data: []byte("\xff\xd8\xffa")}}, &opened}
+	for name, cfg := range map[string]Config{"drawn": {}, "read": {Pictures: folder, Every: time.Second}} {
 		cfg.Now = func() time.Time { return now }
 		c, err := New(cfg)
 		if err != nil {
@@ -145,9 +143,9 @@ func TestPicturesAreMadeOnce(t *testing.T) {
 		if other, err := c.picture(t.Context()); err != nil || &other[0] == &first[0] {
 			t.Errorf("%s: not made anew a second later, %v", name, err)
 		}
-	}
-	if opened != 2 {
-		t.Errorf("a file was opened %d times for two turns", opened)
+		if want := map[string]int{"drawn": 0, "read": 2}[name]; opened != want {
+			t.Errorf("%s: a file was opened %d times for two turns, want %d", name, opened, want)
+		}
 	}
 }
 
