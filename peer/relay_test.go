@@ -260,7 +260,7 @@ func TestRelayHoldsBack(t *testing.T) {
 	var took [2]time.Duration
 	var wait sync.WaitGroup
 	for i := range took {
-		meter, phone := p.join(fmt.Sprint("meter", i), film(1<<20)), p.join("phone", nil)
+		meter, phone := p.join(fmt.Sprint("meter", i), film(2<<20)), p.join("phone", nil)
 		if err := meter.reserve(r); err != nil {
 			t.Fatal(err)
 		}
@@ -273,16 +273,16 @@ func TestRelayHoldsBack(t *testing.T) {
 				return
 			}
 			defer resp.Body.Close()
-			if n, err := io.Copy(io.Discard, resp.Body); n != 1<<20 || err != nil {
+			if n, err := io.Copy(io.Discard, resp.Body); n != 2<<20 || err != nil {
 				t.Errorf("%d bytes came, %v", n, err)
 			}
 			took[i] = time.Since(start)
 		})
 	}
 	wait.Wait()
-	for i, d := range took { // 64 KiB go at once
-		if d < 900*time.Millisecond || d > 1900*time.Millisecond {
-			t.Errorf("the %dth MiB at 1 MiB/s took %v", i, d)
+	for i, d := range took { // 64 KiB go at once; held to both's, they would take four seconds
+		if d < 1800*time.Millisecond || d > 3700*time.Millisecond {
+			t.Errorf("holder %d: 2 MiB at 1 MiB/s took %v", i, d)
 		}
 	}
 }
