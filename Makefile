@@ -18,7 +18,7 @@ SOAKS    ?= 10
 COUNT    ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race fuzz compile lint bench soak go gcc curl ffmpeg
+.PHONY: help run build test race fuzz compile lint bench soak go gcc curl ffmpeg nft
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,7 +31,7 @@ build: go ## build bin/kindred, bin/thermometer and bin/reader, one file each, n
 
 test: race fuzz compile ## all tests with the race detector, a short run of every fuzz target, and a compile for each platform
 
-race: go gcc curl ffmpeg
+race: go gcc curl ffmpeg nft
 	$(GO) test -race -json -timeout 20m ./... | $(GO) run .ci/summary.go
 
 fuzz: go ## run every fuzz target for FUZZTIME (3s)
@@ -57,7 +57,7 @@ bench: build ## every benchmark COUNT (3) times, and a table of the figures prom
 	   $(GO) test -run '^$$' -bench FarAnswer -benchtime 20x -timeout 20m .; \
 	   $(GO) run .ci/measure.go bin/kindred; } | $(GO) run .ci/figures.go
 
-soak: go gcc curl ## everything with a model, a crash or a fault in it and a crowd of 1,000 SOAKS (10) times, and every fuzz target for SOAKTIME (2m)
+soak: go gcc curl nft ## everything with a model, a crash or a fault in it and a crowd of 1,000 SOAKS (10) times, and every fuzz target for SOAKTIME (2m)
 	$(GO) test -race -json -timeout 4h -count $(SOAKS) -run 'Model|Fault|Crash|Kill' ./... | $(GO) run .ci/summary.go
 	KINDRED_TEST_MEMBERS=1000 $(GO) test -json -timeout 4h -count $(SOAKS) -run Crowd ./peer | $(GO) run .ci/summary.go
 	.ci/fuzz $(SOAKTIME)
@@ -88,4 +88,13 @@ ffmpeg:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ffmpeg >/dev/null; \
 	else \
 		echo "a test watches a camera with ffmpeg, which is not here: install ffmpeg" >&2; exit 1; \
+	fi
+
+# Without these, tests that need networks of their own are skipped, and say so.
+nft:
+	@if command -v ip >/dev/null && command -v nft >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2 nftables; \
+	else \
+		echo "tests in networks of their own are skipped without root, ip and nft: install iproute2 and nftables" >&2; \
 	fi
