@@ -53,6 +53,7 @@ type Capture struct {
 	host    string
 	socket  *os.File
 	running sync.WaitGroup
+	more    chan struct{} // capacity 1: there is a packet more
 
 	mu      sync.Mutex
 	packets [][]byte
@@ -71,7 +72,7 @@ const maxPacket = 1 << 17
 
 // Capture begins to keep the packets that pass. The caller stops it.
 func (h *Host) Capture() (*Capture, error) {
-	c := &Capture{host: h.Name}
+	c := &Capture{host: h.Name, more: make(chan struct{}, 1)}
 	err := h.Do(func() error {
 		protocol := uint16(unix.ETH_P_ALL)
 		protocol = protocol<<8 | protocol>>8                                                          // in network byte order
@@ -125,8 +126,15 @@ func (c *Capture) read() {
 		if err != nil {
 			return
 		}
+		select {
+		case c.more <- struct{}{}:
+		default:
+		}
 	}
 }
+
+// More receives when there are more packets than when it received last. It is for one goroutine.
+func (c *Capture) More() <-chan struct{} { return c.more }
 
 // Packets returns those captured so far, in order. It fails where some were lost.
 func (c *Capture) Packets() ([][]byte, error) {

@@ -13,6 +13,9 @@ type Capture struct{}
 // Capture begins to keep the host's packets, on Linux.
 func (*Host) Capture() (*Capture, error) { return nil, Missing() }
 
+// More receives when there are more packets.
+func (*Capture) More() <-chan struct{} { return nil }
+
 // Packets returns those captured so far.
 func (*Capture) Packets() ([][]byte, error) { return nil, Missing() }
 

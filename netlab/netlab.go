@@ -44,7 +44,7 @@ func Missing() error {
 	}
 	var missing []string
 	if os.Geteuid() != 0 {
-		missing = append(missing, "to be root")
+		missing = append(missing, "root's rights")
 	}
 	for _, tool := range []struct{ name, of string }{{"ip", "iproute2"}, {"nft", "nftables"}} {
 		if _, err := exec.LookPath(tool.name); err != nil {
@@ -52,7 +52,7 @@ func Missing() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("networks of namespaces need %s", strings.Join(missing, ", and "))
+		return fmt.Errorf("networks of namespaces take %s", strings.Join(missing, ", and "))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kindred-iot/kindred"
@@ -30,6 +31,22 @@ type household struct {
 	tree    string           // its ID
 }
 
+// built makes the command as "make build" does, once. The test's own binary, with the race detector in it, would take a
+// second for each command.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "kindred-test-")
+	if err != nil {
+		return "", err
+	}
+	leftovers = append(leftovers, dir)
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building kindred: %w\n%s", err, out)
+	}
+	return filepath.Join(dir, "kindred"), nil
+})
+
 // newHousehold makes a tree, and starts its gateway on a host.
 func newHousehold(t *testing.T, at *netlabtest.Host, up ...string) *household {
 	t.Helper()
@@ -41,7 +58,7 @@ func newHousehold(t *testing.T, at *netlabtest.Host, up ...string) *household {
 // foundHousehold makes a tree on a host, with owner sam and their laptop.
 func foundHousehold(t *testing.T, at *netlabtest.Host) *household {
 	t.Helper()
-	program, err := exec.LookPath("kindred")
+	program, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,24 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"kindred": main})
+	testscript.Main(tidy{m}, map[string]func(){"kindred": main})
+}
+
+// tidy removes, after the tests, what belongs to none of them.
+type tidy struct{ *testing.M }
+
+// leftovers are directories that several tests use.
+var leftovers []string
+
+func (m tidy) Run() int {
+	code := m.M.Run()
+	for _, dir := range leftovers {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
 }
 
 // TestScripts runs the stories in testdata with the real command. Beside what package testscript has, they use

@@ -4,6 +4,7 @@ package netlabtest
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/kindred-iot/kindred/netlab"
 )
@@ -32,6 +33,26 @@ func (h *Home) Watch() *Capture {
 	h.LAN.lab.t.Helper()
 	router := &Host{Host: h.Router(), lab: h.LAN.lab}
 	return router.Capture()
+}
+
+// Until waits for a packet of a kind.
+func (c *Capture) Until(what string, is func(netlab.Packet) bool) {
+	c.lab.t.Helper()
+	late := time.After(Patience)
+	for seen := 0; ; {
+		packets := c.Packets()
+		for _, frame := range packets[seen:] {
+			if p, ok := netlab.ParsePacket(frame); ok && is(p) {
+				return
+			}
+		}
+		seen = len(packets)
+		select {
+		case <-c.capture.More():
+		case <-late:
+			c.lab.t.Fatalf("among %d packets is none %s", seen, what)
+		}
+	}
 }
 
 // Packets returns those captured so far.

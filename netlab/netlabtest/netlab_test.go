@@ -49,8 +49,8 @@ func socket(t *testing.T, at *netlabtest.Host) (c *net.UDPConn) {
 	return c
 }
 
-// soon is how long a datagram takes at most, where nobody drops it.
-const soon = 2 * time.Second
+// soon is how long a datagram takes at most, where nobody drops it; a network that was just made takes as long.
+const soon = 5 * time.Second
 
 // ask sends a datagram and returns the answer; false if there is none within some time.
 func ask(t *testing.T, c *net.UDPConn, to netip.AddrPort, text string, within time.Duration) (string, bool) {
@@ -69,7 +69,11 @@ func ask(t *testing.T, c *net.UDPConn, to netip.AddrPort, text string, within ti
 // seen asks how a host's packets look to another.
 func seen(t *testing.T, c *net.UDPConn, by netip.AddrPort) netip.AddrPort {
 	t.Helper()
-	text, ok := ask(t, c, by, "?", soon)
+	var text string
+	ok := false
+	for began := time.Now(); !ok && time.Since(began) < soon; { // bridges bring up IPv6 in their own time
+		text, ok = ask(t, c, by, "?", soon/10)
+	}
 	at, err := netip.ParseAddrPort(text)
 	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 	if !ok || err != nil {

@@ -26,15 +26,23 @@ type Lab struct {
 	lab *netlab.Lab
 }
 
+// Need skips a test that cannot have labs, or fails it where they are required.
+func Need(t testing.TB) {
+	t.Helper()
+	err := netlab.Missing()
+	switch {
+	case err == nil:
+	case os.Getenv("KINDRED_LABS") == "required":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
+
 // New makes a lab that is gone when the test is over.
 func New(t testing.TB) *Lab {
 	t.Helper()
-	if err := netlab.Missing(); err != nil {
-		if os.Getenv("KINDRED_LABS") == "required" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	Need(t)
 	lab, err := netlab.New()
 	if err != nil {
 		t.Fatal(err)
