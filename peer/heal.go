@@ -8,6 +8,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -138,8 +139,13 @@ func (h *Host) quiet() {
 const maxNamed = 64
 
 // passes notes the relay that an address leads through, which will be asked how it sees this host: for a direct way the
-// other end has to know that.
+// other end has to know that. All ways to the relay are known before the first is tried: several of its addresses wait
+// for one dial, which knows no more than was known when it began.
 func (h *Host) passes(addr ma.Multiaddr) {
+	if at, ok := relayOf(addr); ok {
+		at, id := libp2ppeer.SplitAddr(at)
+		h.swarm.Peerstore().AddAddr(id, at, peerstore.TempAddrTTL)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range relaysOf([]ma.Multiaddr{addr}) {

@@ -47,17 +47,36 @@ func (b bare) Addrs() []ma.Multiaddr {
 // punched are not kept: without punching nobody gets in there, and to try takes time.
 func (b bare) Connect(ctx context.Context, to libp2ppeer.AddrInfo) error {
 	b.Peerstore().AddAddrs(to.ID, to.Addrs, peerstore.TempAddrTTL)
-	punching, _, _ := network.GetSimultaneousConnect(ctx)
-	if c := b.direct(to.ID); punching && c != nil {
-		if l := b.link(c); l != nil {
-			l.drop() // the other end would not punch if it still had it
+	if punching, _, _ := network.GetSimultaneousConnect(ctx); punching {
+		defer b.Peerstore().SetAddrs(to.ID, to.Addrs, 0)
+		if c := b.direct(to.ID); c != nil {
+			if l := b.link(c); l != nil {
+				l.drop() // the other end would not punch if it still had it
+			}
 		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer b.whileRelayed(to.ID, cancel)()
 	}
 	_, err := b.swarm.DialPeer(ctx, to.ID)
-	if punching {
-		b.Peerstore().SetAddrs(to.ID, to.Addrs, 0)
-	}
 	return err
+}
+
+// whileRelayed calls cancel when a relayed way to a peer ends: a hole that is punched then leads to somebody who has gone,
+// and until that try is over there is none for the same peer's next command. What it returns calls that off.
+func (b bare) whileRelayed(id libp2ppeer.ID, cancel func()) func() {
+	var stops []func() bool
+	for _, c := range b.swarm.ConnsToPeer(id) {
+		if l := b.link(c); l != nil && l.kind() == Relayed {
+			stops = append(stops, context.AfterFunc(l.ctx, cancel))
+		}
+	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
 }
 
 // NewStream opens a stream for the first of ps that the peer serves. If there is one alone, what is said first goes out

@@ -70,9 +70,13 @@ func (h *Host) rank(addrs []ma.Multiaddr) []network.AddrDelay {
 	return delays
 }
 
-// preference orders the addresses of one kind.
+// preference orders the addresses of one kind. A relay's is what leads to the relay: one that is reached over TCP cannot
+// say at which UDP port it sees the host, and no hole is punched.
 func preference(a ma.Multiaddr) int {
 	near := pathKind(a) == LAN || pathKind(a) == Loopback
+	if relay, ok := relayOf(a); ok {
+		a = relay[:len(relay)-1]
+	}
 	if isTCP(a) == near {
 		return 0
 	}

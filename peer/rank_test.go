@@ -30,6 +30,7 @@ func TestManyShortCallers(t *testing.T) {
 func TestRank(t *testing.T) {
 	h := &Host{}
 	h.nets.list = []netip.Prefix{netip.MustParsePrefix("192.168.1.7/24")}
+	const relayTCP = "/ip4/9.9.9.9/tcp/1/p2p/12D3KooWHkRc9ub5sn9fLx3bv2xyY3DmXYU6CsAHmX7KtBFoEiyP/p2p-circuit"
 	const relay = "/ip4/9.9.9.9/udp/1/quic-v1/p2p/12D3KooWHkRc9ub5sn9fLx3bv2xyY3DmXYU6CsAHmX7KtBFoEiyP/p2p-circuit"
 	for _, tt := range []struct {
 		name  string
@@ -46,7 +47,7 @@ func TestRank(t *testing.T) {
 		{"at a home that numbers its hosts alike", map[string]time.Duration{
 			"/ip4/192.168.1.7/udp/1/quic-v1": 0, "/ip4/8.8.8.8/udp/1/quic-v1": 0, relay: headStart,
 		}},
-		{"through a relay alone", map[string]time.Duration{relay: 0}},
+		{"through a relay alone", map[string]time.Duration{relay: 0, relayTCP: attemptDelay}},
 	} {
 		var addrs []ma.Multiaddr
 		for a := range tt.delay {
