@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"gateway": {".", "identity", "signed", "merkle", "tree", "ledger", "ledger/light", "ledger/chain", "credential",
 		"grant", "journal", "peer", "pairing", "control", "keeper", "store", "thing"},
 	"netlab": {},
-	"demo":   {"meter/p1"},
+	"demo":   {"netlab", "meter/p1"},
 	"cmd/kindred": {".", "gateway", "tunnel", "device/p1meter", "device/camera", "device/lock", "demo", "control", "identity", "tree",
 		"credential", "grant", "journal", "pairing", "peer", "relay", "store", "thing", "meter/p1"},
 	"examples/thermometer": {".", "thing"},

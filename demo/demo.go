@@ -8,6 +8,11 @@
 // telegrams in meter/p1; what the meter tells is compared with what regular expressions of the demo's own find in the
 // telegrams.
 //
+// With Config.NAT the same story is played between networks that the demo makes for itself (package netlab): the home is
+// behind one router, the phones behind another, both with a NAT, and a relay is in between. Instead of the tap, what
+// passes the phones' router is recorded. Each time that a phone uses a thing, the way there is told: through the relay at
+// first, and directly as soon as a hole is punched through the NATs.
+//
 // # Steps
 //
 // A story is a list of steps, told as they happen: as a sentence each, or with Config.JSON as an object a line:
@@ -15,9 +20,9 @@
 //	{"step":"the owner's phone reads power and time","ok":true,"ms":94,"by":"phone","told":"1234 W at …"}
 //
 // where by names the process that observed the outcome, ms is what the step took (of the thing in question, not of the
-// demo's own bookkeeping), and told is what was seen or why somebody was refused. The first step that does not come out
-// as told ends the story; its told says what was expected, and quotes the last lines that the process wrote to standard
-// error.
+// demo's own bookkeeping), and told is what was seen or why somebody was refused; with Config.NAT there may be a path,
+// which is the way to the thing. The first step that does not come out as told ends the story; its told says what was
+// expected, and quotes the last lines that the process wrote to standard error.
 package demo
 
 import (
@@ -35,6 +40,7 @@ type Config struct {
 	Binary string   // the kindred binary that everybody runs
 	Files  []string // recorded P1 telegrams for the meter; none: a day of a made-up household
 	Keep   bool     // leave the home's directory behind
+	NAT    bool     // home and phones in networks of their own, each behind a router, with a relay between
 	Once   bool     // end after the story
 	JSON   bool     // one object a step
 	Out    io.Writer
@@ -56,16 +62,19 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("demo: making a directory: %w", err)
 	}
-	s := newStory(cfg, dir)
+	s, err := newStory(cfg, dir)
+	if err != nil {
+		return errors.Join(fmt.Errorf("demo: %w", err), os.RemoveAll(dir))
+	}
 	defer func() {
-		s.close()
+		err = errors.Join(err, s.close())
 		if cfg.Keep {
 			err = errors.Join(err, s.tell.kept(dir))
 		} else {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := s.tell.open(dir); err != nil {
+	if err := s.tell.open(dir, cfg.NAT); err != nil {
 		return err
 	}
 	if err := s.play(ctx); err != nil {

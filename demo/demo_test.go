@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/kindred-iot/kindred/netlab/netlabtest"
 )
 
 // TestMain removes the binary that the tests were played with.
@@ -100,6 +102,10 @@ func (r *run) end(code int) {
 	if len(left) > 0 {
 		r.t.Errorf("%s was left behind", left[0].Name())
 	}
+	networks, err := filepath.Glob(fmt.Sprintf("/run/netns/netlab-%d-*", r.cmd.Process.Pid))
+	if err != nil || len(networks) > 0 {
+		r.t.Errorf("networks were left behind: %q, %v", networks, err)
+	}
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline") // none where there is no such file system
 	if err != nil {
 		r.t.Fatal(err)
@@ -154,6 +160,9 @@ var observers = []string{"demo", "laptop", "gateway", "phone", "guest's phone", 
 func TestStory(t *testing.T) {
 	t.Parallel()
 	steps := play(t)
+	if slices.ContainsFunc(steps, func(s told) bool { return s.Path != "" }) {
+		t.Error("on one machine a way is told")
+	}
 	for _, by := range observers {
 		if !slices.ContainsFunc(steps, func(s told) bool { return s.By == by }) {
 			t.Errorf("no step was observed by %s", by)
@@ -161,6 +170,27 @@ func TestStory(t *testing.T) {
 	}
 	if len(steps[0].Skipped) > 0 {
 		t.Errorf("telegrams of the project's own are skipped: %v", steps[0].Skipped)
+	}
+}
+
+// The same story between networks. Each time that somebody away from home uses a thing, the way there is told.
+func TestStoryBetweenNATs(t *testing.T) {
+	netlabtest.Need(t)
+	t.Parallel()
+	ways := map[string]int{}
+	for _, s := range play(t, "--nat") {
+		if s.Path != "" {
+			kind, _, _ := strings.Cut(strings.TrimPrefix(s.Path, "path: "), ",")
+			kind, _, _ = strings.Cut(kind, " after")
+			ways[kind]++
+		}
+		if away := s.By == "phone" || s.By == "guest's phone"; s.Path != "" && !away {
+			t.Errorf("%s: a way is told for %s, who is at home", s.Step, s.By)
+		}
+	}
+	t.Logf("ways: %v", ways)
+	if ways["relayed → direct"]+ways["direct"] == 0 {
+		t.Error("no way became direct")
 	}
 }
 

@@ -6,17 +6,32 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kindred-iot/kindred/netlab"
 )
 
 // A member is somebody in the story: a directory, and the processes that are made in its name.
 type member struct {
 	name string // as "by" has it
 	dir  string
+	host *netlab.Host // where the processes run; nil: on this machine's own network
 }
+
+// ip is where the member's processes are to be reached, by those at home.
+func (m member) ip() netip.Addr {
+	if m.host == nil {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1}) // which this machine alone can reach
+	}
+	return m.host.Addr()
+}
+
+// anyPort is a free port there.
+func (m member) anyPort() string { return m.ip().String() + ":0" }
 
 // A house is all the processes of the demo.
 type house struct {
@@ -52,7 +67,11 @@ func (h *house) close() {
 
 // command is the kindred binary run in a member's name.
 func (h *house) command(ctx context.Context, who member, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, h.binary, append([]string{"--dir", who.dir, "--json"}, args...)...)
+	args = append([]string{"--dir", who.dir, "--json"}, args...)
+	cmd := exec.CommandContext(ctx, h.binary, args...)
+	if who.host != nil {
+		cmd = who.host.Command(ctx, h.binary, args...)
+	}
 	cmd.Cancel = func() error { return interrupt(cmd.Process) }
 	cmd.WaitDelay = graceful
 	return cmd

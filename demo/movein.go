@@ -11,15 +11,17 @@ import (
 	"time"
 )
 
-// anyPort is a free port that this machine alone can reach.
-const anyPort = "127.0.0.1:0"
-
 const stepInput = "what the meter will replay"
 
 // moveIn makes the home and lets everybody in.
 func (s *story) moveIn(ctx context.Context) error {
 	demo := member{name: "demo"}
 	w := s.who
+	if s.world != nil {
+		if err := s.step(ctx, w.relay, "a relay that knows nobody comes up, between the home and the phones", s.raiseRelay); err != nil {
+			return err
+		}
+	}
 	for _, step := range []struct {
 		by   member
 		what string
@@ -101,11 +103,11 @@ type ready struct {
 
 // raise starts the home's gateway.
 func (s *story) raise(ctx context.Context) (outcome, error) {
-	up, line, o, err := s.up(ctx, s.who.gateway, anyPort)
+	up, line, o, err := s.up(ctx, s.who.gateway, s.who.gateway.anyPort())
 	if err != nil {
 		return o, err
 	}
-	at, _, err := socket(line.Addresses)
+	at, _, err := socket(line.Addresses, s.who.gateway.ip())
 	s.gateway, s.tree, s.listen = up, line.Tree, at.String()
 	return o, err
 }
@@ -113,7 +115,7 @@ func (s *story) raise(ctx context.Context) (outcome, error) {
 // up starts a gateway and waits until it is ready.
 func (s *story) up(ctx context.Context, who member, listen string) (*process, ready, outcome, error) {
 	var line ready
-	p, err := s.house.start(who, "up", "--listen", listen)
+	p, err := s.house.start(who, append([]string{"up", "--listen", listen}, s.relayed(who)...)...)
 	if err == nil {
 		err = p.read(ctx, &line)
 	}
@@ -124,20 +126,20 @@ func (s *story) up(ctx context.Context, who member, listen string) (*process, re
 		return p, line, outcome{}, err
 	}
 	took := time.Since(p.began)
-	return p, line, outcome{fmt.Sprintf("ready %d ms after its process began", took.Milliseconds()), took}, nil
+	return p, line, outcome{told: fmt.Sprintf("ready %d ms after its process began", took.Milliseconds()), took: took}, nil
 }
 
-var addressText = regexp.MustCompile(`^/ip4/(127\.0\.0\.1)/udp/(\d+)/quic-v1(/p2p/\w+)$`)
+var addressText = regexp.MustCompile(`^/ip4/([\d.]+)/udp/(\d+)/quic-v1(/p2p/\w+)$`)
 
-// socket returns where on the loopback interface somebody is to be reached, and the name of the key there.
-func socket(addresses []string) (netip.AddrPort, string, error) {
+// socket returns at which port of an address somebody is to be reached, and the name of the key there.
+func socket(addresses []string, at netip.Addr) (netip.AddrPort, string, error) {
 	for _, a := range addresses {
-		if m := addressText.FindStringSubmatch(a); m != nil {
+		if m := addressText.FindStringSubmatch(a); m != nil && m[1] == at.String() {
 			at, err := netip.ParseAddrPort(m[1] + ":" + m[2])
 			return at, m[3], err
 		}
 	}
-	return netip.AddrPort{}, "", fmt.Errorf("no address of this machine's loopback interface in %q", addresses)
+	return netip.AddrPort{}, "", fmt.Errorf("no address at %s in %q", at, addresses)
 }
 
 // multiaddr writes a socket as kindred takes it.
@@ -234,7 +236,8 @@ type device struct {
 	id      string // SPIFFE ID
 	socket  netip.AddrPort
 	address string // the same with its key
-	tapped  string // the same through the tap, if there is one
+	outside string // where those who are not at home call it; the same on one machine
+	tapped  string // where the phone calls it: through the tap, if there is one; "": as it finds it
 	tap     *tap
 }
 
@@ -244,17 +247,20 @@ func (s *story) serve(who member, listen string, args ...string) (*process, erro
 }
 
 // settle waits until a device is ready, and puts a tap before it if it is to have one.
-func (d *device) settle(ctx context.Context, tapped bool) error {
+func (s *story) settle(ctx context.Context, d *device, tapped bool) error {
 	var line ready
 	if err := d.read(ctx, &line); err != nil {
 		return err
 	}
-	at, key, err := socket(line.Addresses)
+	at, key, err := socket(line.Addresses, d.who.ip())
 	if err != nil {
 		return d.wrong(err)
 	}
 	d.id, d.socket, d.address = line.ID, at, multiaddr(at, key)
-	if tapped {
+	d.outside = d.address
+	if s.world != nil {
+		d.outside = s.world.through(key)
+	} else if tapped {
 		if d.tap, err = newTap(at); err != nil {
 			return err
 		}
@@ -278,7 +284,7 @@ func (s *story) switchOn(ctx context.Context) (o outcome, err error) {
 		{&s.lock, s.who.lock, false, []string{"lock"}},
 	}
 	for _, t := range things {
-		listen := anyPort
+		listen := t.who.anyPort()
 		if !first {
 			listen = t.at.socket.String()
 		}
@@ -287,7 +293,7 @@ func (s *story) switchOn(ctx context.Context) (o outcome, err error) {
 		}
 	}
 	for _, t := range things {
-		if err := t.at.settle(ctx, t.tap); err != nil {
+		if err := s.settle(ctx, t.at, t.tap); err != nil {
 			return o, err
 		}
 	}
@@ -301,7 +307,7 @@ func (s *story) elsewhere(ctx context.Context) (o outcome, err error) {
 		return o, err
 	}
 	var line ready
-	s.eve.process, line, o, err = s.up(ctx, s.who.other, anyPort)
+	s.eve.process, line, o, err = s.up(ctx, s.who.other, s.who.other.anyPort())
 	if err == nil && line.Tree == s.tree {
 		err = fmt.Errorf("the stranger's tree is the home's: %s", line.Tree)
 	}

@@ -56,14 +56,14 @@ func (s *story) lost(ctx context.Context) error {
 
 // call runs the shed's lock, and has the owner's phone call it, which is to end as told.
 func (s *story) call(ctx context.Context, shed *device, end func(member, ...string) func(context.Context) (outcome, error)) (o outcome, err error) {
-	if shed.process, err = s.serve(s.who.shed, anyPort, "lock"); err != nil {
+	if shed.process, err = s.serve(s.who.shed, s.who.shed.anyPort(), "lock"); err != nil {
 		return o, err
 	}
 	defer shed.stop()
-	if err := shed.settle(ctx, false); err != nil {
+	if err := s.settle(ctx, shed, false); err != nil {
 		return o, err
 	}
-	return end(s.who.phone, "get", shed.id, "state", "--at", shed.address)(ctx)
+	return end(s.who.phone, "get", shed.id, "state", "--at", shed.outside)(ctx)
 }
 
 // The lock's fresh limit during the outage.
@@ -109,7 +109,7 @@ func (s *story) guestSees(ctx context.Context) (o outcome, err error) {
 		return o, err
 	}
 	text, err := samePicture(file, s.picture)
-	return outcome{text, r.took}, err
+	return outcome{told: text, took: r.took, used: pathDoorbell}, err
 }
 
 // A snapshot is what the gateway told of the home.
@@ -169,7 +169,7 @@ func (s *story) takeBack(ctx context.Context) (outcome, error) {
 	if len(report.Things) != 1 || report.Things[0].Path != pathDoorbell || !report.Things[0].Closed {
 		return outcome{}, r.wrong("reports %s", r.out)
 	}
-	return outcome{report.Sentence, r.took}, nil
+	return outcome{told: report.Sentence, took: r.took, used: pathDoorbell}, nil
 }
 
 func (s *story) killGateway(context.Context) (o outcome, err error) {
@@ -282,27 +282,49 @@ func (s *story) overheard(context.Context) (o outcome, err error) {
 	}
 	secrets = append(dedup(secrets), s.picture)
 	size := 0
-	for _, d := range []device{s.meter, s.door} {
-		seen, err := d.tap.recording()
-		if err != nil {
-			return o, err
-		}
-		toThing, toPhone := flows(seen)
+	seen, err := s.recordings()
+	if err != nil {
+		return o, err
+	}
+	for _, r := range seen {
+		toThing, toPhone := flows(r.seen)
 		if len(toThing) == 0 || len(toPhone) == 0 {
-			return o, fmt.Errorf("the tap before %s saw nothing of it", d.id)
+			return o, fmt.Errorf("nothing was seen %s", r.where)
 		}
-		if d.tap == s.door.tap && len(toPhone) < len(s.picture) {
-			return o, fmt.Errorf("the tap saw %d bytes to the phone, fewer than the %d of the picture: it went elsewhere", len(toPhone), len(s.picture))
+		if r.picture && len(toPhone) < len(s.picture) {
+			return o, fmt.Errorf("%d bytes to the phone were seen %s, fewer than the %d of the picture: it went elsewhere", len(toPhone), r.where, len(s.picture))
 		}
 		size += len(toThing) + len(toPhone)
 		for _, secret := range secrets {
 			if contains(toThing, secret) || contains(toPhone, secret) {
-				return o, fmt.Errorf("the tap before %s saw a part of %.40q", d.id, secret)
+				return o, fmt.Errorf("a part of %.40q was seen %s", secret, r.where)
 			}
 		}
 	}
 	return outcome{told: fmt.Sprintf("%d bytes searched for %d names, and for the picture's %d bytes in any %d of them in a row",
 		size, len(secrets)-1, len(s.picture), window)}, nil
+}
+
+// A recording is what was seen somewhere between the phone and things.
+type recording struct {
+	where   string
+	seen    []datagram
+	picture bool // it went by there
+}
+
+// recordings are all that was seen: by the taps, or by the capture.
+func (s *story) recordings() (all []recording, err error) {
+	if s.world != nil {
+		return s.world.recordings()
+	}
+	for _, d := range []device{s.meter, s.door} {
+		seen, err := d.tap.recording()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, recording{"by the tap before " + d.id, seen, d.tap == s.door.tap})
+	}
+	return all, nil
 }
 
 func dedup(secrets [][]byte) [][]byte {
@@ -363,7 +385,7 @@ func (s *story) history(ctx context.Context) (o outcome, err error) {
 			return o, r.wrong("%w", err)
 		}
 		if missing == nil {
-			return outcome{strings.Join(sentences, "\n"), r.took}, nil
+			return outcome{told: strings.Join(sentences, "\n"), took: r.took}, nil
 		}
 		if time.Now().After(deadline) {
 			return o, fmt.Errorf("the log does not tell %+v; it says:\n%s", *missing, r.out)

@@ -10,6 +10,7 @@ import (
 // A story is the demo while it goes on. Its fields are filled in as it is told.
 type story struct {
 	house *house
+	world *world // nil: this machine's own network
 	tell  *teller
 	cfg   Config
 	dir   string // everybody's directories are in it
@@ -30,11 +31,18 @@ type story struct {
 	before         snapshot
 }
 
-func newStory(cfg Config, dir string) *story {
-	return &story{
+func newStory(cfg Config, dir string) (s *story, err error) {
+	s = &story{
 		house: newHouse(cfg.Binary), cfg: cfg, dir: dir, who: castIn(dir),
 		tell: &teller{out: cfg.Out, json: cfg.JSON, terminal: cfg.Terminal, colour: cfg.Colour},
 	}
+	if cfg.NAT {
+		if s.world, err = newWorld(); err != nil {
+			return nil, err
+		}
+		s.world.settle(&s.who)
+	}
+	return s, nil
 }
 
 // cast are those who are in the story.
@@ -42,6 +50,7 @@ type cast struct {
 	laptop, gateway, phone, guest   member // the home's people and its gateway
 	meter, doorbell, lock, shed     member // its things
 	stranger, thief, other, newShed member // who should get nowhere; who comes later
+	relay                           member // who passes on what it cannot read, if there is one
 }
 
 // The paths in the tree.
@@ -57,13 +66,13 @@ const (
 )
 
 func castIn(dir string) cast {
-	in := func(name, folder string) member { return member{name, filepath.Join(dir, folder)} }
+	in := func(name, folder string) member { return member{name: name, dir: filepath.Join(dir, folder)} }
 	return cast{
 		laptop: in("laptop", "laptop"), gateway: in("gateway", "laptop"), phone: in("phone", "phone"),
 		guest: in("guest's phone", "anna"),
 		meter: in("meter", "meter"), doorbell: in("doorbell", "doorbell"), lock: in("lock", "lock"), shed: in("shed", "shed"),
 		stranger: in("stranger", "stranger"), other: in("stranger's gateway", "stranger"), thief: in("thief", "thief"),
-		newShed: in("new shed", "shed-new"),
+		newShed: in("new shed", "shed-new"), relay: in("relay", "relay"),
 	}
 }
 
@@ -71,6 +80,7 @@ func castIn(dir string) cast {
 type outcome struct {
 	told string
 	took time.Duration
+	used string // the thing that was used; "": none, or it is not worth telling which way
 }
 
 // step plays one step: by observes that what is so.
@@ -82,10 +92,14 @@ func (s *story) step(ctx context.Context, by member, what string, f func(context
 	if o.took > 0 {
 		took = o.took
 	}
+	var path string
+	if err == nil && o.used != "" && s.remote(by) {
+		path, err = s.path(ctx, by, o.used)
+	}
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // whatever failed, failed of that
 	}
-	t := told{Step: what, OK: err == nil, Ms: took.Milliseconds(), By: by.name, Told: o.told}
+	t := told{Step: what, OK: err == nil, Ms: took.Milliseconds(), By: by.name, Told: o.told, Path: path}
 	if err != nil {
 		t.Told = err.Error()
 	}
@@ -132,14 +146,15 @@ func (s *story) play(ctx context.Context) error {
 	return nil
 }
 
-// close ends all processes and taps, and waits for them.
-func (s *story) close() {
+// close ends all processes, taps and networks, and waits for them.
+func (s *story) close() error {
 	s.house.close()
 	for _, d := range []device{s.meter, s.door} {
 		if d.tap != nil {
 			_ = d.tap.close() // nothing is lost with its sockets
 		}
 	}
+	return s.world.close()
 }
 
 // stay keeps the home up until somebody stops it or something in it ends.

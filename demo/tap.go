@@ -29,6 +29,7 @@ type tap struct {
 type datagram struct {
 	fromCaller bool
 	data       []byte
+	to         netip.AddrPort // where it went, if it is from the caller
 }
 
 // maxSeen bounds what a tap keeps, in bytes. What comes after is forwarded, and counted as lost.
@@ -120,7 +121,7 @@ func (t *tap) keep(fromCaller bool, data []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.size += len(data); t.size <= maxSeen {
-		t.seen = append(t.seen, datagram{fromCaller, bytes.Clone(data)})
+		t.seen = append(t.seen, datagram{fromCaller, bytes.Clone(data), t.to})
 	}
 }
 

@@ -16,6 +16,7 @@ type told struct {
 	Ms      int64  `json:"ms"`
 	By      string `json:"by"`
 	Told    string `json:"told,omitempty"`
+	Path    string `json:"path,omitempty"`    // which way a thing was reached, with Config.NAT
 	Skipped []skip `json:"skipped,omitempty"` // files that the meter does not replay
 }
 
@@ -46,12 +47,16 @@ func (t *teller) paint(colour, text string) string {
 }
 
 // open says what is going to happen.
-func (t *teller) open(dir string) error {
+func (t *teller) open(dir string, nat bool) error {
 	t.began = time.Now()
 	if t.json {
 		return nil
 	}
-	return t.printf("A whole home on this machine. Everybody is a process of kindred, with a directory in\n%s.\n", dir)
+	text := fmt.Sprintf("A whole home on this machine. Everybody is a process of kindred, with a directory in\n%s.\n", dir)
+	if nat {
+		text += "The home is behind one router, the phones are behind another, and neither lets anybody in.\n"
+	}
+	return t.printf("%s", text)
 }
 
 // sum says that all went well.
@@ -119,7 +124,7 @@ func (t *teller) end(s told) error {
 		mark = t.paint(red, "✗")
 	}
 	text := fmt.Sprintf("  %s %s  %s\n", mark, s.Step, t.paint(faint, fmt.Sprintf("(%d ms, %s)", s.Ms, s.By)))
-	for line := range strings.SplitSeq(s.Told, "\n") {
+	for line := range strings.SplitSeq(s.Told+"\n"+s.Path, "\n") {
 		if line != "" {
 			text += "      " + t.paint(faint, line) + "\n"
 		}

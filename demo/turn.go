@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,7 +28,7 @@ func (s *story) yourTurn() error {
 	add(s.who.laptop, "… sam shares it", "share", pathMeter, "--with", pathGuest)
 	add(s.who.laptop, "and takes it back", "unshare", pathMeter, "--with", pathGuest)
 	add(s.who.guest, "anna at the lock", "do", pathLock, "unlock")
-	add(s.who.stranger, "the stranger at the lock: refused", "get", s.lock.id, "state", "--at", s.lock.address)
+	add(s.who.stranger, "the stranger at the lock: refused", "get", s.lock.id, "state", "--at", s.lock.outside)
 	add(s.who.laptop, "who can use it", "who-can", pathLock)
 	add(s.who.laptop, "what happened", "log")
 	if s.tell.json {
@@ -46,6 +47,9 @@ func (s *story) yourTurn() error {
 // line writes a command as a shell takes it.
 func (s *story) line(who member, args ...string) string {
 	words := append([]string{s.name(), "--dir", who.dir}, args...)
+	if who.host != nil {
+		words = who.host.Command(context.Background(), words[0], words[1:]...).Args
+	}
 	for i, w := range words {
 		words[i] = quote(w)
 	}

@@ -9,9 +9,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,7 +26,7 @@ func (s *story) lookAround(ctx context.Context) error {
 }
 
 func (s *story) readMeter(ctx context.Context) (o outcome, err error) {
-	r, err := s.house.run(ctx, s.who.phone, "get", s.meter.id, "reading", "--at", s.meter.tapped)
+	r, err := s.house.run(ctx, s.who.phone, s.meter.call("get", "reading")...)
 	if err != nil {
 		return o, err
 	}
@@ -40,12 +40,17 @@ func (s *story) readMeter(ctx context.Context) (o outcome, err error) {
 	if _, err := s.input.match(told.Time, told.Power); err != nil {
 		return o, r.wrong("%w", err)
 	}
-	return outcome{fmt.Sprintf("%d W at %s, and so says the telegram", told.Power, told.Time.Format(time.RFC3339)), r.took}, nil
+	return outcome{
+		told: fmt.Sprintf("%d W at %s, and so says the telegram", told.Power, told.Time.Format(time.RFC3339)), took: r.took, used: pathMeter,
+	}, nil
 }
 
 func (s *story) fetchPicture(ctx context.Context) (o outcome, err error) {
 	file := filepath.Join(s.dir, "seen-by-phone.jpg")
-	r, err := s.house.run(ctx, s.who.phone, "get", s.door.id, "picture", "-o", file, "--at", s.door.tapped)
+	if err := s.world.mark(); err != nil {
+		return o, err
+	}
+	r, err := s.house.run(ctx, s.who.phone, s.door.call("get", "picture", "-o", file)...)
 	if err == nil {
 		err = r.done()
 	}
@@ -53,7 +58,7 @@ func (s *story) fetchPicture(ctx context.Context) (o outcome, err error) {
 		return o, err
 	}
 	text, err := samePicture(file, s.picture)
-	return outcome{text, r.took}, err
+	return outcome{told: text, took: r.took, used: pathDoorbell}, err
 }
 
 // attempt runs a command that is to be refused, for one of the reasons if any are named.
@@ -66,7 +71,7 @@ func (s *story) attempt(ctx context.Context, who member, codes []string, args ..
 	if why != "refused" { // to strangers no more is said
 		why = "refused: " + why
 	}
-	return outcome{why, r.took}, err
+	return outcome{told: why, took: r.took, used: used(args)}, err
 }
 
 // succeed runs a command that is to succeed, and tells what it printed.
@@ -75,7 +80,15 @@ func (s *story) succeed(ctx context.Context, who member, args ...string) (outcom
 	if err == nil {
 		err = r.done()
 	}
-	return outcome{gist(r.out), r.took}, err
+	return outcome{told: gist(r.out), took: r.took, used: used(args)}, err
+}
+
+// used is the thing that a command uses, if it finds it by its path.
+func used(args []string) string {
+	if (args[0] == "get" || args[0] == "do") && !slices.Contains(args, "--at") {
+		return args[1]
+	}
+	return ""
 }
 
 // gist is the part of what a command printed that is worth telling: the sentence, or a short value.
@@ -110,7 +123,7 @@ func (s *story) strangers(ctx context.Context) error {
 		{"the stranger is refused by the doorbell", "picture", s.door},
 		{"the stranger is refused by the lock", "state", s.lock},
 	} {
-		try := s.refusal(s.who.stranger, nil, "get", d.id, d.property, "--at", d.address)
+		try := s.refusal(s.who.stranger, nil, "get", d.id, d.property, "--at", d.outside)
 		if err := s.step(ctx, s.who.stranger, d.what, try); err != nil {
 			return err
 		}
@@ -137,14 +150,14 @@ func (s *story) steal(ctx context.Context) (o outcome, err error) {
 	if err := os.WriteFile(leaf, key, 0o600); err != nil {
 		return o, err
 	}
-	r, err := s.house.run(ctx, s.who.thief, "get", s.meter.id, "power", "--at", s.meter.address)
+	r, err := s.house.run(ctx, s.who.thief, "get", s.meter.id, "power", "--at", s.meter.outside)
 	if err != nil {
 		return o, err
 	}
 	if why := r.problem().Message; r.code == exitDone || !strings.Contains(why, "another key") {
 		return o, r.wrong("ended with exit code %d, and should have failed for the key", r.code)
 	}
-	return outcome{"refused: " + r.problem().Message, r.took}, nil
+	return outcome{told: "refused: " + r.problem().Message, took: r.took}, nil
 }
 
 // freshKey makes a leaf key as it is kept in a directory.
@@ -165,11 +178,11 @@ const quiet = 400 * time.Millisecond
 
 // replay sends the packets that brought the phone its picture again, from a socket of the demo's own.
 func (s *story) replay(context.Context) (o outcome, err error) {
-	seen, err := s.door.tap.recording()
+	seen, err := s.fetched()
 	if err != nil {
 		return o, err
 	}
-	c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(s.door.tap.to))
+	c, err := s.strangersSocket()
 	if err != nil {
 		return o, err
 	}
@@ -177,7 +190,7 @@ func (s *story) replay(context.Context) (o outcome, err error) {
 	sent := 0
 	for _, d := range seen {
 		if d.fromCaller {
-			if _, err := c.Write(d.data); err != nil {
+			if _, err := c.WriteToUDPAddrPort(d.data, d.to); err != nil {
 				return o, err
 			}
 			sent++
@@ -223,7 +236,7 @@ func (s *story) guests(ctx context.Context) error {
 		what string
 		f    func(context.Context) (outcome, error)
 	}{
-		{w.guest, "anna was given nothing yet: the lock refuses her", s.refusal(w.guest, nil, "do", s.lock.id, "unlock", "--at", s.lock.address)},
+		{w.guest, "anna was given nothing yet: the lock refuses her", s.refusal(w.guest, nil, "do", s.lock.id, "unlock", "--at", s.lock.outside)},
 		{w.laptop, "sam shares the lock with her, for hours to come", s.share(w.laptop, nil, pathLock, append(shut, "--allow", "use")...)},
 		{w.guest, "outside those hours the lock refuses her", s.refusal(w.guest, []string{"out-of-hours"}, "do", pathLock, "unlock")},
 		{w.laptop, "sam shares it for these hours too", s.share(w.laptop, &s.onLock, pathLock, append(open, "--allow", "use")...)},
@@ -266,7 +279,7 @@ func (s *story) share(who member, id *string, path string, options ...string) fu
 		if id != nil {
 			*id = given.ID
 		}
-		return outcome{given.Sentence, r.took}, nil
+		return outcome{told: given.Sentence, took: r.took}, nil
 	}
 }
 
@@ -313,6 +326,6 @@ func (s *story) cutOff(ctx context.Context) (o outcome, err error) {
 	}
 	why, err := r.refused()
 	took := watching.ended.Sub(began)
-	return outcome{fmt.Sprintf("the stream ended %d ms after sam's command began, which took %d ms: %s",
-		took.Milliseconds(), report.took.Milliseconds(), why), took}, err
+	return outcome{told: fmt.Sprintf("the stream ended %d ms after sam's command began, which took %d ms: %s",
+		took.Milliseconds(), report.took.Milliseconds(), why), took: took, used: pathMeter}, err
 }

@@ -20,11 +20,16 @@ laptop and a phone, a guest, and a stranger, every one a process with a director
 own. It tells a story, checking from outside that each step comes out as told, and then
 stays up for you to try things. In the end everything is removed.
 
+With --nat the home and the phones are in networks of their own, each behind a router that
+lets nobody in, with a relay between. The same story is told, and each time which way a
+phone reached a thing. That takes root, and the commands ip and nft.
+
 The meter replays a made-up day, or the P1 telegrams in FILEs. With --json each step is
 an object: {"step":…,"ok":…,"ms":…,"by":…}, where "by" names the process that observed it.`,
-		Example: "  kindred demo\n  kindred demo --once telegrams.txt",
+		Example: "  kindred demo\n  kindred demo --once telegrams.txt\n  sudo kindred demo --nat",
 	}
 	c.Flags().BoolVar(&cfg.Once, "once", false, "end after the story")
+	c.Flags().BoolVar(&cfg.NAT, "nat", false, "put the home and the phones behind routers, with a relay between (as root)")
 	c.Flags().BoolVar(&cfg.Keep, "keep", false, "leave the home's directory behind")
 	return s.does(c, func(ctx context.Context, args []string) (err error) {
 		if cfg.Binary, err = os.Executable(); err != nil {

@@ -21,7 +21,9 @@ type way struct {
 	Punch     string    `json:"punch,omitempty"` // likewise, for programs; see peer.Path
 	NAT       string    `json:"nat,omitempty"`   // in front of this machine, see peer.Path
 	Since     time.Time `json:"since"`
-	RTT       float64   `json:"rtt_ms"` // there and back, in milliseconds
+	RTT       float64   `json:"rtt_ms"`                 // there and back, in milliseconds
+	First     string    `json:"first,omitempty"`        // the kind of way at first, if it was another
+	After     float64   `json:"direct_after,omitempty"` // then: for how many milliseconds
 	Sentence  string    `json:"sentence"`
 }
 
@@ -42,7 +44,8 @@ func (s *session) reach(ctx context.Context, arg string) error {
 			return err
 		}
 		to, err := n.Path(ctx, p)
-		for soon := time.Now().Add(directWithin); err == nil && mayBecomeDirect(to) && time.Now().Before(soon); {
+		first, began := to, time.Now()
+		for soon := began.Add(directWithin); err == nil && mayBecomeDirect(to) && time.Now().Before(soon); {
 			select {
 			case <-time.After(100 * time.Millisecond):
 				to, err = n.Path(ctx, p)
@@ -54,6 +57,9 @@ func (s *session) reach(ctx context.Context, arg string) error {
 			return s.unreached(err, arg)
 		}
 		w := wayOf(string(p), to)
+		if first.Kind != to.Kind {
+			w.First, w.After = first.Kind, float64(to.Since.Sub(first.Since))/float64(time.Millisecond)
+		}
 		return s.print(w, w.text(s.now()))
 	})
 }
@@ -117,6 +123,9 @@ func (w way) text(now time.Time) string {
 		{"transport", w.Transport},
 		{"since", stamp(w.Since, now)},
 		{"round trip", fmt.Sprintf("%.3g ms", w.RTT)},
+	}
+	if w.First != "" {
+		rows = append(rows, []string{"before", fmt.Sprintf("%s, for %.3g ms", w.First, w.After)})
 	}
 	if w.Why != "" {
 		rows = append(rows, []string{"why relayed", w.Why})
