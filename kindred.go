@@ -251,7 +251,7 @@ func (n *Node) connect() error {
 	if g := n.cfg.Gateway; g != nil {
 		n.home = g.Home
 	}
-	n.link.inTouch = make(chan struct{})
+	n.link.inTouch, n.link.found = make(chan struct{}), make(chan struct{})
 	if c, err := n.remembered(ctx, n.gateway.Member); err == nil {
 		n.follow(c.Relays)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/peer"
 )
 
 // link is what the node knows of its way to the gateway.
@@ -21,6 +22,8 @@ type link struct {
 	moved   chan struct{} // the node's addresses have changed
 	inTouch chan struct{} // closed once the gateway has told the node how the tree stands
 	told    sync.Once     // closes inTouch
+	found   chan struct{} // closed once the gateway knows of a relay at which the node is found, if there is to be one
+	placed  sync.Once     // closes found
 	dated   int64         // when the last address record was made, in seconds
 	replica int64         // entries of the node's journal that the gateway has; -1: not known
 }
@@ -99,8 +102,12 @@ const (
 	lastRetry  = 5 * time.Second
 )
 
+// relayPatience is how long InTouch waits for a relay. A node without it is in touch all the same, and found where it is.
+const relayPatience = 3 * time.Second
+
 // InTouch waits until the node and its gateway know of each other what they need: the gateway where the node can be
-// reached, the node how the tree stands and, for HTTPS, what its names are. It fails when ctx ends before; a node that listens goes on trying.
+// reached, also from elsewhere where the home has relays and one of them answers, the node how the tree stands and, for
+// HTTPS, what its names are. It fails when ctx ends before; a node that listens goes on trying.
 func (n *Node) InTouch(ctx context.Context) error {
 	if len(n.cfg.Listen) == 0 {
 		return n.Refresh(ctx)
@@ -115,6 +122,11 @@ func (n *Node) InTouch(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+	select {
+	case <-n.link.found:
+	case <-time.After(relayPatience):
+	case <-ctx.Done():
 	}
 	return nil
 }
@@ -221,6 +233,9 @@ func (n *Node) announce(ctx context.Context) (addresses []string, err error) {
 		return nil, errors.Join(err, errors.New("the gateway named somebody else as itself"))
 	}
 	n.follow(c.Relays)
+	if len(n.host.Reach().Relays) == 0 || slices.ContainsFunc(addresses, peer.IsRelayed) {
+		n.link.placed.Do(func() { close(n.link.found) })
+	}
 	return addresses, n.remember(ctx, found, c)
 }
 

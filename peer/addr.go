@@ -72,6 +72,12 @@ func isCircuit(addr ma.Multiaddr) bool {
 	return ok && (isQUIC(relay[:len(relay)-1]) || isTCP(relay[:len(relay)-1]))
 }
 
+// IsRelayed reports whether an address leads through a relay.
+func IsRelayed(addr string) bool {
+	a, err := parseAddress(addr, "")
+	return err == nil && isCircuit(a)
+}
+
 // relayOf returns the part of a circuit's address that is the relay's, its name at the end.
 func relayOf(addr ma.Multiaddr) (ma.Multiaddr, bool) {
 	for i := range addr {
