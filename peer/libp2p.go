@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
@@ -57,15 +58,20 @@ func (b bare) Connect(ctx context.Context, to libp2ppeer.AddrInfo) error {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
-		defer b.whileRelayed(to.ID, cancel)()
+		stop, relayed := b.whileRelayed(to.ID, cancel)
+		defer stop()
+		if !relayed {
+			return fmt.Errorf("%w: it has gone while the hole was prepared", ErrUnreachable)
+		}
 	}
 	_, err := b.swarm.DialPeer(ctx, to.ID)
 	return err
 }
 
 // whileRelayed calls cancel when a relayed way to a peer ends: a hole that is punched then leads to somebody who has gone,
-// and until that try is over there is none for the same peer's next command. What it returns calls that off.
-func (b bare) whileRelayed(id libp2ppeer.ID, cancel func()) func() {
+// and until that try is over there is none for the same peer's next command. It returns what calls that off, and whether
+// there is such a way at all.
+func (b bare) whileRelayed(id libp2ppeer.ID, cancel func()) (stop func(), relayed bool) {
 	var stops []func() bool
 	for _, c := range b.swarm.ConnsToPeer(id) {
 		if l := b.link(c); l != nil && l.kind() == Relayed {
@@ -76,7 +82,7 @@ func (b bare) whileRelayed(id libp2ppeer.ID, cancel func()) func() {
 		for _, stop := range stops {
 			stop()
 		}
-	}
+	}, len(stops) > 0
 }
 
 // NewStream opens a stream for the first of ps that the peer serves. If there is one alone, what is said first goes out
