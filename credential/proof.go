@@ -107,6 +107,9 @@ func parseTrusted(data []byte) (Trusted, error) {
 		}
 	}
 	if b.Head == nil {
+		if b.Revoked != nil || b.Chain != "" || b.Height != 0 || b.Time != 0 {
+			return Trusted{}, errors.New("what belongs to a head, without the head")
+		}
 		return t, nil
 	}
 	if b.Charter == nil || b.Revoked == nil {
