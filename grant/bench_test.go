@@ -30,7 +30,7 @@ func BenchmarkDecide(b *testing.B) {
 	for _, g := range grants {
 		index.Set(g)
 	}
-	req := Request{h.At("home/lock").Chain, "state", Read}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	anna, sam := h.principal("sam/anna/phone", now), h.principal("sam/phone", now)
 	b.Run("owner", func(b *testing.B) {
 		b.ReportAllocs()

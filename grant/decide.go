@@ -19,6 +19,26 @@ type Request struct {
 	Thing      identity.Chain // the thing's own certificates: grants for the places above it count
 	Affordance string         // name of a property, action or event; "": the thing as such, for grants without one
 	Action     Action
+	Purpose    string // what for, as the caller says; "": it does not say
+}
+
+// A Way is how a request reached the thing.
+type Way uint8
+
+// The ways, from near to far. What is not known is taken for the farthest.
+const (
+	Relayed   Way = iota // some relay carried it
+	ByGateway            // the home's own gateway carried it
+	Direct               // nobody carried it, over the Internet
+	AtHome               // nobody carried it, within the home's own network
+)
+
+// A Usage is what was done under a grant before a request.
+type Usage struct {
+	Uses   uint32        // in all
+	Time   time.Duration // that streams lasted, in all
+	Recent uint32        // uses within the last Rate.Seconds
+	Free   time.Time     // when Recent goes down; zero: it does not
 }
 
 // A Limit says how fresh a proof a thing asks for.
@@ -39,6 +59,8 @@ type Facts struct {
 	Now      time.Time
 	Limit    Limit
 	Isolated bool // within the last minute it tried the gateway and the owners' apps it knows, and got nothing newer
+	Way      Way
+	Usage    func(*Terms) Usage // nil: it is not known, and what has a Rate, Uses or Budget is denied
 }
 
 // A Decision is the answer to a request. The zero Decision denies.
@@ -48,6 +70,8 @@ type Decision struct {
 	Grant   tree.GrantID // what allowed it, or came nearest; zero for the right of owners
 	AsOf    time.Time    // as of when the right is known to have stood
 	Until   time.Time    // if allowed: it holds before this moment, and may not hold from it on
+	View    View         // if allowed: what of the values may be shown
+	Counts  bool         // it rests on how often, or how long, something was used: it is good for this request alone
 	Reason  Reason
 }
 
@@ -98,7 +122,7 @@ func (d *decider) decide(grants []Grant) error {
 		return nil
 	}
 	if d.who.Owner() && !d.visits() {
-		d.consider(d.age(d.who.AsOf, tree.DefaultOffline, Decision{Reason: Reason{Code: OwnersRight}}))
+		d.consider(d.age(d.who.AsOf, tree.DefaultOffline, Decision{Reason: Reason{Code: OwnersRight}, View: View{whole: true}}))
 	}
 	if len(grants) == 0 {
 		return nil
@@ -113,6 +137,15 @@ func (d *decider) decide(grants []Grant) error {
 			return err
 		}
 		d.consider(decision)
+	}
+	return nil
+}
+
+// enforced reports, as an error, which of the terms this version cannot see to.
+func (t *Terms) enforced() error {
+	if t.Subject.Below || t.Purpose != "" || !t.Agreement.IsZero() || t.Moments != (Moments{}) || t.Detail != (Detail{}) ||
+		t.Rate != (Rate{}) || t.Home || t.Uses != 0 || t.Budget != 0 || t.Route != AnyRoute {
+		return fmt.Errorf("grant: evaluating %s: it has terms that are not understood here", t.ID)
 	}
 	return nil
 }
@@ -150,6 +183,9 @@ func (d *decider) consider(next Decision) {
 // one decides on a grant that is for the caller and the thing.
 func (d *decider) one(g Grant) (Decision, error) {
 	r := g.rules
+	if err := r.terms.enforced(); err != nil {
+		return Decision{}, err
+	}
 	if err := r.compile(); err != nil {
 		return Decision{}, err
 	}
@@ -171,6 +207,7 @@ func (d *decider) one(g Grant) (Decision, error) {
 	if !d.visits() && d.who.AsOf.Before(asOf) {
 		asOf = d.who.AsOf
 	}
+	decision.View = View{Detail: r.terms.Detail, links: []*rules{r}}
 	decision = d.age(asOf, time.Duration(r.terms.Offline)*time.Second, decision)
 	if !decision.Allowed {
 		return decision, nil

@@ -104,7 +104,7 @@ func TestDecideAge(t *testing.T) {
 	guest.Offline = int64(2 * day / time.Second)
 	long := guest
 	long.Offline = int64(30 * day / time.Second)
-	visitor := h.termsFor(Subject{abroad.ID, abroad.At("sam").Member()}, "home/lock")
+	visitor := h.termsFor(Subject{Tree: abroad.ID, Member: abroad.At("sam").Member()}, "home/lock")
 	for _, test := range []struct {
 		name       string
 		who        credential.Principal
@@ -142,7 +142,7 @@ func TestDecideAge(t *testing.T) {
 		{"a little from the future", h.principal("sam/phone", now.Add(time.Minute)), nil, 0, false, limits, "yes", time.Minute + 5*time.Second, "owner"},
 	} {
 		facts := Facts{Now: now.Add(test.after), Limit: test.limit, Isolated: test.isolated}
-		d := mustDecide(t, Request{h.At("home/lock").Chain, "state", Read}, test.who, test.grants, facts)
+		d := mustDecide(t, Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}, test.who, test.grants, facts)
 		got := map[bool]string{true: "yes", false: "no"}[d.Allowed]
 		if d.Allowed && d.Offline {
 			got = "offline"
@@ -184,7 +184,7 @@ func TestDecideTerms(t *testing.T) {
 	} {
 		terms := h.terms("sam/anna", "home/lock")
 		test.change(&terms)
-		d := mustDecide(t, Request{h.At("home/lock").Chain, "state", test.action}, h.principal("sam/anna/phone", test.at), []Grant{stands(terms, now)}, fresh(test.at))
+		d := mustDecide(t, Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: test.action}, h.principal("sam/anna/phone", test.at), []Grant{stands(terms, now)}, fresh(test.at))
 		if d.Reason.String() != test.want || d.Allowed != (test.want == "granted") {
 			t.Errorf("%s: %t, %q, want %q", test.name, d.Allowed, d.Reason, test.want)
 		}
@@ -196,7 +196,7 @@ func TestDecideTerms(t *testing.T) {
 
 func TestDecideMoment(t *testing.T) {
 	h := newHousehold(t)
-	req := Request{h.At("home/lock").Chain, "state", Read}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	sam := h.principal("sam/phone", now)
 	if d := mustDecide(t, req, sam, nil, Facts{Limit: fresh(now).Limit}); d.Allowed || d.Reason.Code != NoClock {
 		t.Errorf("a clock not set: %+v", d)
@@ -221,7 +221,7 @@ func TestDecideFails(t *testing.T) {
 	empty := h.terms("sam/anna", "home/lock")
 	empty.Windows = []Window{{}} // an empty set of days, which the schema does not let through
 	empty.Zone = "Europe/Berlin"
-	req := Request{h.At("home/lock").Chain, "state", Read}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	for name, test := range map[string]struct {
 		req    Request
 		who    credential.Principal
@@ -229,8 +229,8 @@ func TestDecideFails(t *testing.T) {
 	}{
 		"no caller":           {req, credential.Principal{}, []Grant{good}},
 		"no thing":            {Request{Affordance: "state", Action: Read}, anna, []Grant{good}},
-		"no action":           {Request{req.Thing, "state", 0}, anna, []Grant{good}},
-		"two actions at once": {Request{req.Thing, "state", Read | Write}, anna, []Grant{good}},
+		"no action":           {Request{Thing: req.Thing, Affordance: "state", Action: 0}, anna, []Grant{good}},
+		"two actions at once": {Request{Thing: req.Thing, Affordance: "state", Action: Read | Write}, anna, []Grant{good}},
 		"an unknown zone":     {req, anna, []Grant{good, stands(broken, now), good}},
 		"an invalid policy":   {req, anna, []Grant{good, stands(empty, now), good}},
 	} {
@@ -250,7 +250,7 @@ func TestDecideNearestReason(t *testing.T) {
 	elsewhere, action, hours := h.terms("sam/anna", "barn/scale"), h.terms("sam/anna", "home"), h.terms("sam/anna", "home/lock")
 	action.Actions = Actions(Write)
 	hours.Windows, hours.Zone = []Window{{DayOf(time.Monday), 0, 0}}, "Europe/Berlin"
-	req := Request{h.At("home/lock").Chain, "state", Read}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	for _, test := range []struct {
 		grants []Terms
 		want   Code
@@ -273,7 +273,7 @@ func TestDecideLongest(t *testing.T) {
 	h := newHousehold(t)
 	short, long := h.terms("sam/anna", "home/lock"), h.terms("sam/anna", "home")
 	short.Until, long.Until = now.Add(time.Minute).Unix(), now.Add(10*time.Minute).Unix()
-	req := Request{h.At("home/lock").Chain, "state", Read}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	for _, order := range [][]Terms{{short, long}, {long, short}} {
 		grants := []Grant{stands(order[0], now), stands(order[1], now)}
 		d := mustDecide(t, req, h.principal("sam/anna/phone", now), grants, fresh(now))
@@ -331,7 +331,7 @@ func TestDecideConcurrently(t *testing.T) {
 		terms.Windows = nil
 		grants = append(grants, stands(terms, now))
 	}
-	req := Request{h.At("home/lock").Chain, "state", Read}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	anna := h.principal("sam/anna/phone", now)
 	var all sync.WaitGroup
 	for range 8 {

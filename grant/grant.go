@@ -16,14 +16,24 @@
 //	10  zone      IANA name of the time zone that the windows are in
 //	11  offline   seconds; how old a proof still serves while the thing can get nothing newer; absent: not at all
 //	12  time      when it was signed, Unix time, seconds
-//	13  parent    digest of the grant that this one passes on; this version refuses grants that have one
-//	14  depth     how often it may be passed on; this version refuses any but 0
-//	15–18         kept for purpose, retention, obligations and the agreement with a service; not read by this version,
-//	              so that a grant which has them is refused and never taken for one without conditions
+//	13  parent    digest of the grant that this one passes on
+//	14  depth     how often it may be passed on
+//	15  purpose   what for; a request must name it
+//	16  retention seconds that whoever gets it may keep what they learn
+//	17  agreement {1: clear, 2: recipient, 3: place, 4: notice} with a service
+//	18  moments   {1: from, 2: until, 3: always} which recorded moments may be looked at
+//	19  detail    {1: step, 2: area} how finely
+//	20  rate      {1: uses, 2: seconds} how often
+//	21  home      bool; only to callers on the home's own network
+//	22  uses      how many times in all
+//	23  budget    seconds of use in all
+//	24  route     0 any, 1 direct, 2 direct or by the home's own gateway
+//	25  hand on   bits as for actions: what may be passed on, and is not allowed to the subject itself
+//	26  from tree the giver's tree, where it is not that of the thing
 //
 // Who a subject is. A member that is a leaf: that leaf. An owner or person: the apps right below them, not those of
-// the people they introduced. A place: the devices below it. What a thing is. A device: that device. A place: every
-// device below it.
+// the people they introduced. A place: the devices below it. With "below", everyone below the member. What a thing is.
+// A device: that device. A place: every device below it.
 //
 // Windows. Days are bits, Monday the lowest; from and to are minutes of the day by the clock on the wall of the zone.
 // A window opens on its days at from and closes at to; where to is not later than from, it closes on the day after. An
@@ -42,7 +52,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
@@ -59,6 +72,9 @@ const (
 	maxZone    = 64                   // bytes
 	maxName    = 63                   // bytes of an affordance's name
 	maxTime    = 253402300799         // the last second of the year 9999
+	MaxDepth   = 4                    // how often a grant may be passed on
+	MaxClear   = 32                   // fields that a service may be shown
+	maxText    = 128                  // bytes of a text for people
 )
 
 // ErrDelegated says that a grant passes on another one, which this version cannot judge.
@@ -79,14 +95,84 @@ type Terms struct {
 	Offline int64             `cbor:"11,keyasint,omitempty"` // seconds that a proof serves in isolation; 0: none
 	Time    int64             `cbor:"12,keyasint"`           // when it was signed, Unix time in seconds
 	Parent  signed.Digest     `cbor:"13,keyasint,omitzero"`  // the grant that it passes on
-	Depth   uint8             `cbor:"14,keyasint,omitempty"` // how often it may be passed on
+	Depth   uint8             `cbor:"14,keyasint,omitempty"` // how often it may be passed on, at most MaxDepth
+
+	Purpose   string          `cbor:"15,keyasint,omitempty"` // what for: lower case with hyphens; "": anything
+	Retention int64           `cbor:"16,keyasint,omitempty"` // seconds that what was learnt may be kept; 0: nothing is agreed
+	Agreement Agreement       `cbor:"17,keyasint,omitzero"`  // with a service
+	Moments   Moments         `cbor:"18,keyasint,omitzero"`  // which recorded moments may be looked at
+	Detail    Detail          `cbor:"19,keyasint,omitzero"`  // how finely
+	Rate      Rate            `cbor:"20,keyasint,omitzero"`  // how often
+	Home      bool            `cbor:"21,keyasint,omitempty"` // only to callers on the home's own network
+	Uses      uint32          `cbor:"22,keyasint,omitempty"` // how many times in all; 0: any number
+	Budget    int64           `cbor:"23,keyasint,omitempty"` // seconds of use, of streams, in all; 0: any
+	Route     Route           `cbor:"24,keyasint,omitempty"` // which way it may go
+	HandOn    Actions         `cbor:"25,keyasint,omitempty"` // what the subject may pass on and not do itself
+	GiverTree identity.TreeID `cbor:"26,keyasint,omitzero"`  // the giver's tree; zero: Tree
 }
 
 // A Subject is who a grant is for: a member of any tree.
 type Subject struct {
 	Tree   identity.TreeID   `cbor:"1,keyasint"`
 	Member identity.MemberID `cbor:"2,keyasint"`
+	Below  bool              `cbor:"3,keyasint,omitempty"` // everyone below the member, of the thing's own tree alone
 }
+
+// An Agreement is what a service and whoever gives it something agree on, beside the other terms. Nothing is shown to a
+// service but the fields named here.
+type Agreement struct {
+	Clear     []string      `cbor:"1,keyasint,omitempty"` // fields of the affordance's value; its own name: the whole value
+	Recipient string        `cbor:"2,keyasint,omitempty"` // who runs the service, for people
+	Place     string        `cbor:"3,keyasint,omitempty"` // country where it is kept: ISO 3166-1 alpha-2
+	Notice    signed.Digest `cbor:"4,keyasint,omitzero"`  // of the notice that was shown before it was given
+}
+
+// IsZero reports whether nothing was agreed on.
+func (a Agreement) IsZero() bool {
+	return len(a.Clear) == 0 && a.Recipient == "" && a.Place == "" && a.Notice.IsZero()
+}
+
+// Moments say what of a thing's past may be looked at. The zero Moments: what was recorded while the grant stood, which
+// is from Terms.From, or Time, until Terms.Until, in its hours.
+type Moments struct {
+	From   int64 `cbor:"1,keyasint,omitempty"` // Unix time, seconds; 0: as the grant; 1 opens the whole past
+	Until  int64 `cbor:"2,keyasint,omitempty"` // not included; 0: as the grant
+	Always bool  `cbor:"3,keyasint,omitempty"` // also outside its hours
+}
+
+// A Detail says how finely values are shown. A thing that cannot show an affordance so coarsely refuses it.
+type Detail struct {
+	Step Step `cbor:"1,keyasint,omitempty"` // of measurements: one for each quarter of an hour, day or month
+	Area bool `cbor:"2,keyasint,omitempty"` // of positions: the name of the area they are in
+}
+
+// A Step is a stretch of time in which there is one value.
+type Step uint8
+
+// The steps, finer ones first. Days and months are those of the place's zone.
+const (
+	Full Step = iota // every value
+	QuarterHour
+	Hour
+	Day
+	Month
+)
+
+// A Rate is how often something may be used: so many times in any so many seconds.
+type Rate struct {
+	Uses    uint32 `cbor:"1,keyasint,omitempty"`
+	Seconds int64  `cbor:"2,keyasint,omitempty"`
+}
+
+// A Route is which way a request and its answer may go. All ways are encrypted from end to end.
+type Route uint8
+
+// The routes.
+const (
+	AnyRoute     Route = iota
+	DirectRoute        // no relay carries it
+	GatewayRoute       // direct, or carried by the home's own gateway
+)
 
 // A Thing is what a grant is about: a device, or a place and so every device below it.
 type Thing struct {
@@ -115,10 +201,69 @@ func (t Terms) Validate() error {
 		return fmt.Errorf("grant: checking terms: it ends at %s, before it begins", clock(t.Until, time.UTC))
 	case t.Offline < 0 || t.Offline > int64(MaxOffline/time.Second):
 		return fmt.Errorf("grant: checking terms: an offline term of %d seconds, of at most %d", t.Offline, int64(MaxOffline/time.Second))
-	case !t.Parent.IsZero() || t.Depth != 0:
+	case !t.Parent.IsZero() || t.Depth != 0 || t.HandOn != 0 || !t.GiverTree.IsZero():
 		return fmt.Errorf("grant: checking terms: %w", ErrDelegated)
 	}
+	if err := t.validateUse(); err != nil {
+		return err
+	}
+	if err := t.Agreement.validate(); err != nil {
+		return err
+	}
 	return t.validateHours()
+}
+
+// validateUse checks how much, how finely and how often something may be used.
+func (t Terms) validateUse() error {
+	const longest = int64(MaxOffline / time.Second)
+	switch m, r := t.Moments, t.Rate; {
+	case t.Subject.Below && t.Subject.Tree != t.Tree:
+		return errors.New("grant: checking terms: it is for everyone below a member of another tree: want one member")
+	case t.Purpose != "" && !validPurpose(t.Purpose):
+		return fmt.Errorf("grant: checking terms: the purpose %.80q: want lower-case words with hyphens, at most %d bytes", t.Purpose, maxName)
+	case t.Retention < 0 || t.Retention > 100*longest:
+		return fmt.Errorf("grant: checking terms: kept for %d seconds, of at most %d", t.Retention, 100*longest)
+	case m.From < 0 || m.From > maxTime || m.Until < 0 || m.Until > maxTime || m.Until != 0 && m.Until <= m.From:
+		return fmt.Errorf("grant: checking terms: moments from Unix time %d until %d", m.From, m.Until)
+	case t.Detail.Step > Month:
+		return fmt.Errorf("grant: checking terms: step %d, of at most %d", t.Detail.Step, Month)
+	case (r.Uses == 0) != (r.Seconds == 0) || r.Seconds < 0 || r.Seconds > longest:
+		return fmt.Errorf("grant: checking terms: %d uses in %d seconds", r.Uses, r.Seconds)
+	case t.Budget < 0 || t.Budget > longest:
+		return fmt.Errorf("grant: checking terms: %d seconds of use, of at most %d", t.Budget, longest)
+	case t.Route > GatewayRoute:
+		return fmt.Errorf("grant: checking terms: route %d, of at most %d", t.Route, GatewayRoute)
+	}
+	return nil
+}
+
+func (a Agreement) validate() error {
+	if len(a.Clear) > MaxClear {
+		return fmt.Errorf("grant: checking terms: %d fields in clear, of at most %d", len(a.Clear), MaxClear)
+	}
+	for i, field := range a.Clear {
+		if !validName(field) || slices.Contains(a.Clear[:i], field) {
+			return fmt.Errorf("grant: checking terms: the field %.80q in clear is named twice, or is no name of a field", field)
+		}
+	}
+	country := len(a.Place) == 2 && a.Place[0] >= 'A' && a.Place[0] <= 'Z' && a.Place[1] >= 'A' && a.Place[1] <= 'Z'
+	switch {
+	case len(a.Recipient) > maxText || !printable(a.Recipient):
+		return fmt.Errorf("grant: checking terms: the recipient %.140q: want at most %d bytes to show", a.Recipient, maxText)
+	case a.Place != "" && !country:
+		return fmt.Errorf("grant: checking terms: the place %.80q: want two capital letters of ISO 3166-1", a.Place)
+	}
+	return nil
+}
+
+// printable reports whether a text can be shown as it is.
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// validPurpose reports whether s is of lower-case letters, digits and hyphens, beginning with a letter.
+func validPurpose(s string) bool {
+	return validName(s) && strings.ToLower(s) == s && !strings.Contains(s, "_")
 }
 
 func (t Terms) validateHours() error {
@@ -193,7 +338,12 @@ func parse(raw []byte) (Terms, signed.Statement, error) {
 
 // To reports whether the grant is for a leaf: see the package doc for who a subject is.
 func (t *Terms) To(who identity.Chain) bool {
-	return who.ID.Tree == t.Subject.Tree && slices.Contains(groups(who), t.Subject.Member)
+	return who.ID.Tree == t.Subject.Tree && slices.Contains(groups(who), t.Subject.Member) || t.Subject.Below && t.below(who)
+}
+
+// below reports whether a leaf is below the subject.
+func (t *Terms) below(who identity.Chain) bool {
+	return who.ID.Tree == t.Subject.Tree && slices.ContainsFunc(who.Line, func(l identity.Link) bool { return l.Member == t.Subject.Member })
 }
 
 // On reports whether the grant is about a thing: the device itself, or a place above it.

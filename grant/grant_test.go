@@ -123,11 +123,11 @@ func TestLaterFieldsAreRefused(t *testing.T) {
 	for _, later := range []any{
 		struct {
 			Terms
-			Purpose string `cbor:"15,keyasint"`
-		}{h.full(), "billing"},
+			Mood string `cbor:"27,keyasint"`
+		}{h.full(), "good"},
 		struct {
 			Terms
-			Retention int64 `cbor:"16,keyasint"`
+			Price int64 `cbor:"28,keyasint"`
 		}{h.full(), 3600},
 	} {
 		raw, err := signed.Sign(laptop.Signer, Type, later, laptop.Raw...)
@@ -270,7 +270,7 @@ func FuzzTerms(f *testing.F) {
 		}
 		f.Add(payload, now.Unix())
 	}
-	req := Request{h.At("home/lock").Chain, "state", Read}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	anna := h.principal("sam/anna/phone", now)
 	f.Fuzz(func(t *testing.T, payload []byte, at int64) {
 		var terms Terms

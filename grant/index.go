@@ -49,7 +49,7 @@ func (x *Index) Len() int { return len(x.grants) }
 func (x *Index) For(who identity.Chain) []Grant {
 	var found []Grant
 	for _, member := range groups(who) {
-		for _, id := range x.subjects[Subject{who.ID.Tree, member}] {
+		for _, id := range x.subjects[Subject{Tree: who.ID.Tree, Member: member}] {
 			found = append(found, x.grants[id])
 		}
 	}

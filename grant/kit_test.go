@@ -37,7 +37,7 @@ func newHousehold(t testing.TB) household {
 
 // terms returns what sam grants: everything, always, to who for what.
 func (h household) terms(who, what identity.Path) Terms {
-	return h.termsFor(Subject{h.ID, h.At(who).Member()}, what)
+	return h.termsFor(Subject{Tree: h.ID, Member: h.At(who).Member()}, what)
 }
 
 func (h household) termsFor(who Subject, what identity.Path) Terms {

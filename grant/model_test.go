@@ -211,7 +211,7 @@ func (p *play) ask() (allowed, denied, changed int) {
 			index.Set(Grant{p.stand[g.id], g.asOf})
 		}
 		who := p.principal(by, p.known)
-		req := Request{p.At(on).Chain, affordance, action}
+		req := Request{Thing: p.At(on).Chain, Affordance: affordance, Action: action}
 		decide := func(at time.Time) Decision {
 			facts := Facts{Now: at, Limit: Limit{p.fresh, p.offline}, Isolated: p.isolated}
 			return mustDecide(p.t, req, who, index.For(who.Chain), facts)

@@ -43,7 +43,7 @@ func TestPolicyInjection(t *testing.T) {
 	if !strings.Contains(text, `context.affordance == "x\" || true || \""`) {
 		t.Errorf("%s", text)
 	}
-	req := Request{h.At("home/lock").Chain, "state", Read}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	if d := mustDecide(t, req, h.principal("sam/anna/phone", now), []Grant{stands(terms, now)}, fresh(now)); d.Allowed {
 		t.Error("a name was taken for policy")
 	}
@@ -66,7 +66,7 @@ func TestPolicyFails(t *testing.T) {
 	} {
 		r := &rules{terms: terms, hours: hours{zone: time.UTC}, policy: cedar.NewPolicyFromAST(test.policy)}
 		r.once.Do(func() {}) // compiled already
-		req := Request{h.At("home/lock").Chain, "state", test.action}
+		req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: test.action}
 		d, err := Decide(req, h.principal("sam/anna/phone", now), []Grant{{r, now}}, fresh(now))
 		if err == nil || !strings.Contains(err.Error(), test.want) || d.Allowed || d.Reason.Code != Failed {
 			t.Errorf("%s: %+v, error %v, want one with %q", test.name, d, err, test.want)

@@ -61,7 +61,7 @@ func TestGrantLives(t *testing.T) {
 	if !verified.AsOf().Equal(live.AsOf) || verified.Terms().ID != g.ID {
 		t.Errorf("verified %s as of %s", verified.Terms().ID, verified.AsOf())
 	}
-	req := Request{h.At("home/lock").Chain, "unlock", Invoke}
+	req := Request{Thing: h.At("home/lock").Chain, Affordance: "unlock", Action: Invoke}
 	if d := mustDecide(t, req, who, []Grant{verified}, fresh(now)); !d.Allowed || d.Grant != g.ID {
 		t.Errorf("while it stands: %+v", d)
 	}
@@ -292,7 +292,7 @@ func (v *visited) serve(m kept, g tree.Admitted, chain [][]byte) bool {
 	if err != nil {
 		return false
 	}
-	d, err := Decide(Request{v.At("home/lock").Chain, "unlock", Invoke}, who, []Grant{grant}, fresh(v.Clock))
+	d, err := Decide(Request{Thing: v.At("home/lock").Chain, Affordance: "unlock", Action: Invoke}, who, []Grant{grant}, fresh(v.Clock))
 	return err == nil && d.Allowed
 }
 
