@@ -64,10 +64,17 @@ type renewed struct {
 	live    credential.Live
 	version uint64 // of what was trusted
 	at      time.Time
+	stands  standing
 }
 
 // renewFor is how long a session stays as it was renewed while nothing is learnt of the tree.
 const renewFor = time.Second
+
+// since reports whether the session is as of that version of what is trusted, and not older than renewFor.
+func (r *renewed) since(version uint64, now time.Time) bool {
+	age := now.Sub(r.at)
+	return r.version == version && age >= 0 && age < renewFor && now.Before(r.who.NotAfter)
+}
 
 // sessions remembers peers by what they showed. The same bytes from the same key say the same again: only what was
 // learnt in between is looked at.
@@ -215,22 +222,31 @@ func (n *Node) caller(ctx context.Context) (credential.Principal, bool) {
 
 // renew brings a session up to date with what is trusted by now.
 func (n *Node) renew(s *session) (credential.Principal, credential.Live, error) {
+	r, err := n.renewal(s, n.now())
+	if err != nil {
+		return credential.Principal{}, credential.Live{}, err
+	}
+	return r.who, r.live, nil
+}
+
+func (n *Node) renewal(s *session, now time.Time) (*renewed, error) {
 	trusted, version := n.trust.versioned()
-	now := n.now()
-	if r := s.last.Load(); r != nil && r.version == version && now.Before(r.who.NotAfter) {
-		if age := now.Sub(r.at); age >= 0 && age < renewFor {
-			return r.who, r.live, nil
-		}
+	if r := s.last.Load(); r != nil && r.since(version, now) {
+		return r, nil
 	}
 	live, err := s.live.Renew(trusted, now)
 	if err != nil {
-		return credential.Principal{}, live, err
+		return nil, err
 	}
 	who, err := s.who.Renew(live)
-	if err == nil && !now.IsZero() {
-		s.last.Store(&renewed{who, live, version, now})
+	if err != nil {
+		return nil, err
 	}
-	return who, live, err
+	r := &renewed{who: who, live: live, version: version, at: now}
+	if !now.IsZero() {
+		s.last.Store(r)
+	}
+	return r, nil
 }
 
 // handler serves the node's own paths and, once there is one, its thing.
@@ -375,42 +391,52 @@ func refusal(d grant.Decision, err error) *thing.Problem {
 	return p
 }
 
-// decide is rules 4 and 8 to 10 for one request of a session.
+// decide is rules 4 and 8 to 10 for one request of a session. What was decided of the same question a moment ago, and
+// still holds, is not worked out again.
 func (n *Node) decide(s *session, op thing.Op, affordance string) (grant.Decision, credential.Principal, error) {
-	who, live, err := n.renew(s)
+	now := n.now()
+	r, err := n.renewal(s, now)
 	if err != nil {
 		return grant.Decision{}, s.who, err
 	}
-	now := n.now()
+	action, ok := actions[op]
+	if !ok && op != thing.OpDescribe {
+		return grant.Decision{}, r.who, fmt.Errorf("kindred: no rule for %q", op)
+	}
+	req, facts := grant.Request{Thing: n.self, Affordance: affordance, Action: action}, n.facts(affordance, now)
+	q := question{op, affordance, req.Purpose, facts.Way, facts.Limit, facts.Isolated}
+	if d, ok := r.stands.find(q, now); ok {
+		return d, r.who, nil
+	}
 	var grants []grant.Grant
 	for _, raw := range s.grants {
-		g, err := n.grants.Verify(raw, live, now)
+		g, err := n.grants.Verify(raw, r.live, now)
 		if err != nil {
-			n.log.Info("a grant does not count", "who", who.ID.Path, "error", err)
+			n.log.Info("a grant does not count", "who", r.who.ID.Path, "error", err)
 			continue
 		}
 		grants = append(grants, g)
 	}
+	var d grant.Decision
 	if op == thing.OpDescribe {
-		return n.decideDescribe(who, grants, now)
+		d, err = n.decideDescribe(r.who, grants, facts)
+	} else {
+		d, err = grant.Decide(req, r.who, grants, facts)
 	}
-	action, ok := actions[op]
-	if !ok {
-		return grant.Decision{}, who, fmt.Errorf("kindred: no rule for %q", op)
+	if err == nil {
+		r.stands.keep(q, d)
 	}
-	d, err := grant.Decide(grant.Request{Thing: n.self, Affordance: affordance, Action: action}, who, grants, n.facts(affordance, now))
-	return d, who, err
+	return d, r.who, err
 }
 
 // decideDescribe lets whoever may do anything at the thing, at some time, read what there is.
-func (n *Node) decideDescribe(who credential.Principal, grants []grant.Grant, now time.Time) (grant.Decision, credential.Principal, error) {
+func (n *Node) decideDescribe(who credential.Principal, grants []grant.Grant, facts grant.Facts) (grant.Decision, error) {
 	for _, g := range grants {
 		if t := g.Terms(); t.To(who.Chain) && t.On(n.self) {
-			return grant.Decision{Allowed: true, Grant: t.ID, AsOf: who.AsOf, Until: who.NotAfter}, who, nil
+			return grant.Decision{Allowed: true, Grant: t.ID, AsOf: who.AsOf, Until: who.NotAfter}, nil
 		}
 	}
-	d, err := grant.Decide(grant.Request{Thing: n.self, Action: grant.Read}, who, nil, n.facts("", now))
-	return d, who, err
+	return grant.Decide(grant.Request{Thing: n.self, Action: grant.Read}, who, nil, facts)
 }
 
 func (n *Node) facts(affordance string, now time.Time) grant.Facts {
