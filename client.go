@@ -115,7 +115,7 @@ func (t transport) worthAnother(req *http.Request, member identity.MemberID, res
 	if callee, _ := peer.Callee(resp); maxAge > 0 || !callee.Showed { // the proof was not good enough
 		return !bytes.Equal(before.Evidence.Proof, after.Evidence.Proof)
 	}
-	return !slices.EqualFunc(before.Evidence.Grants, after.Evidence.Grants, bytes.Equal)
+	return !slices.EqualFunc(before.Evidence.Grants, after.Evidence.Grants, bytes.Equal) || !before.sameHead(after)
 }
 
 // Thing returns a client for the thing at a path of the node's own tree.
@@ -148,6 +148,7 @@ type Target struct {
 	Member identity.MemberID   // or a member,
 	Value  []byte              // with its roster entry,
 	Chain  [][]byte            // of a member: its certificates
+	Pause  bool                // of a grant: only until it is resumed
 	Things []identity.MemberID // the things it concerns, to be told directly
 }
 
@@ -242,7 +243,7 @@ func (n *Node) notice(ctx context.Context, target Target) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := tree.Revocation{Tree: n.self.ID.Tree, Grant: target.Grant, Member: target.Member, Time: n.cfg.Clock().Unix()}
+	r := tree.Revocation{Tree: n.self.ID.Tree, Grant: target.Grant, Member: target.Member, Pause: target.Pause, Time: n.cfg.Clock().Unix()}
 	r.Leaf = merkle.LeafHash(r.Key(), target.Value)
 	statement, err := signed.Sign(n.key, tree.RevocationType, r, n.self.Raw...)
 	if err != nil {

@@ -202,7 +202,8 @@ type RosterMember struct {
 // A RosterGrant is a grant in a Roster.
 type RosterGrant struct {
 	control.Grant
-	Terms grant.Terms
+	Terms  grant.Terms
+	Paused bool
 }
 
 const rosterKey = "roster"
@@ -290,7 +291,11 @@ func (n *Node) readRoster(r control.Roster, at time.Time) (Roster, error) {
 		if err != nil {
 			return out, err
 		}
-		out.Grants = append(out.Grants, RosterGrant{g, t})
+		var entry tree.Grant
+		if err := signed.Unmarshal(g.Value, &entry); err != nil {
+			return out, err
+		}
+		out.Grants = append(out.Grants, RosterGrant{g, t, entry.Paused})
 	}
 	return out, nil
 }

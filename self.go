@@ -1,6 +1,7 @@
 package kindred
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,6 +80,13 @@ type kept struct {
 	Fetched  time.Time
 
 	hello []byte
+}
+
+// sameHead reports whether two proofs are of one and the same roster: then the one allows nothing that the other does not.
+func (k kept) sameHead(other kept) bool {
+	a, aerr := credential.ParseProof(k.Evidence.Proof)
+	b, berr := credential.ParseProof(other.Evidence.Proof)
+	return aerr == nil && berr == nil && bytes.Equal(a.Head, b.Head)
 }
 
 const evidencePrefix = "evidence/"

@@ -52,6 +52,11 @@ func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 	return call[Report](ctx, c, "revoke", SignedNotice{notice})
 }
 
+// Resume lets a paused grant allow again what it says.
+func (c Client) Resume(ctx context.Context, id string) error {
+	return do(ctx, c, "resume", GrantRef{id})
+}
+
 // Obeyed says that a revocation is obeyed here.
 func (c Client) Obeyed(ctx context.Context, leaf []byte) error {
 	return do(ctx, c, "obeyed", Obeyed{leaf})

@@ -36,6 +36,7 @@ type Home interface {
 	AddPlace(ctx context.Context, who credential.Principal, p Place) (None, error)
 	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
 	Revoke(ctx context.Context, who credential.Principal, n SignedNotice) (Report, error)
+	Resume(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
 	Obeyed(ctx context.Context, who credential.Principal, o Obeyed) (None, error)
 	Limit(ctx context.Context, who credential.Principal, l Limits) (None, error)
 	Announce(ctx context.Context, who credential.Principal, a SignedAddress) (Contact, error)
@@ -127,6 +128,11 @@ type SignedGrant struct {
 // A SignedNotice hands in a revocation: an encoded credential.Notice.
 type SignedNotice struct {
 	Notice []byte `json:"notice"`
+}
+
+// A GrantRef names a grant.
+type GrantRef struct {
+	ID string `json:"id"` // 28 characters
 }
 
 // A Report says what a revocation has done so far.

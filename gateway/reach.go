@@ -213,7 +213,10 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 	defer h.watchers.forget(pending.Leaf)
 	if !already {
 		op := journal.Remove
-		if !pending.Grant.IsZero() {
+		switch {
+		case pending.Pause:
+			op = journal.Pause
+		case !pending.Grant.IsZero():
 			op = journal.Unshare
 		}
 		h.tell(ctx, op, pending.Signer, about, with, pending.Grant)
@@ -276,6 +279,20 @@ func (g *Gateway) report(ctx context.Context, already bool, things []tree.Entry,
 		r.Things = append(r.Things, reach)
 	}
 	return r
+}
+
+// Resume lets a paused grant allow again what it says.
+func (h *home) Resume(ctx context.Context, who credential.Principal, g control.GrantRef) (control.None, error) {
+	id, err := tree.ParseGrantID(g.ID)
+	if err != nil {
+		return control.None{}, invalid(err)
+	}
+	_, about, with := h.concerned(credential.Pending{Revocation: tree.Revocation{Grant: id}})
+	if err := h.keeper.Resume(ctx, who.Chain, id); err != nil {
+		return control.None{}, answer(err)
+	}
+	h.tell(ctx, journal.Resume, who.Chain, about, with, id)
+	return control.None{}, nil
 }
 
 // Obeyed notes that the caller obeys a revocation.

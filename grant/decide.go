@@ -200,7 +200,10 @@ func (d *decider) one(g Grant) (Decision, error) {
 	if permitted != (decision.Reason.Code == Granted) {
 		return Decision{}, fmt.Errorf("grant: evaluating %s: its policy says %t, its terms do not", r.terms.ID, permitted)
 	}
-	if !permitted {
+	if permitted && g.paused {
+		decision.Reason = Reason{Code: Paused}
+	}
+	if !permitted || g.paused {
 		return decision, nil
 	}
 	asOf := g.asOf

@@ -208,7 +208,7 @@ func (p *play) ask() (allowed, denied, changed int) {
 		by, on, affordance, action := pick(p, leaves), pick(p, things), pick(p, names), pick(p, actions[:])
 		var index Index
 		for _, g := range p.grants {
-			index.Set(Grant{p.stand[g.id], g.asOf})
+			index.Set(Grant{rules: p.stand[g.id], asOf: g.asOf})
 		}
 		who := p.principal(by, p.known)
 		req := Request{Thing: p.At(on).Chain, Affordance: affordance, Action: action}

@@ -67,7 +67,7 @@ func TestPolicyFails(t *testing.T) {
 		r := &rules{terms: terms, hours: hours{zone: time.UTC}, policy: cedar.NewPolicyFromAST(test.policy)}
 		r.once.Do(func() {}) // compiled already
 		req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: test.action}
-		d, err := Decide(req, h.principal("sam/anna/phone", now), []Grant{{r, now}}, fresh(now))
+		d, err := Decide(req, h.principal("sam/anna/phone", now), []Grant{{rules: r, asOf: now}}, fresh(now))
 		if err == nil || !strings.Contains(err.Error(), test.want) || d.Allowed || d.Reason.Code != Failed {
 			t.Errorf("%s: %+v, error %v, want one with %q", test.name, d, err, test.want)
 		}

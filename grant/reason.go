@@ -18,6 +18,7 @@ const (
 	Ended                   // granted until some time past
 	NotYet                  // granted from some time to come
 	OutOfHours              // granted for other hours
+	Paused                  // granted, and paused for now
 	Stale                   // granted, and known to have stood too long ago
 	Expired                 // the caller's certificate has ended
 	NoClock                 // the thing does not know what time it is
@@ -28,7 +29,7 @@ const (
 
 var codeNames = [...]string{
 	NoGrant: "no-grant", Affordance: "affordance", Doing: "action", Ended: "ended", NotYet: "not-yet",
-	OutOfHours: "out-of-hours", Stale: "stale", Expired: "expired", NoClock: "no-clock", Failed: "failed",
+	OutOfHours: "out-of-hours", Paused: "paused", Stale: "stale", Expired: "expired", NoClock: "no-clock", Failed: "failed",
 	Granted: "granted", OwnersRight: "owner",
 }
 
@@ -54,6 +55,8 @@ func (r Reason) String() string {
 	switch r.Code {
 	case NoGrant:
 		return "nothing was granted"
+	case Paused:
+		return "it is paused"
 	case NoClock:
 		return "the clock is not set"
 	case Granted:

@@ -62,8 +62,9 @@ func open(raw []byte, verify func([][]byte, time.Time) (identity.Chain, error)) 
 
 // A Grant is a grant that stood at a moment. Only Verify makes one; the zero Grant allows nothing.
 type Grant struct {
-	rules *rules
-	asOf  time.Time
+	rules  *rules
+	asOf   time.Time
+	paused bool
 }
 
 // Terms returns what the grant says; a zero Grant has zero terms.
@@ -73,6 +74,9 @@ func (g Grant) Terms() Terms {
 	}
 	return g.rules.terms
 }
+
+// Paused reports whether the grant stands, and allows nothing until it is resumed.
+func (g Grant) Paused() bool { return g.paused }
 
 // AsOf returns the newest moment at which the grant, and its giver, are known to have been live.
 func (g Grant) AsOf() time.Time { return g.asOf }
@@ -119,7 +123,7 @@ func (r *rules) verify(live credential.Live, now time.Time) (Grant, error) {
 	if _, ok := live.Member(t.Giver); !ok {
 		return fail(fmt.Errorf("its giver %s is not proved to be live", t.Giver))
 	}
-	return Grant{rules: r, asOf: live.AsOf}, nil
+	return Grant{rules: r, asOf: live.AsOf, paused: entry.Paused}, nil
 }
 
 // A Cache spares the dear part of Verify, signatures and compiling, for grants seen before. It remembers what cannot

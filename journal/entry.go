@@ -38,6 +38,8 @@ const (
 	Remove  Op = "remove"  // a member
 	Share   Op = "share"   // a right
 	Unshare Op = "unshare" // a right
+	Pause   Op = "pause"   // a right
+	Resume  Op = "resume"  // a right
 	Limit   Op = "limit"   // how fresh a proof a thing asks for
 )
 

@@ -10,6 +10,7 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -153,7 +154,37 @@ func (k *Keeper) checkTerms(t grant.Terms) error {
 	return nil
 }
 
-// Revoke takes away what a revocation names: a grant; or a member, with all below it, the tools it made, and every grant
+// Resume lets a paused grant allow again what it says. by must act for whoever gave it, or for an owner. Resuming what is
+// not paused changes nothing.
+func (k *Keeper) Resume(ctx context.Context, by identity.Chain, id tree.GrantID) error {
+	if err := k.resume(ctx, by, id); err != nil {
+		return fmt.Errorf("keeper: resuming: %w", err)
+	}
+	return nil
+}
+
+func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID) error {
+	end, err := k.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := k.checkLive(by); err != nil {
+		return err
+	}
+	g, ok := k.state.Grant(id)
+	switch {
+	case !ok:
+		return fmt.Errorf("grant %s is %w", id, ErrNotLive)
+	case !by.Owner() && by.ActsFor() != g.Giver:
+		return denied("%s neither gave grant %s nor acts for an owner", by.ID.Path, id)
+	case !g.Paused:
+		return nil
+	}
+	return k.apply(ctx, tree.Update{By: by.Member(), Resume: []tree.GrantID{id}}, Event{})
+}
+
+// Revoke takes away what a revocation names: a grant, or only pauses it; or a member, with all below it, the tools it made, and every grant
 // from, to or about any of them. Who takes a member away means it, whatever its certificate or label has become since the entry that the
 // revocation names. What is not live is taken away already, which is no error; so is an entry that was revoked before
 // and whose member has another one since, because its key was stolen or it moved.
@@ -187,6 +218,14 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		}
 		if !p.Signer.Owner() && p.Signer.ActsFor() != g.Giver {
 			return false, denied("%s neither gave grant %s nor acts for an owner", p.Signer.ID.Path, g.ID)
+		}
+		if p.Pause {
+			live, _ := k.state.Value(tree.GrantKey(g.ID))
+			if g.Paused || merkle.LeafHash(tree.GrantKey(g.ID), live) != p.Leaf {
+				return true, nil // it is paused, or was and has been resumed since
+			}
+			u.Pause = []tree.GrantID{g.ID}
+			return false, k.apply(ctx, u, event)
 		}
 		event.Grants = []tree.Admitted{g}
 	} else {

@@ -34,6 +34,7 @@
 //	an owner's app      persons, apps and services below owners, devices and places below places (their certificates
 //	                    come signed by whoever is above them); grants; labels, limits; taking away
 //	the gateway         devices and places below its own place
+//	whoever gave        to pause what they gave, and to resume it; owners' apps any of it
 //	any other leaf      its own address
 //
 // Owners, and whatever else stands right below the root, take the root key and are refused here. So is taking away

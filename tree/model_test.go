@@ -81,6 +81,17 @@ func (m model) apply(t testing.TB, u tree.Update) (model, []merkle.Hash, bool) {
 			delete(next.grants, id)
 		}
 	}
+	turned := map[tree.GrantID]bool{}
+	for i, id := range slices.Concat(u.Pause, u.Resume) {
+		g, ok := next.grants[id]
+		if pause := i < len(u.Pause); !ok || turned[id] || g.Paused == pause {
+			return m, nil, false
+		} else if pause {
+			revoke(tree.GrantKey(id))
+		}
+		g.Paused, g.Turns, turned[id] = !g.Paused, g.Turns+1, true
+		next.grants[id] = g
+	}
 	for _, id := range u.Remove {
 		top, ok := m.members[id]
 		if !ok {
@@ -195,7 +206,7 @@ func (p *player) update() tree.Update {
 	p.clock = p.clock.Add(time.Duration(p.rand.IntN(3)) * time.Second)
 	u := tree.Update{By: p.pick().Member(), Time: p.clock}
 	for range 1 + p.rand.IntN(3) {
-		switch p.rand.IntN(12) {
+		switch p.rand.IntN(14) {
 		case 0, 1, 2, 3:
 			u.Members = append(u.Members, tree.Admission{Chain: p.newcomer().Chain, Label: []string{"", "Küche"}[p.rand.IntN(2)]})
 		case 4, 5:
@@ -221,7 +232,16 @@ func (p *player) update() tree.Update {
 			if len(p.given) > 0 {
 				u.Revoke = append(u.Revoke, p.given[p.rand.IntN(len(p.given))].ID)
 			}
-		case 11:
+		case 11, 12:
+			if len(p.given) > 0 {
+				id := p.given[p.rand.IntN(len(p.given))].ID
+				if g, ok := p.State.Grant(id); ok && g.Paused == (p.rand.IntN(8) > 0) {
+					u.Resume = append(u.Resume, id)
+				} else {
+					u.Pause = append(u.Pause, id)
+				}
+			}
+		case 13:
 			u.Checkpoints = append(u.Checkpoints, tree.JournalCheckpoint{Member: p.pick().Member(), Checkpoint: tree.Checkpoint{Size: uint64(p.names)}})
 		}
 	}

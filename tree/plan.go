@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -20,6 +21,8 @@ type Update struct {
 	Checkpoints []JournalCheckpoint // where journals stand
 	Remove      []identity.MemberID // members to take away, and all below them
 	Revoke      []GrantID           // grants to take away
+	Pause       []GrantID           // grants that are to allow nothing for now
+	Resume      []GrantID           // grants that are to allow again what they say
 }
 
 // An Admission puts a member into the roster, or replaces the entry it has. Renewal revokes nothing; what was proved
@@ -61,7 +64,7 @@ func (s *State) Plan(u Update) (Change, error) {
 		State: s, update: u, change: Change{entries: s.entries},
 		paths: map[identity.Path]identity.MemberID{}, certificates: map[identity.MemberID]signed.Digest{},
 	}
-	for _, step := range []func() error{p.revoke, p.remove, p.admit, p.grant, p.checkpoint} {
+	for _, step := range []func() error{p.revoke, p.turn, p.remove, p.admit, p.grant, p.checkpoint} {
 		if err := step(); err != nil {
 			return Change{}, fmt.Errorf("tree: planning a change: %w", err)
 		}
@@ -112,6 +115,33 @@ func (p *planner) revoke() error {
 		}
 		p.drop(GrantKey(id), true)
 		p.change.dropped = append(p.change.dropped, id)
+	}
+	return nil
+}
+
+// turn pauses grants, and resumes them. What was proved with the entry of a grant that is paused is revoked.
+func (p *planner) turn() error {
+	for i, id := range slices.Concat(p.update.Pause, p.update.Resume) {
+		g, ok := p.grants[id]
+		pause := i < len(p.update.Pause)
+		switch {
+		case !ok || slices.Contains(p.change.dropped, id):
+			return fmt.Errorf("no grant %s", id)
+		case g.Paused == pause:
+			return fmt.Errorf("grant %s: paused is %t already", id, pause)
+		case slices.ContainsFunc(p.change.grants, func(other Admitted) bool { return other.ID == id }):
+			return fmt.Errorf("grant %s is paused or resumed twice", id)
+		case g.Turns == math.MaxUint32:
+			return fmt.Errorf("grant %s was paused and resumed too often", id)
+		}
+		if leaf, ok := p.change.entries.Leaf(GrantKey(id)); ok && pause {
+			p.change.Revoked = append(p.change.Revoked, leaf)
+		}
+		g.Paused, g.Turns = pause, g.Turns+1
+		if err := p.set(GrantKey(id), g.Grant); err != nil {
+			return err
+		}
+		p.change.grants = append(p.change.grants, g)
 	}
 	return nil
 }

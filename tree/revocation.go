@@ -102,6 +102,9 @@ type Revocation struct {
 	Grant  GrantID           `cbor:"3,keyasint,omitzero"` // what the entry is: a grant,
 	Member identity.MemberID `cbor:"4,keyasint,omitzero"` // or a member
 	Time   int64             `cbor:"5,keyasint"`          // Unix time, seconds
+
+	// Pause says that the grant stands and is to allow nothing until it is resumed.
+	Pause bool `cbor:"6,keyasint,omitempty"`
 }
 
 // Key returns the key of the entry that r takes away.

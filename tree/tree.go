@@ -4,7 +4,8 @@
 // is in it, so that a proof of inclusion says "not taken away":
 //
 //	"member"      MemberID   Member: the certificate it has now, who asked for it, since when, its label and limits
-//	"grant"       GrantID    Grant: the signed grant that it admits, its giver, who asked for it, since when
+//	"grant"       GrantID    Grant: the signed grant that it admits, its giver, who asked for it, since when, whether
+//	                         it is paused
 //	"checkpoint"  MemberID   Checkpoint: where that member's journal stood
 //
 // Values are deterministic CBOR (package signed). Every value names random bytes, so none can be guessed from the
@@ -159,6 +160,9 @@ type Grant struct {
 	Giver     identity.MemberID `cbor:"2,keyasint"` // the owner or person who gave it
 	By        identity.MemberID `cbor:"3,keyasint"` // the leaf that signed it for the giver
 	Since     int64             `cbor:"4,keyasint"` // Unix time, seconds
+
+	Paused bool   `cbor:"5,keyasint,omitempty"` // it stands, and allows nothing until it is resumed
+	Turns  uint32 `cbor:"6,keyasint,omitempty"` // how often it was paused or resumed, so that no value comes twice
 }
 
 // A Checkpoint is the roster's entry for a journal.

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
-	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 )
 
@@ -54,6 +53,7 @@ type sharedGrant struct {
 	Offline    int64          `json:"offline,omitempty"` // seconds
 	Since      time.Time      `json:"since"`
 	Over       bool           `json:"over,omitempty"` // its time is over
+	Paused     bool           `json:"paused,omitempty"`
 	Sentence   string         `json:"sentence"`
 	short      string         // the beginning of the ID
 }
@@ -67,7 +67,7 @@ type sharedWindow struct {
 func shownGrants(r kindred.Roster, now time.Time) []sharedGrant {
 	list := make([]sharedGrant, len(r.Grants))
 	for i, g := range r.Grants {
-		list[i] = shownGrant(r, g.Terms, now)
+		list[i] = shownGrant(r, g, now)
 	}
 	slices.SortFunc(list, func(a, b sharedGrant) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.With, b.With), cmp.Compare(a.Affordance, b.Affordance),
@@ -76,10 +76,11 @@ func shownGrants(r kindred.Roster, now time.Time) []sharedGrant {
 	return list
 }
 
-func shownGrant(r kindred.Roster, t grant.Terms, now time.Time) sharedGrant {
+func shownGrant(r kindred.Roster, of kindred.RosterGrant, now time.Time) sharedGrant {
+	t := of.Terms
 	g := sharedGrant{
-		short: r.ShortID(t.ID),
-		ID:    t.ID.String(), Giver: r.Name(t.Giver), With: r.Name(t.Subject.Member), Path: r.Name(t.Thing.Member),
+		short: r.ShortID(t.ID), Paused: of.Paused,
+		ID: t.ID.String(), Giver: r.Name(t.Giver), With: r.Name(t.Subject.Member), Path: r.Name(t.Thing.Member),
 		Affordance: t.Thing.Affordance, Allow: t.Actions.String(), From: unix(t.From), Until: unix(t.Until), Zone: t.Zone,
 		Offline: t.Offline, Since: time.Unix(t.Time, 0).UTC(), Over: t.Until != 0 && now.Unix() >= t.Until,
 		Sentence: t.Sentence(namesOf(r).member),
@@ -92,8 +93,11 @@ func shownGrant(r kindred.Roster, t grant.Terms, now time.Time) sharedGrant {
 
 // line is the sentence, and whether the grant still matters.
 func (g sharedGrant) line() string {
-	if g.Over {
+	switch {
+	case g.Over:
 		return g.Sentence + " (over)"
+	case g.Paused:
+		return g.Sentence + " (paused)"
 	}
 	return g.Sentence
 }

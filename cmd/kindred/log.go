@@ -304,10 +304,22 @@ func (t teller) deed(e journal.Entry, what string) string {
 			return fmt.Sprintf("took back what was shared with %s (%s)", with, t.grant(e.Grant))
 		}
 		return fmt.Sprintf("took back %s from %s (%s)", what, with, t.grant(e.Grant))
+	case journal.Pause:
+		return fmt.Sprintf("paused %s for %s (%s)", orRight(what), with, t.grant(e.Grant))
+	case journal.Resume:
+		return fmt.Sprintf("resumed %s for %s (%s)", orRight(what), with, t.grant(e.Grant))
 	case journal.Limit:
 		return "changed how lately whoever uses " + what + " must have been checked"
 	}
 	return strings.TrimSpace(string(e.Op) + " " + what)
+}
+
+// orRight says what a right is about that nobody knows any more.
+func orRight(what string) string {
+	if what == "" {
+		return "a right"
+	}
+	return what
 }
 
 // ground says what a use rested on.

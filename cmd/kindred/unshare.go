@@ -14,18 +14,23 @@ import (
 )
 
 func newUnshare(s *session) *cobra.Command {
-	var with string
-	c := &cobra.Command{
+	return s.onGrants(&cobra.Command{
 		Use:   "unshare GRANT | PATH --with WHO",
 		Short: "Take back what was shared",
 		Long: `Take back what was shared: by its ID, or the beginning of it; or all that WHO has been given
 at PATH. It is taken back at the gateway and straight at the things, and the report says
 what each of them answered, and until when one that could not be reached may still serve.`,
-		Example:           "  kindred unshare g-7kqm\n  kindred unshare home/lock --with sam/anna",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: s.completeGrants,
-	}
-	c.Flags().StringVar(&with, "with", "", "from `whom` it is taken back")
+		Example: "  kindred unshare g-7kqm\n  kindred unshare home/lock --with sam/anna",
+	}, "from `whom` it is taken back", func(ctx context.Context, n *kindred.Node, r kindred.Roster, found []kindred.RosterGrant) error {
+		return s.takeBack(ctx, n, r, found, false)
+	})
+}
+
+// onGrants completes a command that does something to grants, which only owners and their givers may do.
+func (s *session) onGrants(c *cobra.Command, withHelp string, do func(context.Context, *kindred.Node, kindred.Roster, []kindred.RosterGrant) error) *cobra.Command {
+	var with string
+	c.Args, c.ValidArgsFunction = cobra.ExactArgs(1), s.completeGrants
+	c.Flags().StringVar(&with, "with", "", withHelp)
 	hide(c.RegisterFlagCompletionFunc("with", s.completeWho))
 	return s.does(c, func(ctx context.Context, args []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {
@@ -39,10 +44,10 @@ what each of them answered, and until when one that could not be reached may sti
 			}
 			for _, g := range found {
 				if self := n.Self(); !self.Owner() && g.Terms.Giver != self.ActsFor() {
-					return refused("only owners, and who gave it, take %s back", r.ShortID(g.Terms.ID))
+					return refused("only owners, and who gave it, may %s %s", c.Name(), r.ShortID(g.Terms.ID))
 				}
 			}
-			return s.unshare(ctx, n, r, found)
+			return do(ctx, n, r, found)
 		})
 	})
 }
@@ -91,21 +96,27 @@ type taken struct {
 	Sentence string          `json:"sentence"`
 }
 
-func (s *session) unshare(ctx context.Context, n *kindred.Node, r kindred.Roster, grants []kindred.RosterGrant) error {
+// takeBack takes grants back, or only pauses them.
+func (s *session) takeBack(ctx context.Context, n *kindred.Node, r kindred.Roster, grants []kindred.RosterGrant, pause bool) error {
 	t := taken{Things: []control.Reach{}}
 	var lines []string
 	for _, g := range grants {
-		report, err := n.Revoke(ctx, r.Grant(g))
-		if err != nil {
-			return err
+		sentence := "It was paused already."
+		if !pause || !g.Paused {
+			target := r.Grant(g)
+			target.Pause = pause
+			report, err := n.Revoke(ctx, target)
+			if err != nil {
+				return err
+			}
+			sentence = closed(report, s.now())
+			t.Things = append(t.Things, report.Things...)
 		}
-		sentence := closed(report, s.now())
 		if len(grants) > 1 {
 			sentence = r.ShortID(g.Terms.ID) + ": " + sentence
 		}
 		lines = append(lines, sentence)
 		t.Grants = append(t.Grants, g.Terms.ID.String())
-		t.Things = append(t.Things, report.Things...)
 	}
 	t.Sentence = strings.Join(lines, "\n")
 	return s.print(t, t.Sentence)

@@ -36,7 +36,7 @@ func newWhoCan(s *session) *cobra.Command {
 			list := whoCan(r, m, s.now())
 			rows := make([][]string, len(list))
 			for i, a := range list {
-				rows[i] = []string{a.short, a.Sentence}
+				rows[i] = []string{a.short, a.line()}
 			}
 			return s.print(list, table(rows))
 		})
@@ -50,6 +50,13 @@ type access struct {
 	Grant    *sharedGrant `json:"grant,omitempty"` //
 	Sentence string       `json:"sentence"`
 	short    string       // the grant's ID
+}
+
+func (a access) line() string {
+	if a.Grant != nil {
+		return a.Grant.line()
+	}
+	return a.Sentence
 }
 
 // whoCan lists the owners, and the grants about a thing, or a place above it, whose time is not over.
