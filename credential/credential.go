@@ -26,6 +26,7 @@
 package credential
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -46,9 +47,10 @@ const MaxHello = 64 << 10
 const MaxSkew = 2 * time.Minute
 
 const (
-	maxProofs  = 4
-	maxGrants  = 16
-	maxEntries = 64
+	maxProofs   = 4
+	maxGrants   = 16
+	maxConsents = 32
+	maxEntries  = 64
 )
 
 // Errors that callers tell apart. All others mean that what was shown is wrong in itself.
@@ -66,6 +68,8 @@ type Hello struct {
 	Chain  [][]byte `cbor:"1,keyasint"`           // certificates, DER, leaf first, without the root
 	Grants [][]byte `cbor:"2,keyasint,omitempty"` // signed grants it rests on
 	Proofs []Proof  `cbor:"3,keyasint,omitempty"` // one for each tree involved; none to a gateway, who has the roster
+
+	Consents [][]byte `cbor:"4,keyasint,omitempty"` // signed consents to the grants (package grant)
 }
 
 // A Proof shows that entries were live in a tree's roster.
@@ -131,6 +135,9 @@ func ParseHello(data []byte) (Hello, error) {
 	if n := len(h.Grants); n > maxGrants {
 		return fail(fmt.Errorf("%d grants, of at most %d", n, maxGrants))
 	}
+	if n := len(h.Consents); n > maxConsents {
+		return fail(fmt.Errorf("%d consents, of at most %d", n, maxConsents))
+	}
 	return h, nil
 }
 
@@ -189,6 +196,15 @@ func (l Live) Grant(id tree.GrantID) (tree.Grant, bool) {
 func (l Live) entry(key merkle.Hash, v any) bool {
 	value, ok := l.values[key]
 	return ok && signed.Unmarshal(value, v) == nil
+}
+
+// RootKey returns the key that the tree grows from now; nil before any proof was verified.
+func (l Live) RootKey() crypto.PublicKey {
+	root := l.charter.RootCertificate()
+	if root == nil {
+		return nil
+	}
+	return root.PublicKey
 }
 
 // VerifyChain checks a certificate chain of the tree at a moment: its form and signatures, not who on it is live.

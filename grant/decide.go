@@ -58,6 +58,7 @@ func LimitFor(m tree.Member, affordance string) Limit {
 type Facts struct {
 	Now      time.Time
 	Limit    Limit
+	Never    bool // the affordance is of the never class: see Class
 	Isolated bool // within the last minute it tried the gateway and the owners' apps it knows, and got nothing newer
 	Way      Way
 	Usage    func(*Terms) Usage // nil: it is not known, and what has a Rate, Uses or Budget is denied
@@ -143,7 +144,7 @@ func (d *decider) decide(grants []Grant) error {
 
 // enforced reports, as an error, which of the terms this version cannot see to.
 func (t *Terms) enforced() error {
-	if t.Subject.Below || t.Purpose != "" || !t.Agreement.IsZero() || t.Moments != (Moments{}) || t.Detail != (Detail{}) ||
+	if t.Subject.Below || t.Purpose != "" || t.Moments != (Moments{}) || t.Detail != (Detail{}) ||
 		t.Rate != (Rate{}) || t.Home || t.Uses != 0 || t.Budget != 0 || t.Route != AnyRoute {
 		return fmt.Errorf("grant: evaluating %s: it has terms that are not understood here", t.ID)
 	}
@@ -204,6 +205,10 @@ func (d *decider) one(g Grant) (Decision, error) {
 		decision.Reason = Reason{Code: Paused}
 	}
 	if !permitted || g.paused {
+		return decision, nil
+	}
+	if lacks := g.consented(&r.terms, d.facts.Never); lacks.Code != Granted {
+		decision.Reason = lacks
 		return decision, nil
 	}
 	asOf := g.asOf

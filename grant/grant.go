@@ -20,7 +20,7 @@
 //	14  depth     how often it may be passed on
 //	15  purpose   what for; a request must name it
 //	16  retention seconds that whoever gets it may keep what they learn
-//	17  agreement {1: clear, 2: recipient, 3: place, 4: notice} with a service
+//	17  agreement {1: clear, 2: recipient, 3: place, 4: notice, 5: preview} with a service
 //	18  moments   {1: from, 2: until, 3: always} which recorded moments may be looked at
 //	19  detail    {1: step, 2: area} how finely
 //	20  rate      {1: uses, 2: seconds} how often
@@ -125,11 +125,12 @@ type Agreement struct {
 	Recipient string        `cbor:"2,keyasint,omitempty"` // who runs the service, for people
 	Place     string        `cbor:"3,keyasint,omitempty"` // country where it is kept: ISO 3166-1 alpha-2
 	Notice    signed.Digest `cbor:"4,keyasint,omitzero"`  // of the notice that was shown before it was given
+	Preview   signed.Digest `cbor:"5,keyasint,omitzero"`  // of the preview that was (package agreement)
 }
 
 // IsZero reports whether nothing was agreed on.
 func (a Agreement) IsZero() bool {
-	return len(a.Clear) == 0 && a.Recipient == "" && a.Place == "" && a.Notice.IsZero()
+	return len(a.Clear) == 0 && a.Recipient == "" && a.Place == "" && a.Notice.IsZero() && a.Preview.IsZero()
 }
 
 // Moments say what of a thing's past may be looked at. The zero Moments: what was recorded while the grant stood, which

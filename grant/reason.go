@@ -19,6 +19,8 @@ const (
 	NotYet                  // granted from some time to come
 	OutOfHours              // granted for other hours
 	Paused                  // granted, and paused for now
+	Unaccepted              // granted to a service that has not accepted the terms
+	Unseconded              // granted of the never class, by one owner alone
 	Stale                   // granted, and known to have stood too long ago
 	Expired                 // the caller's certificate has ended
 	NoClock                 // the thing does not know what time it is
@@ -29,7 +31,8 @@ const (
 
 var codeNames = [...]string{
 	NoGrant: "no-grant", Affordance: "affordance", Doing: "action", Ended: "ended", NotYet: "not-yet",
-	OutOfHours: "out-of-hours", Paused: "paused", Stale: "stale", Expired: "expired", NoClock: "no-clock", Failed: "failed",
+	OutOfHours: "out-of-hours", Paused: "paused", Unaccepted: "not-accepted", Unseconded: "not-approved",
+	Stale: "stale", Expired: "expired", NoClock: "no-clock", Failed: "failed",
 	Granted: "granted", OwnersRight: "owner",
 }
 

@@ -65,6 +65,8 @@ type Grant struct {
 	rules  *rules
 	asOf   time.Time
 	paused bool
+
+	accepted, seconded bool // see With
 }
 
 // Terms returns what the grant says; a zero Grant has zero terms.
