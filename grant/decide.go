@@ -65,6 +65,10 @@ type Facts struct {
 }
 
 // A Decision is the answer to a request. The zero Decision denies.
+//
+// Whoever keeps decisions to give them again keeps only ones that are allowed and not Counts, each for what it was made
+// from: the caller (its certificates), the Request, Facts.Way, Limit, Never and Isolated, and the very grants, each as of when
+// it is known to stand. It serves from the moment it was made until Until, by a clock that was not set back meanwhile.
 type Decision struct {
 	Allowed bool
 	Offline bool         // the proof is not fresh: an offline term allowed it
@@ -72,8 +76,20 @@ type Decision struct {
 	AsOf    time.Time    // as of when the right is known to have stood
 	Until   time.Time    // if allowed: it holds before this moment, and may not hold from it on
 	View    View         // if allowed: what of the values may be shown
-	Counts  bool         // it rests on how often, or how long, something was used: it is good for this request alone
+	Counts  bool         // if allowed: it rests on what was used before, and so is good for this request alone
 	Reason  Reason
+}
+
+// Counted returns the terms of the links that an allowed decision rests on and that limit how often, or for how long,
+// something is used: what is done under the decision counts for each of them.
+func (d Decision) Counted() []*Terms {
+	var counted []*Terms
+	for _, r := range d.View.links {
+		if r.terms.counted() {
+			counted = append(counted, &r.terms)
+		}
+	}
+	return counted
 }
 
 // Decide answers whether a request may be served now. Owners' apps may do everything in their own tree; whoever else
@@ -142,30 +158,26 @@ func (d *decider) decide(grants []Grant) error {
 	return nil
 }
 
-// enforced reports, as an error, which of the terms this version cannot see to.
-func (t *Terms) enforced() error {
-	if t.Subject.Below || t.Purpose != "" || t.Moments != (Moments{}) || t.Detail != (Detail{}) ||
-		t.Rate != (Rate{}) || t.Home || t.Uses != 0 || t.Budget != 0 || t.Route != AnyRoute {
-		return fmt.Errorf("grant: evaluating %s: it has terms that are not understood here", t.ID)
-	}
-	return nil
-}
-
 // concerned reports whether a grant is for the caller (Terms.To) and for the thing (Terms.On).
 func (d *decider) concerned(g Grant) bool {
 	if g.rules == nil {
 		return false
 	}
 	t := &g.rules.terms
-	return t.Subject.Tree == d.who.ID.Tree && slices.Contains(d.groups, t.Subject.Member) &&
+	return t.Subject.Tree == d.who.ID.Tree && (slices.Contains(d.groups, t.Subject.Member) || t.Subject.Below && t.below(d.who.Chain)) &&
 		t.Tree == d.req.Thing.ID.Tree && slices.Contains(d.places, t.Thing.Member)
+}
+
+// shown reports whether the request is to show something to a service, which is shown what was agreed in clear alone.
+func (d *decider) shown() bool {
+	return d.who.Kind() == identity.Service && See&Actions(d.req.Action) != 0
 }
 
 // visits reports whether the caller is of another tree than the thing.
 func (d *decider) visits() bool { return d.who.ID.Tree != d.req.Thing.ID.Tree }
 
-// consider keeps the better decision: one that allows, is fresh, and holds longer; or the reason that comes nearest to
-// being allowed.
+// consider keeps the better decision: one that allows, is fresh, uses nothing up, shows more, and holds longer; or the
+// reason that comes nearest to being allowed.
 func (d *decider) consider(next Decision) {
 	better := next.Reason.Code > d.best.Reason.Code
 	switch {
@@ -173,58 +185,103 @@ func (d *decider) consider(next Decision) {
 		better = next.Allowed
 	case next.Allowed && next.Offline != d.best.Offline:
 		better = !next.Offline
+	case next.Allowed && next.Counts != d.best.Counts:
+		better = !next.Counts
 	case next.Allowed:
-		better = next.Until.After(d.best.Until)
+		shows := next.View.compare(d.best.View)
+		better = shows > 0 || shows == 0 && next.Until.After(d.best.Until)
 	}
 	if better {
 		d.best = next
 	}
 }
 
-// one decides on a grant that is for the caller and the thing.
+// one decides on a grant that is for the caller and the thing: all its links have to allow the request, and what they
+// open is what all of them do.
 func (d *decider) one(g Grant) (Decision, error) {
-	r := g.rules
-	if err := r.terms.enforced(); err != nil {
-		return Decision{}, err
+	decision := Decision{Grant: g.rules.terms.ID, AsOf: g.asOf, Reason: Reason{Code: Granted}}
+	offline, until := MaxOffline, d.who.NotAfter
+	for _, r := range g.links() {
+		reason, left, err := d.link(r)
+		if err != nil {
+			return Decision{}, err
+		}
+		if reason.Code < decision.Reason.Code {
+			decision.Reason = reason
+		}
+		if reason.Code != Granted {
+			continue
+		}
+		decision.View = decision.View.narrow(r, d.who.Kind() == identity.Service)
+		decision.Counts = decision.Counts || r.terms.counted()
+		offline = min(offline, time.Duration(r.terms.Offline)*time.Second)
+		until = earlier(until, left)
 	}
-	if err := r.compile(); err != nil {
-		return Decision{}, err
+	if d.shown() && decision.Reason.Code == Granted && len(decision.View.Clear) == 0 {
+		decision.Reason = Reason{NotShown, "its grants have no field in common that is shown in clear"}
 	}
-	if d.query == nil {
-		d.query = d.newQuery()
+	if decision.Reason.Code == Granted {
+		decision.Reason = g.lacks(d.facts.Never)
 	}
-	permitted, err := r.permits(d.query, d.facts.Now)
-	if err != nil {
-		return Decision{}, err
-	}
-	decision := Decision{Grant: r.terms.ID, AsOf: g.asOf, Reason: r.missing(d.req, d.facts.Now)}
-	if permitted != (decision.Reason.Code == Granted) {
-		return Decision{}, fmt.Errorf("grant: evaluating %s: its policy says %t, its terms do not", r.terms.ID, permitted)
-	}
-	if permitted && g.paused {
-		decision.Reason = Reason{Code: Paused}
-	}
-	if !permitted || g.paused {
-		return decision, nil
-	}
-	if lacks := g.consented(&r.terms, d.facts.Never); lacks.Code != Granted {
-		decision.Reason = lacks
-		return decision, nil
+	if decision.Reason.Code != Granted {
+		return Decision{Grant: decision.Grant, AsOf: decision.AsOf, Reason: decision.Reason}, nil
 	}
 	asOf := g.asOf
 	if !d.visits() && d.who.AsOf.Before(asOf) {
 		asOf = d.who.AsOf
 	}
-	decision.View = View{Detail: r.terms.Detail, links: []*rules{r}}
-	decision = d.age(asOf, time.Duration(r.terms.Offline)*time.Second, decision)
-	if !decision.Allowed {
-		return decision, nil
+	if decision = d.age(asOf, offline, decision); decision.Allowed {
+		decision.Until = earlier(decision.Until, until)
 	}
-	if r.terms.Until != 0 {
-		decision.Until = earlier(decision.Until, time.Unix(r.terms.Until, 0))
-	}
-	decision.Until = r.hours.until(d.facts.Now, decision.Until)
 	return decision, nil
+}
+
+// lacks is what a grant that otherwise allows something lacks of itself; Granted if nothing.
+func (g Grant) lacks(never bool) Reason {
+	if g.paused {
+		return Reason{Code: Paused}
+	}
+	return g.consented(&g.rules.terms, never)
+}
+
+// link decides on one link of a grant: what it lacks, and until when it lasts if that is nothing. What its policy says
+// and what its terms say have to be the same.
+func (d *decider) link(r *rules) (Reason, time.Time, error) {
+	if err := r.compile(); err != nil {
+		return Reason{}, time.Time{}, err
+	}
+	if d.query == nil {
+		d.query = d.newQuery()
+	}
+	var used *Usage
+	if r.terms.counted() && d.facts.Usage != nil {
+		usage := d.facts.Usage(&r.terms)
+		used = &usage
+	}
+	permitted, err := r.permits(d.query, d.facts.Now, used)
+	if err != nil {
+		return Reason{}, time.Time{}, err
+	}
+	reason := d.missing(r, used)
+	if permitted != (reason.Code == Granted) {
+		return Reason{}, time.Time{}, fmt.Errorf("grant: evaluating %s: its policy says %t, its terms do not", r.terms.ID, permitted)
+	}
+	if !permitted {
+		return reason, time.Time{}, nil
+	}
+	return reason, r.until(d.facts.Now, d.who.NotAfter, used), nil
+}
+
+// until returns when a link that allows something now stops allowing it by itself, or limit if that is earlier.
+func (r *rules) until(now, limit time.Time, used *Usage) time.Time {
+	t := &r.terms
+	if t.Until != 0 {
+		limit = earlier(limit, time.Unix(t.Until, 0))
+	}
+	if t.Budget != 0 {
+		limit = earlier(limit, now.Add(t.budget()-used.Time))
+	}
+	return r.hours.until(now, limit)
 }
 
 // age is rule 9: it allows the decision if the proof as of asOf still serves, and says until when.

@@ -53,7 +53,7 @@ func TestDecideWhoAndWhat(t *testing.T) {
 		{"sam/anna", "sam", "sam/anna/phone", "sam/laptop", false}, // an owner is no place
 	} {
 		grants := []Grant{stands(h.terms(test.who, test.what), now)}
-		req := Request{Thing: h.At(test.on).Chain, Affordance: "state", Action: Read}
+		req := Request{Thing: h.At(test.on).Chain, Affordance: "state", Action: Invoke}
 		d := mustDecide(t, req, h.principal(test.by, now), grants, fresh(now))
 		if d.Allowed != test.want {
 			t.Errorf("granted to %s on %s, asked by %s on %s: %t, %q", test.who, test.what, test.by, test.on, d.Allowed, d.Reason)

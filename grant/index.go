@@ -48,10 +48,16 @@ func (x *Index) Len() int { return len(x.grants) }
 // For returns the grants that are for a leaf, whatever they are about.
 func (x *Index) For(who identity.Chain) []Grant {
 	var found []Grant
-	for _, member := range groups(who) {
-		for _, id := range x.subjects[Subject{Tree: who.ID.Tree, Member: member}] {
+	add := func(subject Subject) {
+		for _, id := range x.subjects[subject] {
 			found = append(found, x.grants[id])
 		}
+	}
+	for _, member := range groups(who) {
+		add(Subject{Tree: who.ID.Tree, Member: member})
+	}
+	for _, link := range who.Line {
+		add(Subject{Tree: who.ID.Tree, Member: link.Member, Below: true})
 	}
 	return found
 }

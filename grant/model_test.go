@@ -61,6 +61,7 @@ func (w world) allowed(by, on identity.Path, affordance, action string) bool {
 		}
 		if serves(g.who, by) && (g.what == on || strings.HasPrefix(string(on), string(g.what)+"/")) &&
 			(g.affordance == "" || g.affordance == affordance) && strings.Contains(g.actions, action) &&
+			(by != "bank" || action == "w" || action == "i") &&
 			!w.now.Before(g.from) && (g.until.IsZero() || w.now.Before(g.until)) &&
 			(g.week == nil || g.week.open(w.now, g.zone)) && young(asOf, g.offline) {
 			return true

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,14 +19,21 @@ import (
 )
 
 // policySchema is what policies may speak of (docs.cedarpolicy.com/schema). A member's ID is TREE/MEMBER. A leaf has as
-// parents the members whose grants serve it, a thing the places above it. The day, Monday 0, and the minute are those
-// on the wall of the grant's zone: Cedar's own times know UTC alone, and no weekday.
+// parents the members whose grants serve it, and the branches it is on, which have the IDs of the members they begin at;
+// a thing has the places above it. The day, Monday 0, and the minute are those on the wall of the grant's zone: Cedar's
+// own times know UTC alone, and no weekday. The way is a Way. What was used, and the seconds that it lasted, are left
+// out where nobody counted, and the purpose where none is named.
 const policySchema = `
-entity Member in [Member];
+entity Branch;
+entity Member in [Member, Branch];
 action read, write, invoke, observe appliesTo {
 	principal: Member,
 	resource: Member,
-	context: { affordance: String, now: Long, day: Long, minute: Long },
+	context: {
+		affordance: String, service: Bool, way: Long, purpose?: String,
+		now: Long, day: Long, minute: Long,
+		uses?: Long, recent?: Long, seconds?: Long,
+	},
 };
 `
 
@@ -45,6 +53,10 @@ func memberUID(tree identity.TreeID, member identity.MemberID) cedar.EntityUID {
 	return cedar.NewEntityUID("Member", cedar.String(tree.String()+"/"+member.String()))
 }
 
+func branchUID(tree identity.TreeID, member identity.MemberID) cedar.EntityUID {
+	return cedar.NewEntityUID("Branch", memberUID(tree, member).ID)
+}
+
 func actionUID(a Action) cedar.EntityUID {
 	return cedar.NewEntityUID("Action", cedar.String(a.String()))
 }
@@ -58,28 +70,53 @@ func policyOf(t Terms) *ast.Policy {
 			may = append(may, actionUID(a))
 		}
 	}
+	subject := memberUID(t.Subject.Tree, t.Subject.Member)
+	if t.Subject.Below {
+		subject = branchUID(t.Subject.Tree, t.Subject.Member)
+	}
 	p := ast.Permit().
-		PrincipalIn(memberUID(t.Subject.Tree, t.Subject.Member)).
+		PrincipalIn(subject).
 		ActionInSet(may...).
 		ResourceIn(memberUID(t.Tree, t.Thing.Member))
-	context := ast.Context()
-	if t.Thing.Affordance != "" {
-		p.When(context.Access("affordance").Equal(ast.String(t.Thing.Affordance)))
+	for _, condition := range conditions(t) {
+		p.When(condition)
 	}
-	if t.From != 0 {
-		p.When(context.Access("now").GreaterThanOrEqual(ast.Long(t.From)))
+	return p
+}
+
+// conditions are what the terms ask of the context.
+func conditions(t Terms) (all []ast.Node) {
+	when := func(is bool, condition ast.Node) {
+		if is {
+			all = append(all, condition)
+		}
 	}
-	if t.Until != 0 {
-		p.When(context.Access("now").LessThan(ast.Long(t.Until)))
-	}
+	is := ast.Context().Access
+	when(t.Thing.Affordance != "", is("affordance").Equal(ast.String(t.Thing.Affordance)))
+	when(t.Actions&See != 0 && len(t.Agreement.Clear) == 0, ast.Not(is("service").And(ast.Action().In(seeing))))
+	when(t.From != 0, is("now").GreaterThanOrEqual(ast.Long(t.From)))
+	when(t.Until != 0, is("now").LessThan(ast.Long(t.Until)))
+	when(t.Purpose != "", stated("purpose", is("purpose").Equal(ast.String(t.Purpose))))
+	when(t.Uses != 0, stated("uses", is("uses").LessThan(ast.Long(int64(t.Uses)))))
+	when(t.Budget != 0, stated("seconds", is("seconds").LessThan(ast.Long(t.Budget))))
+	when(t.Rate.Uses != 0, stated("recent", is("recent").LessThan(ast.Long(int64(t.Rate.Uses)))))
+	when(t.Home, is("way").Equal(ast.Long(int64(AtHome))))
+	when(t.Route != AnyRoute, is("way").GreaterThanOrEqual(ast.Long(int64(t.Route.nearest()))))
 	if len(t.Windows) > 0 {
 		open := windowNode(t.Windows[0])
 		for _, w := range t.Windows[1:] {
 			open = open.Or(windowNode(w))
 		}
-		p.When(open)
+		all = append(all, open)
 	}
-	return p
+	return all
+}
+
+var seeing = ast.Set(ast.Value(actionUID(Read)), ast.Value(actionUID(Observe)))
+
+// stated is a condition on what the context need not have, and which then is not met.
+func stated(attribute string, condition ast.Node) ast.Node {
+	return ast.Context().Has(cedar.String(attribute)).And(condition)
 }
 
 // windowNode is the condition that a window is open.
@@ -150,8 +187,14 @@ func (r *rules) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 }
 
 // permits asks the policy. Whatever goes wrong is an error, and so denies.
-func (r *rules) permits(q *query, now time.Time) (bool, error) {
+func (r *rules) permits(q *query, now time.Time, used *Usage) (bool, error) {
 	q.at(r.hours.wall(now))
+	if used != nil {
+		q.count(used)
+	}
+	if r.terms.Subject.Below {
+		q.branch()
+	}
 	decision, diagnostic := cedar.Authorize(r, q, q.cedar)
 	if len(diagnostic.Errors) > 0 {
 		return false, fmt.Errorf("grant: evaluating %s: %s", r.terms.ID, diagnostic.Errors[0].Message)
@@ -162,36 +205,67 @@ func (r *rules) permits(q *query, now time.Time) (bool, error) {
 // A query is a request in Cedar's terms, and the entities that it names.
 type query struct {
 	cedar      cedar.Request
-	affordance cedar.String
-	now        cedar.Long
+	context    cedar.RecordMap // what Context is made of
+	chain      identity.Chain  // the caller's
 	who, thing cedar.Entity
+	branches   bool // the caller is said to be on its branches
 
-	day    Days // of the context
-	second int
+	day     Days // of the context
+	second  int
+	counted bool // the context has what was used, under one grant
 }
 
 // at puts the time by the wall clock of a grant's zone into the context. Most grants of a home have the same zone.
 func (q *query) at(day Days, second int) {
-	if day == q.day && second == q.second {
+	if day == q.day && second == q.second && !q.counted {
 		return
 	}
 	q.day, q.second = day, second
-	q.cedar.Context = cedar.NewRecord(cedar.RecordMap{
-		"affordance": q.affordance,
-		"now":        q.now,
-		"day":        cedar.Long(bits.TrailingZeros8(uint8(day))),
-		"minute":     cedar.Long(second / 60),
-	})
+	q.context["day"] = cedar.Long(bits.TrailingZeros8(uint8(day)))
+	q.context["minute"] = cedar.Long(second / 60)
+	if q.counted {
+		q.counted = false
+		delete(q.context, "uses")
+		delete(q.context, "recent")
+		delete(q.context, "seconds")
+	}
+	q.cedar.Context = cedar.NewRecord(q.context)
+}
+
+// count puts what was used under a grant into the context.
+func (q *query) count(used *Usage) {
+	q.counted = true
+	q.context["uses"] = cedar.Long(used.Uses)
+	q.context["recent"] = cedar.Long(used.Recent)
+	q.context["seconds"] = cedar.Long(used.Time / time.Second)
+	q.cedar.Context = cedar.NewRecord(q.context)
+}
+
+// branch says which branches the caller is on, which few grants ask.
+func (q *query) branch() {
+	if q.branches {
+		return
+	}
+	q.branches = true
+	parents := slices.Collect(q.who.Parents.All())
+	for _, link := range q.chain.Line {
+		parents = append(parents, branchUID(q.chain.ID.Tree, link.Member))
+	}
+	q.who.Parents = cedar.NewEntityUIDSet(parents...)
 }
 
 func (d *decider) newQuery() *query {
-	q := &query{
-		affordance: cedar.String(d.req.Affordance),
-		now:        cedar.Long(d.facts.Now.Unix()),
-		who:        entity(d.who.Chain, d.groups),
-		thing:      entity(d.req.Thing, d.places),
-	}
+	q := &query{chain: d.who.Chain, who: entity(d.who.Chain, d.groups), thing: entity(d.req.Thing, d.places)}
 	q.cedar = cedar.Request{Principal: q.who.UID, Action: actionUID(d.req.Action), Resource: q.thing.UID}
+	q.context = cedar.RecordMap{
+		"affordance": cedar.String(d.req.Affordance),
+		"service":    cedar.Boolean(d.who.Kind() == identity.Service),
+		"way":        cedar.Long(d.facts.Way),
+		"now":        cedar.Long(d.facts.Now.Unix()),
+	}
+	if d.req.Purpose != "" {
+		q.context["purpose"] = cedar.String(d.req.Purpose)
+	}
 	return q
 }
 

@@ -15,15 +15,25 @@ func TestPolicy(t *testing.T) {
 	terms := h.full()
 	terms.From, terms.Until = 1000, 2000
 	terms.Windows[1] = Window{1 << 6, 22 * 60, 6 * 60}
+	terms.Subject.Below = true
+	terms.Purpose, terms.Home, terms.Route = "heating-advice", true, GatewayRoute
+	terms.Uses, terms.Budget, terms.Rate = 5, 600, Rate{2, 3600}
 	uid := func(path string) string { return h.ID.String() + "/" + path }
 	want := `permit (
-    principal in Member::"` + uid(terms.Subject.Member.String()) + `",
+    principal in Branch::"` + uid(terms.Subject.Member.String()) + `",
     action in [Action::"read", Action::"observe"],
     resource in Member::"` + uid(terms.Thing.Member.String()) + `"
 )
 when { context.affordance == "state" }
+when { !(context.service && action in [Action::"read", Action::"observe"]) }
 when { context.now >= 1000 }
 when { context.now < 2000 }
+when { context has purpose && context.purpose == "heating-advice" }
+when { context has uses && context.uses < 5 }
+when { context has seconds && context.seconds < 600 }
+when { context has recent && context.recent < 2 }
+when { context.way == 3 }
+when { context.way >= 1 }
 when { [5].contains(context.day) && context.minute >= 840 && context.minute < 960 || ([6].contains(context.day) && context.minute >= 1320 || [0].contains(context.day) && context.minute < 360) };`
 	got := string(cedar.NewPolicyFromAST(policyOf(terms)).MarshalCedar())
 	if got != want {

@@ -12,28 +12,36 @@ type Code uint8
 
 // The codes. The numbers are not stored anywhere; String is.
 const (
-	NoGrant     Code = iota // nothing is granted to this caller for this thing
-	Affordance              // granted is another affordance of it
-	Doing                   // granted are other actions
-	Ended                   // granted until some time past
-	NotYet                  // granted from some time to come
-	OutOfHours              // granted for other hours
-	Paused                  // granted, and paused for now
-	Unaccepted              // granted to a service that has not accepted the terms
-	Unseconded              // granted of the never class, by one owner alone
-	Stale                   // granted, and known to have stood too long ago
-	Expired                 // the caller's certificate has ended
-	NoClock                 // the thing does not know what time it is
-	Failed                  // something could not be evaluated
-	Granted                 // allowed by a grant
-	OwnersRight             // allowed because owners may
+	NoGrant      Code = iota // nothing is granted to this caller for this thing
+	Affordance               // granted is another affordance of it
+	Doing                    // granted are other actions
+	NotShown                 // nothing of it may be shown to a service
+	Ended                    // granted until some time past
+	UsedUp                   // it was used as often, or for as long, as was granted
+	WrongPurpose             // granted for another purpose than the caller names
+	Uncounted                // granted a number of times, and the thing does not know how often it was used
+	WrongWay                 // granted for requests that come another way
+	Away                     // granted at home alone
+	NotYet                   // granted from some time to come
+	OutOfHours               // granted for other hours
+	TooOften                 // granted less often
+	Paused                   // granted, and paused for now
+	Unaccepted               // granted to a service that has not accepted the terms
+	Unseconded               // granted of the never class, by one owner alone
+	Stale                    // granted, and known to have stood too long ago
+	Expired                  // the caller's certificate has ended
+	NoClock                  // the thing does not know what time it is
+	Failed                   // something could not be evaluated
+	Granted                  // allowed by a grant
+	OwnersRight              // allowed because owners may
 )
 
 var codeNames = [...]string{
-	NoGrant: "no-grant", Affordance: "affordance", Doing: "action", Ended: "ended", NotYet: "not-yet",
-	OutOfHours: "out-of-hours", Paused: "paused", Unaccepted: "not-accepted", Unseconded: "not-approved",
-	Stale: "stale", Expired: "expired", NoClock: "no-clock", Failed: "failed",
-	Granted: "granted", OwnersRight: "owner",
+	NoGrant: "no-grant", Affordance: "affordance", Doing: "action", NotShown: "not-shown", Ended: "ended",
+	UsedUp: "used-up", WrongPurpose: "purpose", Uncounted: "uncounted", WrongWay: "way", Away: "away",
+	NotYet: "not-yet", OutOfHours: "out-of-hours", TooOften: "too-often", Paused: "paused",
+	Unaccepted: "not-accepted", Unseconded: "not-approved", Stale: "stale", Expired: "expired",
+	NoClock: "no-clock", Failed: "failed", Granted: "granted", OwnersRight: "owner",
 }
 
 // String returns the code's name: lower case, with hyphens.
@@ -70,22 +78,66 @@ func (r Reason) String() string {
 	return r.Code.String()
 }
 
-// missing returns what the terms, which are for the caller and the thing, lack for a request now; Granted if nothing.
-func (r *rules) missing(req Request, now time.Time) Reason {
-	t := &r.terms
+// missing returns what the terms, which are for the caller and the thing, lack for the request; Granted if nothing. Of
+// several it is the one that is farthest from being allowed.
+func (d *decider) missing(r *rules, used *Usage) Reason {
+	t, now := &r.terms, d.facts.Now
 	switch {
-	case t.Thing.Affordance != "" && t.Thing.Affordance != req.Affordance:
+	case t.Thing.Affordance != "" && t.Thing.Affordance != d.req.Affordance:
 		return Reason{Affordance, fmt.Sprintf("granted is %s alone", t.Thing.Affordance)}
-	case !t.Actions.Has(req.Action):
-		return Reason{Doing, fmt.Sprintf("granted is to %s, not to %s", and(t.Actions.names()), req.Action)}
+	case !t.Actions.Has(d.req.Action):
+		return Reason{Doing, fmt.Sprintf("granted is to %s, not to %s", and(t.Actions.names()), d.req.Action)}
+	case d.shown() && len(t.Agreement.Clear) == 0:
+		return Reason{NotShown, fmt.Sprintf("%s is a service, and nothing is granted in clear", d.who.ID.Path)}
 	case t.Until != 0 && now.Unix() >= t.Until:
 		return Reason{Ended, fmt.Sprintf("it ended on %s", moment(t.Until, r.hours.zone))}
+	case used != nil && t.Uses != 0 && used.Uses >= t.Uses:
+		return Reason{UsedUp, fmt.Sprintf("it was used %s, as often as was granted", times(t.Uses))}
+	case used != nil && t.Budget != 0 && used.Time >= t.budget():
+		return Reason{UsedUp, fmt.Sprintf("it was used for %s, as long as was granted", span(t.budget()))}
+	case t.Purpose != "" && d.req.Purpose == "":
+		return Reason{WrongPurpose, fmt.Sprintf("granted for %s alone, and the request names no purpose", t.Purpose)}
+	case t.Purpose != "" && t.Purpose != d.req.Purpose:
+		return Reason{WrongPurpose, fmt.Sprintf("granted for %s alone, not for %.80q", t.Purpose, d.req.Purpose)}
+	case used == nil && t.counted():
+		return Reason{Uncounted, "it is granted so many times, or for so long, and nobody has counted"}
+	}
+	return d.missingNow(r, used)
+}
+
+// missingNow is what may change by itself: missing goes on with it.
+func (d *decider) missingNow(r *rules, used *Usage) Reason {
+	t, now := &r.terms, d.facts.Now
+	switch {
+	case d.facts.Way < t.Route.nearest():
+		return Reason{WrongWay, fmt.Sprintf("granted %s, and it came %s", wayNames[t.Route], d.facts.Way)}
+	case t.Home && d.facts.Way != AtHome:
+		return Reason{Away, "granted within the home's own network alone"}
 	case now.Unix() < t.From:
 		return Reason{NotYet, fmt.Sprintf("it begins on %s", moment(t.From, r.hours.zone))}
 	case !r.hours.open(now):
 		return Reason{OutOfHours, fmt.Sprintf("outside its hours: %s (%s)", hoursText(t.Windows), city(t.Zone))}
+	case used != nil && t.Rate.Uses != 0 && used.Recent >= t.Rate.Uses:
+		text := fmt.Sprintf("it was used %s within %s, as often as was granted", times(t.Rate.Uses), span(t.Rate.per()))
+		if !used.Free.IsZero() {
+			text += ": again from " + moment(used.Free.Unix(), r.hours.zone)
+		}
+		return Reason{TooOften, text}
 	}
 	return Reason{Code: Granted}
+}
+
+var wayNames = map[Route]string{DirectRoute: "without any relay", GatewayRoute: "without any relay but the home's own gateway"}
+
+// times writes how often: "once", "twice", "5 times".
+func times(n uint32) string {
+	switch n {
+	case 1:
+		return "once"
+	case 2:
+		return "twice"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // span writes a duration as people do, in its largest unit, rounded down: "7 s", "2 h", "8 days".

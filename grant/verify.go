@@ -80,6 +80,9 @@ func (g Grant) Terms() Terms {
 // Paused reports whether the grant stands, and allows nothing until it is resumed.
 func (g Grant) Paused() bool { return g.paused }
 
+// links returns the rules that all have to allow a request, from the owner's on.
+func (g Grant) links() []*rules { return []*rules{g.rules} }
+
 // AsOf returns the newest moment at which the grant, and its giver, are known to have been live.
 func (g Grant) AsOf() time.Time { return g.asOf }
 

@@ -1,11 +1,17 @@
 package grant
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // A View is what of a thing's values a decision opens: what every grant it rests on does. The zero View opens nothing.
 type View struct {
 	Detail Detail
-	Clear  []string // for a service: the fields it is shown; nil for everyone else
+	Zone   *time.Location // whose days and months those of Detail are; nil without a Step
+	Clear  []string       // for a service: the fields it is shown; nil for everyone else
+	Keep   time.Duration  // how long it may be kept; 0: nothing is agreed
 
 	whole bool // owners
 	links []*rules
@@ -19,6 +25,44 @@ func (v View) Sees(at time.Time) bool {
 		}
 	}
 	return v.whole || len(v.links) > 0
+}
+
+// narrow is what the view opens once it also rests on a link.
+func (v View) narrow(r *rules, service bool) View {
+	t := &r.terms
+	if t.Detail.Step > v.Detail.Step {
+		v.Detail.Step, v.Zone = t.Detail.Step, r.hours.zone
+	}
+	v.Detail.Area = v.Detail.Area || t.Detail.Area
+	if keep := time.Duration(t.Retention) * time.Second; keep != 0 && (v.Keep == 0 || keep < v.Keep) {
+		v.Keep = keep
+	}
+	switch {
+	case !service:
+	case len(v.links) == 0:
+		v.Clear = slices.Clone(t.Agreement.Clear)
+	default:
+		v.Clear = slices.DeleteFunc(v.Clear, func(field string) bool { return !slices.Contains(t.Agreement.Clear, field) })
+	}
+	v.links = append(v.links, r)
+	return v
+}
+
+// compare is positive if v opens more than other: it is finer, then shows more fields, then goes farther back.
+func (v View) compare(other View) int {
+	rank := func(v View) (step int, clear int, since int64) {
+		step = int(v.Detail.Step)
+		if v.Detail.Area {
+			step += int(Month) + 1
+		}
+		if at := v.Since(); !at.IsZero() {
+			since = at.Unix()
+		}
+		return step, len(v.Clear), since
+	}
+	step, clear, since := rank(v)
+	otherStep, otherClear, otherSince := rank(other)
+	return cmp.Or(cmp.Compare(otherStep, step), cmp.Compare(clear, otherClear), cmp.Compare(otherSince, since))
 }
 
 // Since returns the moment before which nothing is seen; the zero time if there is none.

@@ -1,0 +1,106 @@
+package grant
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func at(t *testing.T, text string) time.Time {
+	t.Helper()
+	moment, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return moment
+}
+
+// Which recorded moments may be looked at: within the grant and its hours, or what Moments say instead.
+func TestViewSees(t *testing.T) {
+	h := newHousehold(t)
+	nights := func(t *Terms) { t.Windows, t.Zone = []Window{{AllDays, 22 * 60, 6 * 60}}, "Europe/Berlin" }
+	for _, test := range []struct {
+		name   string
+		change func(*Terms)
+		at     string
+		want   bool
+	}{
+		{"before it was given", func(*Terms) {}, "2026-11-21T14:28:59Z", false},
+		{"when it was given", func(*Terms) {}, "2026-11-21T14:29:00Z", true},
+		{"before it begins", func(t *Terms) { t.From = now.Unix() + 60 }, "2026-11-21T14:30:30Z", false},
+		{"when it begins", func(t *Terms) { t.From = now.Unix() + 60 }, "2026-11-21T14:31:00Z", true},
+		{"its last moment", func(t *Terms) { t.Until = now.Unix() + 60 }, "2026-11-21T14:30:59.999Z", true},
+		{"its end", func(t *Terms) { t.Until = now.Unix() + 60 }, "2026-11-21T14:31:00Z", false},
+		{"one that begins in the past", func(t *Terms) { t.From = now.Unix() - 3600 }, "2026-11-21T14:28:00Z", false},
+		{"the whole past", func(t *Terms) { t.Moments.From = 1 }, "1970-01-01T00:00:01Z", true},
+		{"from a moment in the past", func(t *Terms) { t.Moments.From = now.Unix() - 3600 }, "2026-11-21T13:30:00Z", true},
+		{"before it", func(t *Terms) { t.Moments.From = now.Unix() - 3600 }, "2026-11-21T13:29:59Z", false},
+		{"until a moment", func(t *Terms) { t.Moments.Until = now.Unix() }, "2026-11-21T14:29:59Z", true},
+		{"from it on", func(t *Terms) { t.Moments.Until = now.Unix() }, "2026-11-21T14:30:00Z", false},
+		{"beyond the grant's end", func(t *Terms) { t.Until, t.Moments.Until = now.Unix()+60, now.Unix()+120 }, "2026-11-21T14:31:30Z", true},
+		{"within its hours, past midnight", nights, "2026-11-22T04:59:59Z", true},
+		{"outside its hours", nights, "2026-11-22T05:00:00Z", false},
+		{"outside its hours, always", func(t *Terms) { nights(t); t.Moments.Always = true }, "2026-11-22T05:00:00Z", true},
+		{"in its hours, before it was given", func(t *Terms) { nights(t) }, "2026-11-20T23:00:00Z", false},
+		{"in its hours, in the past that is open", func(t *Terms) { nights(t); t.Moments.From = 1 }, "2026-11-20T23:00:00Z", true},
+		{"the night the clock goes forward", func(t *Terms) { nights(t); t.Moments.From = 1 }, "2026-03-29T04:00:00Z", false}, // 06:00
+		{"the night the clock goes back", func(t *Terms) { nights(t); t.Moments.From = 1 }, "2026-10-25T04:30:00Z", true},     // 05:30
+	} {
+		terms := h.terms("sam/anna", "home/lock")
+		test.change(&terms)
+		r := &rules{terms: terms}
+		if err := r.compile(); err != nil {
+			t.Fatal(err)
+		}
+		view := View{}.narrow(r, false)
+		if got := view.Sees(at(t, test.at)); got != test.want {
+			t.Errorf("%s: %t, want %t", test.name, got, test.want)
+		}
+		if since := view.Since(); test.want && at(t, test.at).Before(since) {
+			t.Errorf("%s: seen at %s, and nothing is before %s", test.name, test.at, since)
+		}
+	}
+	if (View{}).Sees(now) {
+		t.Error("the zero View sees something")
+	}
+	if !(View{whole: true}).Sees(time.Unix(0, 0)) || !(View{whole: true}).Since().IsZero() {
+		t.Error("an owner does not see everything")
+	}
+}
+
+// What several links open is what all of them do.
+func TestViewNarrows(t *testing.T) {
+	h := newHousehold(t)
+	first, second := h.terms("bank", "barn/scale"), h.terms("bank", "barn/scale")
+	first.Detail, first.Zone = Detail{Step: Day}, "Europe/Berlin"
+	first.Agreement.Clear = []string{"weight", "mean", "note"}
+	first.Retention = 3600
+	first.Moments.From = now.Unix() - 3600
+	second.Detail, second.Zone = Detail{Step: Hour, Area: true}, "Asia/Tokyo"
+	second.Agreement.Clear = []string{"mean", "tare", "weight"}
+	second.Retention = 60
+	second.Moments = Moments{From: now.Unix() - 7200, Until: now.Unix() - 1800}
+	var rs [2]*rules
+	for i, terms := range []Terms{first, second} {
+		rs[i] = &rules{terms: terms}
+		if err := rs[i].compile(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, order := range [][2]int{{0, 1}, {1, 0}} {
+		v := View{}.narrow(rs[order[0]], true).narrow(rs[order[1]], true)
+		slices.Sort(v.Clear)
+		if v.Detail != (Detail{Step: Day, Area: true}) || v.Zone.String() != "Europe/Berlin" || v.Keep != time.Minute ||
+			!slices.Equal(v.Clear, []string{"mean", "weight"}) || v.Since().Unix() != now.Unix()-3600 {
+			t.Errorf("%+v", v)
+		}
+		for after, want := range map[int64]bool{-7200: false, -3601: false, -3600: true, -1801: true, -1800: false, 0: false} {
+			if got := v.Sees(now.Add(time.Duration(after) * time.Second)); got != want {
+				t.Errorf("%d s after now: %t, want %t", after, got, want)
+			}
+		}
+	}
+	if len(first.Agreement.Clear) != 3 || len(second.Agreement.Clear) != 3 {
+		t.Error("terms were changed")
+	}
+}
