@@ -21,17 +21,18 @@ import (
 
 // The keys of the store.
 const (
-	charterKey    = "charter"
-	headKey       = "head"
-	listKey       = "list"
-	seenKey       = "seen"
-	entryPrefix   = "entry/"
-	chainPrefix   = "chain/"
-	grantPrefix   = "grant/"
-	gonePrefix    = "gone/"
-	outboxPrefix  = "outbox/"
-	addressPrefix = "address/"
-	rendezvousKey = "rendezvous"
+	charterKey      = "charter"
+	headKey         = "head"
+	listKey         = "list"
+	seenKey         = "seen"
+	entryPrefix     = "entry/"
+	chainPrefix     = "chain/"
+	grantPrefix     = "grant/"
+	gonePrefix      = "gone/"
+	outboxPrefix    = "outbox/"
+	addressPrefix   = "address/"
+	recipientPrefix = "recipient/"
+	rendezvousKey   = "rendezvous"
 )
 
 func outboxKey(sequence uint64) string { return fmt.Sprintf("%s%020d", outboxPrefix, sequence) }
@@ -64,7 +65,7 @@ type step struct {
 
 	parties     map[tree.GrantID]parties // of the grants added
 	gone        []merkle.Hash            // keys of the members and grants taken away
-	unreachable []identity.MemberID      // whose address records go
+	unreachable []identity.MemberID      // whose address records and recipients go
 	rendezvous  []byte                   // the secret from now on; nil: as before
 	checkpoints map[identity.MemberID]tree.Checkpoint
 	sent        int // how many of Keeper.sent go with the records
@@ -154,7 +155,7 @@ func (k *Keeper) plan(u tree.Update, event Event) (*step, error) {
 	s.moment.before = k.before(s.change)
 	for _, a := range u.Members {
 		if old, ok := k.state.Member(a.Chain.Member()); ok && !identity.SameKey(old.Chain.Key, a.Chain.Key) {
-			s.unreachable = append(s.unreachable, a.Chain.Member()) // its address record is signed with the old key
+			s.unreachable = append(s.unreachable, a.Chain.Member()) // what it said of itself is signed with the old key
 		}
 	}
 	if err := s.fill(u); err != nil {
@@ -198,7 +199,9 @@ func (s *step) fill(u tree.Update) error {
 		s.gone = append(s.gone, tree.GrantKey(g.ID))
 	}
 	for _, member := range s.unreachable {
-		s.records[addressPrefix+member.String()] = nil
+		for _, t := range topics {
+			s.records[t.key(member)] = nil
+		}
 	}
 	if len(s.unreachable) > 0 { // whoever held these keys finds the others no more
 		s.rendezvous = newRendezvous()
@@ -239,7 +242,9 @@ func (k *Keeper) commit(s *step) {
 		}
 	}
 	for _, member := range s.unreachable {
-		delete(k.addresses, member)
+		for _, t := range topics {
+			delete(k.owns, t.key(member))
+		}
 	}
 	if s.rendezvous != nil {
 		k.rendezvous = s.rendezvous

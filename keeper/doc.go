@@ -35,7 +35,7 @@
 //	                    come signed by whoever is above them); grants; labels, limits; taking away
 //	the gateway         devices and places below its own place
 //	whoever gave        to pause what they gave, and to resume it; owners' apps any of it
-//	any other leaf      its own address
+//	any other leaf      its own address; an app or a service, to which key is sealed what it may read
 //
 // Owners, and whatever else stands right below the root, take the root key and are refused here. So is taking away
 // owners and places. Taking away is asked for with a credential.Pending, which was signed by whoever asks; it can so
@@ -54,6 +54,7 @@
 //	gone/HEX           the sequence of the head that took away this member or grant, in decimal
 //	outbox/SEQUENCE    20 digits: the transaction for this head; recorded ones go with the Save of a later head
 //	address/MEMBER     the signed address record of a live member
+//	recipient/MEMBER   the signed recipient of a live member
 //	rendezvous         32 random bytes, others whenever a member is taken away or gets another key
 //	seen               a signed head, newer than the newest here, that somebody showed
 //

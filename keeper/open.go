@@ -44,7 +44,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		events:      mailbox{filled: make(chan struct{}, 1)},
 		parties:     map[tree.GrantID]parties{},
 		gone:        map[merkle.Hash]bool{},
-		addresses:   map[identity.MemberID]address{},
+		owns:        map[string]own{},
 		checkpoints: map[identity.MemberID]tree.Checkpoint{},
 	}
 	if k.clock == nil {
@@ -68,7 +68,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreAddresses, k.restoreRendezvous, k.restoreOutbox, k.compare,
+		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreOwns, k.restoreRendezvous, k.restoreOutbox, k.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -471,7 +471,7 @@ func TestAddresses(t *testing.T) {
 		wants(t, "somebody else's", set("home/gateway", h.address("home/lock", now)), nil, "reading an address record")
 		wants(t, "another key", set("home/lock", h.address("home/lock", now.Add(time.Second), func(a *tree.Address) { a.Key = spki(t, h.laptop().Key) })), nil, "another key")
 		wants(t, "for another member", set("home/lock", h.address("home/lock", now.Add(time.Second), func(a *tree.Address) { a.Member = h.member("home/gateway") })), nil, "it is of member")
-		wants(t, "a large one", set("home/lock", make([]byte, maxAddress+1)), nil, "16385 bytes")
+		wants(t, "a large one", set("home/lock", make([]byte, addresses.max+1)), nil, "16385 bytes")
 	})
 	has("after two", second)
 	h.restart()
@@ -495,4 +495,51 @@ func TestAddresses(t *testing.T) {
 		t.Error("a member that was removed has an address")
 	}
 	h.restart()
+}
+
+// recipient returns a recipient signed by the member at a path.
+func (h *home) recipient(path identity.Path, at time.Time) []byte {
+	h.t.Helper()
+	m := h.At(path)
+	raw, err := signed.Sign(m.Signer, tree.RecipientType, tree.Recipient{
+		Tree: h.ID, Member: m.Member(), Key: spki(h.t, m.Key), Sealed: "age1pq1test", Time: at.Unix(),
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return raw
+}
+
+// A recipient is kept as an address record is, and beside it; only of those who read.
+func TestRecipients(t *testing.T) {
+	h := newHome(t)
+	now := time.Now()
+	laptop := h.laptop()
+	has := func(what string, want []byte) {
+		t.Helper()
+		if raw, ok := h.Recipient(laptop.Member()); string(raw) != string(want) || ok != (want != nil) {
+			t.Errorf("%s: the laptop's recipient is %x, want %x", what, raw, want)
+		}
+	}
+	has("before any", nil)
+	first, second := h.recipient("sam/laptop", now.Add(-time.Minute)), h.recipient("sam/laptop", now)
+	h.unchanged("recipients", func() {
+		for _, raw := range [][]byte{first, second, second} {
+			if err := h.SetRecipient(t.Context(), laptop, raw); err != nil {
+				t.Error(err)
+			}
+		}
+		wants(t, "an older one", h.SetRecipient(t.Context(), laptop, first), nil, "is there already")
+		wants(t, "an address", h.SetRecipient(t.Context(), laptop, h.address("sam/laptop", now.Add(time.Second))), nil, `it is a "kindred/address"`)
+		wants(t, "a device's", h.SetRecipient(t.Context(), h.At("home/lock").Chain, h.recipient("home/lock", now)), ErrDenied, "home/lock is a device")
+	})
+	has("after two", second)
+	h.restart()
+	has("after a restart", second)
+	if err := h.Admit(t.Context(), laptop, []tree.Admission{{Chain: h.renew(laptop, "sam/laptop", identitytest.NewKey(t))}}); err != nil {
+		t.Fatal(err)
+	}
+	has("with a new key", nil)
+	h.restart()
+	has("with a new key, after a restart", nil)
 }

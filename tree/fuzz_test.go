@@ -88,3 +88,16 @@ func FuzzAddress(f *testing.F) {
 		}
 	})
 }
+
+func FuzzRecipient(f *testing.F) {
+	h := household(f)
+	app := h.At("sam/laptop")
+	recipient := tree.Recipient{Tree: h.tr.ID, Member: app.Member(), Key: spki(f, app.Key), Sealed: "age1pq1test", Time: now.Unix()}
+	f.Add(sign(f, app, tree.RecipientType, recipient))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := tree.OpenRecipient(data, h.tr.ID, app.Member(), app.Key)
+		if err == nil && (r.Time != recipient.Time || r.Sealed != recipient.Sealed) {
+			t.Errorf("%x is read as %+v", data, r)
+		}
+	})
+}

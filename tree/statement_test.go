@@ -205,6 +205,38 @@ func TestAddress(t *testing.T) {
 	check(t, "junk", err, "tree: reading an address record: signed: reading a statement")
 }
 
+func TestRecipient(t *testing.T) {
+	h := household(t)
+	laptop, lock := h.At("sam/laptop"), h.At("home/lock")
+	recipient := tree.Recipient{
+		Tree: h.tr.ID, Member: laptop.Member(), Key: spki(t, laptop.Key), Sealed: "age1pq1test", Time: now.Unix(),
+	}
+	for _, test := range []struct {
+		name   string
+		by     *identitytest.Member
+		change func(r *tree.Recipient)
+		want   string
+	}{
+		{"in order", laptop, func(*tree.Recipient) {}, ""},
+		{"by another", lock, func(*tree.Recipient) {}, "signed: opening a kindred/recipient"},
+		{"of another member", laptop, func(r *tree.Recipient) { r.Member = lock.Member() }, "it is of member " + lock.Member().String()},
+		{"of another tree", laptop, func(r *tree.Recipient) { r.Tree[0] ^= 1 }, "it is of member"},
+		{"with another key", laptop, func(r *tree.Recipient) { r.Key = spki(t, lock.Key) }, "it names another key than the one that signed it"},
+		{"that quantum computers break", laptop, func(r *tree.Recipient) { r.Sealed = "age1test" }, `"age1test" is no post-quantum recipient of at most 4096 bytes`},
+		{"that is long", laptop, func(r *tree.Recipient) { r.Sealed += strings.Repeat("q", 4096) }, "is no post-quantum recipient of at most 4096 bytes"},
+	} {
+		r := recipient
+		test.change(&r)
+		got, err := tree.OpenRecipient(sign(t, test.by, tree.RecipientType, r), h.tr.ID, laptop.Member(), laptop.Key)
+		check(t, test.name, err, test.want)
+		if err == nil && got.Sealed != recipient.Sealed {
+			t.Errorf("%s: read as %+v", test.name, got)
+		}
+	}
+	_, err := tree.OpenRecipient([]byte{1}, h.tr.ID, laptop.Member(), laptop.Key)
+	check(t, "junk", err, "tree: reading a recipient: signed: reading a statement")
+}
+
 func TestGrantID(t *testing.T) {
 	id, err := tree.NewGrantID(rand.Reader)
 	if err != nil {

@@ -18,6 +18,7 @@
 //	kindred/head        the state of the roster: sequence, Merkle root, time, digest of the revocation list
 //	kindred/revocation  one thing taken away, on its own, by somebody entitled to it
 //	kindred/address     where a member can be reached
+//	kindred/recipient   to which key is sealed what a member may read
 //	kindred/recognition that one tree knows another
 //
 // The package is pure: no I/O, no clock. Who may ask for what is decided by its callers.

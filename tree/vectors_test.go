@@ -97,6 +97,7 @@ func currentVectors(t *testing.T) vectors {
 		{tree.RevocationType, tree.Revocation{Tree: treeID, Leaf: merkle.Hash(digest), Grant: grant, Time: 1_795_271_400}},
 		{tree.RevocationType, tree.Revocation{Tree: treeID, Leaf: merkle.Hash(digest), Member: id, Time: 1_795_271_400}},
 		{tree.AddressType, tree.Address{Tree: treeID, Member: id, Key: spki(t, key.Public()), Addresses: []string{"/ip4/10.0.0.7/udp/4001/quic-v1"}, Time: 1_795_271_400}},
+		{tree.RecipientType, tree.Recipient{Tree: treeID, Member: id, Key: spki(t, key.Public()), Sealed: "age1pq1…", Time: 1_795_271_400}},
 		{tree.RecognitionType, tree.Recognition{Tree: treeID, Other: identity.TreeID(digest), Epoch: 0, Time: 1_795_271_400}},
 	} {
 		raw, err := signed.Sign(key, s.typ, s.payload)
