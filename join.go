@@ -23,7 +23,11 @@ func Join(ctx context.Context, cfg Config, invitation, app string, show func(dig
 	if err := join(ctx, cfg.withDefaults(), invitation, app, show); err != nil {
 		return nil, fmt.Errorf("kindred: joining: %w", err)
 	}
-	return Open(ctx, cfg)
+	n, err := Open(ctx, cfg)
+	if err == nil {
+		n.tellRecipient(ctx)
+	}
+	return n, err
 }
 
 // ErrMember says that a directory holds a member already.

@@ -83,6 +83,7 @@ type Home interface {
 	Prove(ctx context.Context, q control.ProofQuery) (control.Evidence, error)
 	Roster(ctx context.Context) (control.Roster, error)
 	Announce(ctx context.Context, address []byte) (control.Contact, error)
+	Publish(ctx context.Context, recipient []byte) error
 	Revoke(ctx context.Context, notice []byte) (control.Report, error)
 	Obeyed(ctx context.Context, leaf []byte) error
 	Record(ctx context.Context, batch []byte) (control.Recorded, error)
@@ -125,6 +126,7 @@ type Node struct {
 	link     link
 
 	rendezvous rendezvous
+	vault      ownVault
 
 	cancel context.CancelFunc // ends what runs in the background
 	wait   sync.WaitGroup
@@ -207,6 +209,9 @@ func (n *Node) load(ctx context.Context) error {
 	}
 	n.gateway = s.Gateway
 	n.gateway.Addresses = append(slices.Clone(n.cfg.GatewayAddresses), n.gateway.Addresses...)
+	if err := n.vault.load(ctx, n); err != nil {
+		return err
+	}
 	return n.proofs.load(ctx, n.db)
 }
 

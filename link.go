@@ -255,6 +255,7 @@ func (n *Node) heed(ctx context.Context, e control.Event) error {
 			n.log.Warn("news from the gateway do not verify", "error", err)
 			return nil
 		}
+		n.compareRecipient(ctx, *e.Evidence)
 		n.link.told.Do(func() { close(n.link.inTouch) })
 	}
 	return nil

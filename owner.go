@@ -51,6 +51,7 @@ func (n *Node) invite(ctx context.Context, who Invitee) (pairing.Invitation, str
 	if _, err := n.lookUp(ctx, control.Lookup{Member: n.gateway.Member.String()}); err != nil { // where it is by now
 		n.log.Info("the gateway does not say where it is", "error", err)
 	}
+	n.tellRecipient(ctx) // before there is anybody who seals to it
 	gateway, err := n.contactFor(ctx, n.gateway.Member)
 	if err != nil {
 		return none, "", err

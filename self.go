@@ -192,6 +192,7 @@ func (n *Node) refresh(ctx context.Context, thing identity.MemberID, maxAge time
 	if err := n.keep(ctx, thing, e); err != nil {
 		return err
 	}
+	n.compareRecipient(ctx, e)
 	n.whereGateway(ctx)
 	return nil
 }

@@ -70,6 +70,11 @@ func (c Client) Announce(ctx context.Context, address []byte) (Contact, error) {
 	return call[Contact](ctx, c, "announce", SignedAddress{address})
 }
 
+// Publish says to which key is sealed for the caller.
+func (c Client) Publish(ctx context.Context, recipient []byte) error {
+	return do(ctx, c, "publish", SignedRecipient{recipient})
+}
+
 // Invite tells the gateway of an invitation.
 func (c Client) Invite(ctx context.Context, o pairing.Offer) error { return do(ctx, c, "invite", o) }
 

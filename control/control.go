@@ -40,6 +40,7 @@ type Home interface {
 	Obeyed(ctx context.Context, who credential.Principal, o Obeyed) (None, error)
 	Limit(ctx context.Context, who credential.Principal, l Limits) (None, error)
 	Announce(ctx context.Context, who credential.Principal, a SignedAddress) (Contact, error)
+	Publish(ctx context.Context, who credential.Principal, r SignedRecipient) (None, error)
 	Invite(ctx context.Context, who credential.Principal, o pairing.Offer) (None, error)
 	Joins(ctx context.Context, who credential.Principal, q None) (Joins, error)
 	Join(ctx context.Context, who credential.Principal, q JoinQuery) (pairing.Request, error)
@@ -82,6 +83,9 @@ type Evidence struct {
 	Proof  []byte   `json:"proof"`            // an encoded credential.Proof
 	Grants [][]byte `json:"grants,omitempty"` // signed grants, whose entries the proof covers
 	Self   []byte   `json:"self"`             // the caller's own roster entry: an encoded tree.Member
+
+	// Recipient names the signed tree.Recipient of the caller that the gateway has; none if it has none.
+	Recipient []byte `json:"recipient,omitempty"`
 
 	// Rendezvous is the secret with which members find each other at the home's relays, 32 bytes: see package relay.
 	Rendezvous []byte `json:"rendezvous,omitempty"`
@@ -163,6 +167,11 @@ type Limits struct {
 // A SignedAddress announces where the caller can be reached. The answer is the gateway's own contact.
 type SignedAddress struct {
 	Address []byte `json:"address"` // a signed tree.Address
+}
+
+// A SignedRecipient tells to which key is sealed for the caller.
+type SignedRecipient struct {
+	Recipient []byte `json:"recipient"` // a signed tree.Recipient
 }
 
 // Joins are the new members that wait for somebody to confirm them.

@@ -37,6 +37,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"obeyed":   handle(s, home.Obeyed),
 		"limit":    handle(s, home.Limit),
 		"announce": handle(s, home.Announce),
+		"publish":  handle(s, home.Publish),
 		"invite":   handle(s, home.Invite),
 		"joins":    handle(s, home.Joins),
 		"join":     handle(s, home.Join),

@@ -147,7 +147,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	if !ok {
 		return control.Evidence{}, refused("you are not a member of this home any more")
 	}
-	e := control.Evidence{Chain: self.Chain.Raw, Rendezvous: rendezvous}
+	e := control.Evidence{Chain: self.Chain.Raw, Rendezvous: rendezvous, Recipient: g.recipientNamed(who.Member())}
 	members := line(self.Chain)
 	var grants []tree.GrantID
 	if q.Thing != "" {

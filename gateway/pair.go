@@ -294,6 +294,9 @@ func (o own) Announce(ctx context.Context, address []byte) (control.Contact, err
 	return o.contact(o.self()), nil
 }
 
+// Publish says nothing: the gateway reads nothing that is sealed.
+func (o own) Publish(context.Context, []byte) error { return nil }
+
 // Revoke is for revocations that reached the gateway's node as they would any other.
 func (o own) Revoke(ctx context.Context, notice []byte) (control.Report, error) {
 	return o.home.Revoke(ctx, credential.Principal{}, control.SignedNotice{Notice: notice})
