@@ -52,6 +52,11 @@ func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 	return call[Report](ctx, c, "revoke", SignedNotice{notice})
 }
 
+// Follow tells how far a taking-back has got, once more things obey than the caller knows of; five seconds at most.
+func (c Client) Follow(ctx context.Context, f Following) (Report, error) {
+	return call[Report](ctx, c, "follow", f)
+}
+
 // Resume lets a paused grant allow again what it says.
 func (c Client) Resume(ctx context.Context, id string) error {
 	return do(ctx, c, "resume", GrantRef{id})

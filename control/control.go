@@ -36,6 +36,7 @@ type Home interface {
 	AddPlace(ctx context.Context, who credential.Principal, p Place) (None, error)
 	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
 	Revoke(ctx context.Context, who credential.Principal, n SignedNotice) (Report, error)
+	Follow(ctx context.Context, who credential.Principal, f Following) (Report, error)
 	Resume(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
 	Obeyed(ctx context.Context, who credential.Principal, o Obeyed) (None, error)
 	Limit(ctx context.Context, who credential.Principal, l Limits) (None, error)
@@ -143,6 +144,13 @@ type GrantRef struct {
 type Report struct {
 	Already bool    `json:"already,omitempty"` // it was taken away before
 	Things  []Reach `json:"things"`            // the things it concerns
+	Leaf    []byte  `json:"leaf,omitempty"`    // names it to Follow: merkle.Hash of the entry taken away
+}
+
+// Following asks how far a taking-back has got, once more things obey than the caller knows of; five seconds at most.
+type Following struct {
+	Leaf   []byte `json:"leaf"`
+	Closed int    `json:"closed"`
 }
 
 // A Reach says whether one thing obeys a revocation.

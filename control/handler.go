@@ -33,6 +33,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"place":    handle(s, home.AddPlace),
 		"grant":    handle(s, home.Grant),
 		"revoke":   handle(s, home.Revoke),
+		"follow":   handle(s, home.Follow),
 		"resume":   handle(s, home.Resume),
 		"obeyed":   handle(s, home.Obeyed),
 		"limit":    handle(s, home.Limit),

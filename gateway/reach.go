@@ -19,10 +19,9 @@ import (
 
 // watchers are the members that keep a stream of events open.
 type watchers struct {
-	mu      sync.Mutex
-	open    map[*watcher]struct{}
-	waiting map[merkle.Hash]map[identity.MemberID]chan struct{} // who has yet to obey what
-	closed  bool
+	mu     sync.Mutex
+	open   map[*watcher]struct{}
+	closed bool
 }
 
 // A watcher is one open stream. What is queued for it is bounded: a watcher that does not keep up is cut off and
@@ -39,9 +38,13 @@ const maxQueued = 256
 
 func (w *watcher) end() { w.once.Do(func() { close(w.cut) }) }
 
-func (ws *watchers) enter(member identity.MemberID) (*watcher, bool) {
+// enter lets a member in, who is told first of the notices given.
+func (ws *watchers) enter(member identity.MemberID, notices [][]byte) (*watcher, bool) {
 	w := &watcher{member: member, events: make(chan control.Event, maxQueued), fresh: make(chan struct{}, 1), cut: make(chan struct{})}
 	w.fresh <- struct{}{}
+	for _, notice := range notices {
+		w.events <- control.Event{Notice: notice}
+	}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.closed {
@@ -98,48 +101,21 @@ func (ws *watchers) refresh() {
 	}
 }
 
-// push sends a revocation to all watchers and returns, for those of the things named that are connected, a channel
-// that is closed when the thing says that it obeys.
-func (ws *watchers) push(leaf merkle.Hash, notice []byte, things []identity.MemberID) map[identity.MemberID]chan struct{} {
+// push sends a revocation to all watchers and returns those of the things named that are connected.
+func (ws *watchers) push(notice []byte, things []identity.MemberID) (connected []identity.MemberID) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	waiting := map[identity.MemberID]chan struct{}{}
 	for w := range ws.open {
 		if slices.Contains(things, w.member) {
-			waiting[w.member] = make(chan struct{})
+			connected = append(connected, w.member)
 		}
-	}
-	if ws.waiting == nil {
-		ws.waiting = map[merkle.Hash]map[identity.MemberID]chan struct{}{}
-	}
-	ws.waiting[leaf] = waiting
-	for w := range ws.open {
 		select {
 		case w.events <- control.Event{Notice: notice}:
 		default:
 			w.end()
 		}
 	}
-	out := make(map[identity.MemberID]chan struct{}, len(waiting))
-	for id, c := range waiting {
-		out[id] = c
-	}
-	return out
-}
-
-func (ws *watchers) obeyed(leaf merkle.Hash, member identity.MemberID) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if c, ok := ws.waiting[leaf][member]; ok {
-		close(c)
-		delete(ws.waiting[leaf], member)
-	}
-}
-
-func (ws *watchers) forget(leaf merkle.Hash) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	delete(ws.waiting, leaf)
+	return connected
 }
 
 // notify is told by the keeper what happened to the roster.
@@ -151,7 +127,7 @@ func (g *Gateway) notify(e keeper.Event) {
 
 // Watch streams news to the caller: revocations at once, and a fresh proof of itself whenever there is one.
 func (h *home) Watch(ctx context.Context, who credential.Principal, send func(control.Event) error) error {
-	w, ok := h.watchers.enter(who.Member())
+	w, ok := h.watchers.enter(who.Member(), h.takings.unheard(who.Member()))
 	if !ok {
 		return errors.New("gateway: closing")
 	}
@@ -205,12 +181,8 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 	if err != nil {
 		return control.Report{}, answer(err)
 	}
-	ids := make([]identity.MemberID, len(things))
-	for i, t := range things {
-		ids[i] = t.Chain.Member()
-	}
-	waiting := h.watchers.push(pending.Leaf, n.Notice, ids)
-	defer h.watchers.forget(pending.Leaf)
+	t := h.takings.begin(pending, n.Notice, h.reaches(things))
+	connected := h.watchers.push(n.Notice, t.things())
 	if !already {
 		op := journal.Remove
 		switch {
@@ -221,7 +193,12 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 		}
 		h.tell(ctx, op, pending.Signer, about, with, pending.Grant)
 	}
-	return h.report(ctx, already, things, waiting), nil
+	soon, cancel := context.WithTimeout(ctx, obeyWithin)
+	defer cancel()
+	t.wait(soon, func() bool { return t.obeyedBy(connected) })
+	report := t.report()
+	report.Already = already
+	return report, nil
 }
 
 // concerned returns the things to which a revocation matters, what a grant that it takes away is about, and whom it
@@ -258,27 +235,36 @@ func (g *Gateway) concerned(p credential.Pending) (things []tree.Entry, about, w
 	return things, about, with
 }
 
-// report waits a moment for the things that are connected, and says honestly of the others until when they may serve.
-func (g *Gateway) report(ctx context.Context, already bool, things []tree.Entry, waiting map[identity.MemberID]chan struct{}) control.Report {
-	ctx, cancel := context.WithTimeout(ctx, obeyWithin)
-	defer cancel()
-	r := control.Report{Already: already, Things: []control.Reach{}}
+// reaches says of things that were told of nothing yet until when they may serve.
+func (g *Gateway) reaches(things []tree.Entry) map[identity.MemberID]control.Reach {
+	now, out := g.cfg.Clock(), make(map[identity.MemberID]control.Reach, len(things))
 	for _, t := range things {
-		reach := control.Reach{Path: t.Path()}
-		if c, ok := waiting[t.Chain.Member()]; ok {
-			select {
-			case <-c:
-				reach.Closed = true
-			case <-ctx.Done():
-			}
-		}
-		if !reach.Closed {
-			fresh, offline := t.LimitFor("")
-			reach.Refuses, reach.Offline = g.cfg.Clock().Add(fresh), g.cfg.Clock().Add(offline)
-		}
-		r.Things = append(r.Things, reach)
+		fresh, offline := t.LimitFor("")
+		out[t.Chain.Member()] = control.Reach{Path: t.Path(), Refuses: now.Add(fresh), Offline: now.Add(offline)}
 	}
-	return r
+	return out
+}
+
+// followFor is how long a question about a taking-back waits for news.
+const followFor = 5 * time.Second
+
+// Follow tells how far a taking-back has got, once that is further than the caller knows.
+func (h *home) Follow(ctx context.Context, who credential.Principal, q control.Following) (control.Report, error) {
+	leaf, err := leafOf(q.Leaf)
+	if err != nil {
+		return control.Report{}, err
+	}
+	t, ok := h.takings.find(leaf)
+	if !ok || !who.Owner() && who.ActsFor() != t.by {
+		return control.Report{}, &control.Error{Code: control.NotFound, Message: "nothing is known any more of what was taken back"}
+	}
+	soon, cancel := context.WithTimeout(ctx, followFor)
+	defer cancel()
+	t.wait(soon, func() bool {
+		closed, all := t.closed()
+		return closed > q.Closed || closed == all
+	})
+	return t.report(), nil
 }
 
 // Resume lets a paused grant allow again what it says.
@@ -297,9 +283,16 @@ func (h *home) Resume(ctx context.Context, who credential.Principal, g control.G
 
 // Obeyed notes that the caller obeys a revocation.
 func (h *home) Obeyed(_ context.Context, who credential.Principal, o control.Obeyed) (control.None, error) {
-	if len(o.Leaf) != len(merkle.Hash{}) {
-		return control.None{}, invalid(errors.New("a leaf hash has 32 bytes"))
+	leaf, err := leafOf(o.Leaf)
+	if err == nil {
+		h.takings.obeyed(leaf, who.Member())
 	}
-	h.watchers.obeyed(merkle.Hash(o.Leaf), who.Member())
-	return control.None{}, nil
+	return control.None{}, err
+}
+
+func leafOf(raw []byte) (merkle.Hash, error) {
+	if len(raw) != len(merkle.Hash{}) {
+		return merkle.Hash{}, invalid(errors.New("a leaf hash has 32 bytes"))
+	}
+	return merkle.Hash(raw), nil
 }

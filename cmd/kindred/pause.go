@@ -12,7 +12,7 @@ import (
 )
 
 func newPause(s *session) *cobra.Command {
-	return s.onGrants(&cobra.Command{
+	return s.following(s.onGrants(&cobra.Command{
 		Use:   "pause GRANT | PATH --with WHO",
 		Short: "Let what was shared allow nothing for a while",
 		Long: `Let what was shared allow nothing until "kindred resume": by its ID, or the beginning of it;
@@ -21,7 +21,7 @@ is as that of "kindred unshare".`,
 		Example: "  kindred pause g-7kqm\n  kindred pause home/lock --with sam/anna",
 	}, "from `whom` it is taken for now", func(ctx context.Context, n *kindred.Node, r kindred.Roster, found []kindred.RosterGrant) error {
 		return s.takeBack(ctx, n, r, found, true)
-	})
+	}))
 }
 
 func newResume(s *session) *cobra.Command {

@@ -21,7 +21,7 @@ one's rights. The report is as that of "kindred unshare".`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completePaths,
 	}
-	return s.does(c, func(ctx context.Context, args []string) error {
+	return s.does(s.following(c), func(ctx context.Context, args []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {
 			r, err := s.roster(ctx, n)
 			if err != nil {
@@ -34,7 +34,7 @@ one's rights. The report is as that of "kindred unshare".`,
 			if err := removable(n.Self(), m.Who); err != nil {
 				return err
 			}
-			report, err := n.Revoke(ctx, r.Member(m))
+			report, err := s.revoke(ctx, n, r.Member(m))
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -18,7 +19,8 @@ type session struct {
 	dir, at       string
 	beside        string // the name of the directory beside that of members, for what is none
 	json, verbose bool
-	running       bool // flags and arguments are in order
+	wait          time.Duration // how long what is taken back is followed
+	running       bool          // flags and arguments are in order
 
 	in       *bufio.Reader
 	out, err io.Writer

@@ -14,16 +14,17 @@ import (
 )
 
 func newUnshare(s *session) *cobra.Command {
-	return s.onGrants(&cobra.Command{
+	return s.following(s.onGrants(&cobra.Command{
 		Use:   "unshare GRANT | PATH --with WHO",
 		Short: "Take back what was shared",
 		Long: `Take back what was shared: by its ID, or the beginning of it; or all that WHO has been given
 at PATH. It is taken back at the gateway and straight at the things, and the report says
-what each of them answered, and until when one that could not be reached may still serve.`,
+what each of them answered, and until when one that could not be reached may still serve.
+With --wait it goes on until each has answered, or the time is over.`,
 		Example: "  kindred unshare g-7kqm\n  kindred unshare home/lock --with sam/anna",
 	}, "from `whom` it is taken back", func(ctx context.Context, n *kindred.Node, r kindred.Roster, found []kindred.RosterGrant) error {
 		return s.takeBack(ctx, n, r, found, false)
-	})
+	}))
 }
 
 // onGrants completes a command that does something to grants, which only owners and their givers may do.
@@ -105,7 +106,7 @@ func (s *session) takeBack(ctx context.Context, n *kindred.Node, r kindred.Roste
 		if !pause || !g.Paused {
 			target := r.Grant(g)
 			target.Pause = pause
-			report, err := n.Revoke(ctx, target)
+			report, err := s.revoke(ctx, n, target)
 			if err != nil {
 				return err
 			}
