@@ -132,7 +132,7 @@ func (d *decider) decide(grants []Grant) error {
 		d.best.Reason = Reason{Code: NoClock}
 		return nil
 	case !now.Before(d.who.NotAfter):
-		d.best.Reason = Reason{Code: Expired, text: fmt.Sprintf("its certificate ended at %s", clock(d.who.NotAfter.Unix(), time.UTC))}
+		d.best.Reason = Reason{Code: Expired, text: fmt.Sprintf("its certificate ended at %s", clock(d.who.NotAfter.Unix(), time.UTC, english.layout))}
 		return nil
 	case d.visits() && !now.Before(d.who.AsOf.Add(VisitorMaxAge)):
 		d.best.Reason = Reason{Code: Stale, text: fmt.Sprintf("its own tree was last checked %s ago, want less than %s: stale", span(now.Sub(d.who.AsOf)), span(VisitorMaxAge))}

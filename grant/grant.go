@@ -199,7 +199,7 @@ func (t Terms) Validate() error {
 	case t.From < 0 || t.From > maxTime || t.Until < 0 || t.Until > maxTime:
 		return fmt.Errorf("grant: checking terms: from Unix time %d until %d", t.From, t.Until)
 	case t.Until != 0 && t.Until <= max(t.From, t.Time):
-		return fmt.Errorf("grant: checking terms: it ends at %s, before it begins", clock(t.Until, time.UTC))
+		return fmt.Errorf("grant: checking terms: it ends at %s, before it begins", clock(t.Until, time.UTC, english.layout))
 	case t.Offline < 0 || t.Offline > int64(MaxOffline/time.Second):
 		return fmt.Errorf("grant: checking terms: an offline term of %d seconds, of at most %d", t.Offline, int64(MaxOffline/time.Second))
 	case !t.Parent.IsZero() || t.Depth != 0 || t.HandOn != 0 || !t.GiverTree.IsZero():

@@ -92,9 +92,9 @@ func (d *decider) missing(r *rules, used *Usage) Reason {
 	case t.Until != 0 && now.Unix() >= t.Until:
 		return Reason{Ended, fmt.Sprintf("it ended on %s", moment(t.Until, r.hours.zone))}
 	case used != nil && t.Uses != 0 && used.Uses >= t.Uses:
-		return Reason{UsedUp, fmt.Sprintf("it was used %s, as often as was granted", times(t.Uses))}
+		return Reason{UsedUp, fmt.Sprintf("it was used %s, as often as was granted", english.times(t.Uses))}
 	case used != nil && t.Budget != 0 && used.Time >= t.budget():
-		return Reason{UsedUp, fmt.Sprintf("it was used for %s, as long as was granted", span(t.budget()))}
+		return Reason{UsedUp, fmt.Sprintf("it was used for %s, as long as was granted", english.exactly(t.Budget))}
 	case t.Purpose != "" && d.req.Purpose == "":
 		return Reason{WrongPurpose, fmt.Sprintf("granted for %s alone, and the request names no purpose", t.Purpose)}
 	case t.Purpose != "" && t.Purpose != d.req.Purpose:
@@ -118,7 +118,7 @@ func (d *decider) missingNow(r *rules, used *Usage) Reason {
 	case !r.hours.open(now):
 		return Reason{OutOfHours, fmt.Sprintf("outside its hours: %s (%s)", hoursText(t.Windows), city(t.Zone))}
 	case used != nil && t.Rate.Uses != 0 && used.Recent >= t.Rate.Uses:
-		text := fmt.Sprintf("it was used %s within %s, as often as was granted", times(t.Rate.Uses), span(t.Rate.per()))
+		text := fmt.Sprintf("it was used %s within %s, as often as was granted", english.times(t.Rate.Uses), english.exactly(t.Rate.Seconds))
 		if !used.Free.IsZero() {
 			text += ": again from " + moment(used.Free.Unix(), r.hours.zone)
 		}
@@ -128,17 +128,6 @@ func (d *decider) missingNow(r *rules, used *Usage) Reason {
 }
 
 var wayNames = map[Route]string{DirectRoute: "without any relay", GatewayRoute: "without any relay but the home's own gateway"}
-
-// times writes how often: "once", "twice", "5 times".
-func times(n uint32) string {
-	switch n {
-	case 1:
-		return "once"
-	case 2:
-		return "twice"
-	}
-	return fmt.Sprintf("%d times", n)
-}
 
 // span writes a duration as people do, in its largest unit, rounded down: "7 s", "2 h", "8 days".
 func span(d time.Duration) string {
@@ -153,14 +142,14 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d/(24*time.Hour)))
 }
 
-// clock writes a moment in a zone: "2 Jan 2006, 15:04".
-func clock(unix int64, zone *time.Location) string {
-	return time.Unix(unix, 0).In(zone).Format("2 Jan 2006, 15:04")
+// clock writes a moment in a zone.
+func clock(unix int64, zone *time.Location, layout string) string {
+	return time.Unix(unix, 0).In(zone).Format(layout)
 }
 
-// moment is clock with the zone's city.
+// moment writes a moment with the zone's city: "2 Jan 2006, 15:04 (Berlin)".
 func moment(unix int64, zone *time.Location) string {
-	return fmt.Sprintf("%s (%s)", clock(unix, zone), city(zone.String()))
+	return fmt.Sprintf("%s (%s)", clock(unix, zone, english.layout), city(zone.String()))
 }
 
 // city returns the part of a zone's name that people know: "New York" of "America/New_York".

@@ -1,121 +1,163 @@
 package grant
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/kindred-iot/kindred/identity"
 )
 
-// Sentence says the terms in plain words, to whoever gave them: "anna may use home/lock on Saturdays 14:00–16:00
+// Sentence says the terms in plain English, to whoever gave them: "anna may use home/lock on Saturdays 14:00–16:00
 // (Berlin) until you take it back." Names gives the name of a member, such as its path.
 func (t Terms) Sentence(names func(identity.MemberID) string) string {
-	var s strings.Builder
+	return English.Sentence(t, names)
+}
+
+// Sentence says the terms in plain words, to whoever gave them. Names gives the name of a member, such as its path.
+func (l Language) Sentence(t Terms, names func(identity.MemberID) string) string {
+	s := saying{words: l.words, Terms: t, zone: time.UTC}
+	if h, err := hoursOf(t); err == nil {
+		s.zone = h.zone
+	}
 	what := names(t.Thing.Member)
 	if t.Thing.Affordance != "" {
-		what = t.Thing.Affordance + " of " + what
+		what = fill(s.of, "part", t.Thing.Affordance, "what", what)
 	}
-	fmt.Fprintf(&s, "%s may %s %s", names(t.Subject.Member), t.Actions.verb(), what)
-	if len(t.Windows) > 0 {
-		on := ""
-		if t.Windows[0].Days != AllDays {
-			on = "on "
+	main := s.may
+	if t.Subject.Below {
+		main = s.mayBelow
+	}
+	hours := s.hours()
+	span, end := s.term()
+	text := fill(main, "who", names(t.Subject.Member), "do", s.doing(), "what", what, "hours", hours, "span", span, "end", end)
+	return strings.Join(append([]string{text}, s.clauses()...), "; ") + "."
+}
+
+// saying is a sentence in the making.
+type saying struct {
+	*words
+	Terms
+	zone *time.Location
+	said bool // where the clock stands, which is said once
+}
+
+// where says the city of the zone, the first time.
+func (s *saying) where() string {
+	if s.said {
+		return ""
+	}
+	s.said = true
+	return " (" + city(s.zone.String()) + ")"
+}
+
+func (s *saying) moment(unix int64) string { return clock(unix, s.zone, s.layout) }
+
+func (s *saying) doing() string {
+	switch s.Actions {
+	case See:
+		return s.see
+	case Use:
+		return s.use
+	}
+	var verbs []string
+	for i, a := range actions {
+		if s.Actions.Has(a) {
+			verbs = append(verbs, s.verbs[i])
 		}
-		fmt.Fprintf(&s, " %s%s (%s)", on, hoursText(t.Windows), city(t.Zone))
 	}
-	s.WriteString(t.termText())
-	if t.Offline != 0 {
-		fmt.Fprintf(&s, "; offline for up to %s after the last check", span(time.Duration(t.Offline)*time.Second))
-	}
-	s.WriteByte('.')
-	return s.String()
+	return s.list(verbs)
 }
 
-// termText says from when until when. The city stands once in a sentence, with the hours if there are any.
-func (t Terms) termText() string {
-	zone, where := time.UTC, "UTC"
-	if h, err := hoursOf(t); err == nil {
-		zone, where = h.zone, city(h.zone.String())
+func (s *saying) hours() string {
+	if len(s.Windows) == 0 {
+		return ""
 	}
-	where = " (" + where + ")"
-	if len(t.Windows) > 0 {
-		where = ""
+	phrase := s.onDays
+	if s.Windows[0].Days == AllDays {
+		phrase = s.everyDayAt
 	}
-	from := ""
-	if t.From > t.Time {
-		from = " from " + clock(t.From, zone)
+	return fill(phrase, "windows", s.windows(s.Windows), "where", s.where())
+}
+
+// term says from when until when, and how it ends.
+func (s *saying) term() (span, end string) {
+	if s.From > s.Time {
+		span = fill(s.from, "moment", s.moment(s.From))
 	}
+	end = s.untilTaken
+	if s.Until != 0 {
+		span += fill(s.until, "moment", s.moment(s.Until))
+		end = s.unlessTaken
+	}
+	if span != "" {
+		span += s.where()
+	}
+	return span, end
+}
+
+// clauses are what else is to be said. Each stands alone, so that no language has to join one to another.
+func (s *saying) clauses() (all []string) {
+	say := func(is bool, phrase string, names ...string) {
+		if is {
+			all = append(all, fill(phrase, names...))
+		}
+	}
+	say(s.Uses != 0, s.inAll, "times", s.times(s.Uses))
+	say(s.Rate.Uses != 0, s.rate, "times", s.times(s.Rate.Uses), "span", s.exactly(s.Rate.Seconds))
+	say(s.Budget != 0, s.lasting, "span", s.exactly(s.Budget))
+	say(s.Home, s.atHome)
+	say(s.Route == DirectRoute, s.direct)
+	say(s.Route == GatewayRoute, s.byGateway)
+	say(s.Purpose != "", s.purpose, "purpose", s.Purpose)
+	all = append(all, s.past()...)
+	say(s.Detail.Step != Full, s.steps[s.Detail.Step])
+	say(s.Detail.Area, s.area)
+	say(len(s.Agreement.Clear) > 0 && s.Agreement.Recipient != "", s.clearTo, "who", s.Agreement.Recipient, "fields", s.list(s.Agreement.Clear))
+	say(len(s.Agreement.Clear) > 0 && s.Agreement.Recipient == "", s.clear, "fields", s.list(s.Agreement.Clear))
+	say(len(s.Agreement.Clear) == 0 && s.Agreement.Recipient != "", s.agreed, "who", s.Agreement.Recipient)
+	say(s.Agreement.Place != "", s.keptIn, "place", s.Agreement.Place)
+	say(s.Retention != 0, s.kept, "span", s.exactly(s.Retention))
+	say(s.Offline != 0, s.offline, "span", s.exactly(s.Offline))
+	return all
+}
+
+// past says which recorded moments may be looked at, where that is not simply while the grant stands.
+func (s *saying) past() (all []string) {
+	m := s.Moments
 	switch {
-	case t.Until != 0:
-		return from + " until " + clock(t.Until, zone) + where + ", unless you take it back before"
-	case from != "":
-		return from + where + " until you take it back"
+	case m.From > 1 && m.Until != 0:
+		all = append(all, fill(s.recordedBetween, "from", s.moment(m.From), "until", s.moment(m.Until)+s.where()))
+	case m.From > 1:
+		all = append(all, fill(s.recordedFrom, "from", s.moment(m.From)+s.where()))
+	case m.From == 1 && m.Until == 0:
+		all = append(all, s.recordedEver)
+	case m.Until != 0:
+		phrase := s.recordedUntil
+		if m.From == 1 {
+			phrase = s.recordedEverUntil
+		}
+		all = append(all, fill(phrase, "until", s.moment(m.Until)+s.where()))
 	}
-	return " until you take it back"
+	if m.Always && len(s.Windows) > 0 {
+		all = append(all, s.recordedAlways)
+	}
+	return all
 }
 
-func (s Actions) verb() string {
-	if s == See || s == Use {
-		return s.String()
+// fill puts values into a phrase, in place of their names in braces.
+func fill(phrase string, names ...string) string {
+	for i := 0; i+1 < len(names); i += 2 {
+		names[i] = "{" + names[i] + "}"
 	}
-	return and(s.names())
-}
-
-// hoursText lists windows: "Saturdays 14:00–16:00 and Mondays to Fridays 08:00–12:00".
-func hoursText(windows []Window) string {
-	texts := make([]string, len(windows))
-	for i, w := range windows {
-		texts[i] = w.String()
-	}
-	return and(texts)
+	return strings.NewReplacer(names...).Replace(phrase)
 }
 
 // String returns the window in plain words: "Saturdays 14:00–16:00". One that closes when it opens goes round the
 // clock, and from midnight to midnight only its days are said.
-func (w Window) String() string {
-	days := w.Days.text()
-	if w.From == 0 && w.To == 0 {
-		return days
-	}
-	to := int(w.To)
-	if to == 0 {
-		to = dayMinutes
-	}
-	text := fmt.Sprintf("%s %02d:%02d–%02d:%02d", days, w.From/60, w.From%60, to/60, to%60)
-	if w.From == w.To {
-		text += " the next day"
-	}
-	return text
-}
+func (w Window) String() string { return English.words.window(w) }
 
-// text names days: "every day", "Mondays to Fridays", "Saturdays and Sundays".
-func (d Days) text() string {
-	if d == AllDays {
-		return "every day"
-	}
-	var names []string
-	stretch := true
-	last := -1
-	for i, name := range dayNames {
-		if d&(1<<i) == 0 {
-			continue
-		}
-		stretch = stretch && (last < 0 || last == i-1)
-		last = i
-		names = append(names, name+"s")
-	}
-	if stretch && len(names) > 2 {
-		return names[0] + " to " + names[len(names)-1]
-	}
-	return and(names)
-}
+// hoursText lists windows: "Saturdays 14:00–16:00 and Mondays to Fridays 08:00–12:00".
+func hoursText(windows []Window) string { return English.words.windows(windows) }
 
 // and joins words as a list in a sentence.
-func and(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " and " + words[last]
-}
+func and(words []string) string { return English.words.list(words) }

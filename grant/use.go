@@ -11,9 +11,6 @@ func (t *Terms) counted() bool { return t.Rate.Uses != 0 || t.Uses != 0 || t.Bud
 // budget is how long something may be used in all.
 func (t *Terms) budget() time.Duration { return time.Duration(t.Budget) * time.Second }
 
-// per is the time that a rate is about.
-func (r Rate) per() time.Duration { return time.Duration(r.Seconds) * time.Second }
-
 // nearest returns the least of the ways that a route lets through.
 func (r Route) nearest() Way {
 	switch r {

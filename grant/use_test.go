@@ -47,7 +47,7 @@ func TestDecideUse(t *testing.T) {
 		{"uses that nobody counts", uses, "", AtHome, nil, Uncounted, "it is granted so many times, or for so long, and nobody has counted", time.Time{}},
 		{"within the rate", rate, "", Relayed, &Usage{Uses: 100, Recent: 1}, Granted, "granted", hour},
 		{"too often", rate, "", Relayed, &Usage{Recent: 2, Free: now.Add(20 * time.Minute)}, TooOften,
-			"it was used twice within 60 min, as often as was granted: again from 21 Nov 2026, 15:50 (Berlin)", time.Time{}},
+			"it was used twice within 1 h, as often as was granted: again from 21 Nov 2026, 15:50 (Berlin)", time.Time{}},
 		{"a rate that nobody counts", rate, "", AtHome, nil, Uncounted, "it is granted so many times, or for so long, and nobody has counted", time.Time{}},
 		{"the whole budget", budget, "", Relayed, &Usage{}, Granted, "granted", now.Add(10 * time.Minute)},
 		{"the end of the budget", budget, "", Relayed, &Usage{Time: 10*time.Minute - 1}, Granted, "granted", now.Add(1)},
