@@ -84,6 +84,7 @@ type Home interface {
 	Roster(ctx context.Context) (control.Roster, error)
 	Announce(ctx context.Context, address []byte) (control.Contact, error)
 	Publish(ctx context.Context, recipient []byte) error
+	Readers(ctx context.Context, q control.ReadersQuery) (control.Readers, error)
 	Revoke(ctx context.Context, notice []byte) (control.Report, error)
 	Obeyed(ctx context.Context, leaf []byte) error
 	Record(ctx context.Context, batch []byte) (control.Recorded, error)
@@ -127,6 +128,7 @@ type Node struct {
 
 	rendezvous rendezvous
 	vault      ownVault
+	readers    readers
 
 	cancel context.CancelFunc // ends what runs in the background
 	wait   sync.WaitGroup

@@ -107,15 +107,14 @@ func (p *proofs) load(ctx context.Context, db *store.DB) error {
 }
 
 func (p *proofs) set(thing identity.MemberID, k kept) error {
-	proof, err := credential.ParseProof(k.Evidence.Proof)
+	hello, err := helloOf(k.Evidence)
 	if err != nil {
 		return err
 	}
-	home, err := proof.Tree()
+	home, err := hello.Proofs[0].Tree()
 	if err != nil {
 		return err
 	}
-	hello := credential.Hello{Chain: k.Evidence.Chain, Grants: k.Evidence.Grants, Proofs: []credential.Proof{proof}}
 	if k.hello, err = hello.Short(home).Marshal(); err != nil {
 		return err
 	}
@@ -131,6 +130,15 @@ func (p *proofs) set(thing identity.MemberID, k kept) error {
 		p.last = k
 	}
 	return nil
+}
+
+// helloOf returns the hello that shows what evidence has.
+func helloOf(e control.Evidence) (credential.Hello, error) {
+	proof, err := credential.ParseProof(e.Proof)
+	if err != nil {
+		return credential.Hello{}, err
+	}
+	return credential.Hello{Chain: e.Chain, Grants: e.Grants, Proofs: []credential.Proof{proof}}, nil
 }
 
 func (p *proofs) get(thing identity.MemberID) (kept, bool) {

@@ -408,15 +408,7 @@ func (n *Node) decide(s *session, op thing.Op, affordance string) (grant.Decisio
 	if d, ok := r.stands.find(q, now); ok {
 		return d, r.who, nil
 	}
-	var grants []grant.Grant
-	for _, raw := range s.grants {
-		g, err := n.grants.Verify(raw, r.live, now)
-		if err != nil {
-			n.log.Info("a grant does not count", "who", r.who.ID.Path, "error", err)
-			continue
-		}
-		grants = append(grants, g)
-	}
+	grants := n.standing(s, r, now)
 	var d grant.Decision
 	if op == thing.OpDescribe {
 		d, err = n.decideDescribe(r.who, grants, facts)
@@ -427,6 +419,19 @@ func (n *Node) decide(s *session, op thing.Op, affordance string) (grant.Decisio
 		r.stands.keep(q, d)
 	}
 	return d, r.who, err
+}
+
+// standing returns the grants of a session that stand now.
+func (n *Node) standing(s *session, r *renewed, now time.Time) (grants []grant.Grant) {
+	for _, raw := range s.grants {
+		g, err := n.grants.Verify(raw, r.live, now)
+		if err != nil {
+			n.log.Info("a grant does not count", "who", r.who.ID.Path, "error", err)
+			continue
+		}
+		grants = append(grants, g)
+	}
+	return grants
 }
 
 // decideDescribe lets whoever may do anything at the thing, at some time, read what there is.

@@ -159,11 +159,10 @@ func (n *Node) vouch(ctx context.Context, v *vouched) (*session, error) {
 		if err != nil {
 			return nil, err
 		}
-		proof, err := credential.ParseProof(e.Proof)
-		if err != nil {
+		e.Chain = v.chain
+		if hello, err = helloOf(e); err != nil {
 			return nil, err
 		}
-		hello.Grants, hello.Proofs = e.Grants, []credential.Proof{proof}
 	}
 	s, err := n.examineHello(ctx, v.key, hello)
 	if err == nil {

@@ -80,6 +80,11 @@ func (c Client) Publish(ctx context.Context, recipient []byte) error {
 	return do(ctx, c, "publish", SignedRecipient{recipient})
 }
 
+// Readers asks whom the calling device may seal to.
+func (c Client) Readers(ctx context.Context, q ReadersQuery) (Readers, error) {
+	return call[Readers](ctx, c, "readers", q)
+}
+
 // Invite tells the gateway of an invitation.
 func (c Client) Invite(ctx context.Context, o pairing.Offer) error { return do(ctx, c, "invite", o) }
 

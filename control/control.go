@@ -42,6 +42,7 @@ type Home interface {
 	Limit(ctx context.Context, who credential.Principal, l Limits) (None, error)
 	Announce(ctx context.Context, who credential.Principal, a SignedAddress) (Contact, error)
 	Publish(ctx context.Context, who credential.Principal, r SignedRecipient) (None, error)
+	Readers(ctx context.Context, who credential.Principal, q ReadersQuery) (Readers, error)
 	Invite(ctx context.Context, who credential.Principal, o pairing.Offer) (None, error)
 	Joins(ctx context.Context, who credential.Principal, q None) (Joins, error)
 	Join(ctx context.Context, who credential.Principal, q JoinQuery) (pairing.Request, error)
@@ -180,6 +181,26 @@ type SignedAddress struct {
 // A SignedRecipient tells to which key is sealed for the caller.
 type SignedRecipient struct {
 	Recipient []byte `json:"recipient"` // a signed tree.Recipient
+}
+
+// A ReadersQuery asks whom a device may seal to.
+type ReadersQuery struct {
+	MaxAge time.Duration `json:"max_age,omitempty"` // of the proofs, nanoseconds; 0: as they are
+}
+
+// Readers are the apps and services that have some right to the calling device and said to which key to seal.
+type Readers struct {
+	Readers []Reader `json:"readers"` // at most MaxReaders
+}
+
+// MaxReaders is to how many a device seals, at most.
+const MaxReaders = 1024
+
+// A Reader is somebody to seal to: what it would show the device in a call, and its word to which key. Whether it may
+// read something is for the device to decide, as in a call.
+type Reader struct {
+	Evidence  Evidence `json:"evidence"`  // with the grants for the device; without what is the reader's own business
+	Recipient []byte   `json:"recipient"` // a signed tree.Recipient
 }
 
 // Joins are the new members that wait for somebody to confirm them.

@@ -39,6 +39,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"limit":    handle(s, home.Limit),
 		"announce": handle(s, home.Announce),
 		"publish":  handle(s, home.Publish),
+		"readers":  handle(s, home.Readers),
 		"invite":   handle(s, home.Invite),
 		"joins":    handle(s, home.Joins),
 		"join":     handle(s, home.Join),

@@ -297,6 +297,11 @@ func (o own) Announce(ctx context.Context, address []byte) (control.Contact, err
 // Publish says nothing: the gateway reads nothing that is sealed.
 func (o own) Publish(context.Context, []byte) error { return nil }
 
+// Readers is not asked: the gateway seals nothing.
+func (o own) Readers(context.Context, control.ReadersQuery) (control.Readers, error) {
+	return control.Readers{}, errors.New("gateway: asked whom to seal to by itself")
+}
+
 // Revoke is for revocations that reached the gateway's node as they would any other.
 func (o own) Revoke(ctx context.Context, notice []byte) (control.Report, error) {
 	return o.home.Revoke(ctx, credential.Principal{}, control.SignedNotice{Notice: notice})

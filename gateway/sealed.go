@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
 )
 
 // Publish files to which key is sealed for the caller.
@@ -28,4 +30,38 @@ func (g *Gateway) recipientNamed(member identity.MemberID) []byte {
 		return nil
 	}
 	return s.Digest[:]
+}
+
+// Readers tells the calling device whom it may seal to: owners' apps, and whoever has a grant about it.
+func (h *home) Readers(ctx context.Context, who credential.Principal, q control.ReadersQuery) (control.Readers, error) {
+	if who.Kind() != identity.Device {
+		return control.Readers{}, refused("only devices seal what they record")
+	}
+	var found control.Readers
+	var leaves []identity.Chain
+	h.keeper.View(func(s *tree.State) {
+		for e := range s.Members() {
+			leaves = append(leaves, e.Chain)
+		}
+	})
+	for _, leaf := range leaves {
+		recipient, ok := h.keeper.Recipient(leaf.Member())
+		if !ok || !leaf.Owner() && len(h.grantsFor(leaf, who.Chain)) == 0 {
+			continue
+		}
+		if len(found.Readers) == control.MaxReaders {
+			return control.Readers{}, &control.Error{
+				Code:    control.Conflict,
+				Message: fmt.Sprintf("more than %d apps and services may read %s", control.MaxReaders, who.ID.Path),
+				Hint:    "take back what is not used",
+			}
+		}
+		e, err := h.evidence(ctx, leaf, control.ProofQuery{Thing: who.Member().String(), MaxAge: q.MaxAge})
+		if err != nil {
+			return control.Readers{}, err
+		}
+		e.Self, e.Rendezvous, e.Recipient = nil, nil, nil
+		found.Readers = append(found.Readers, control.Reader{Evidence: e, Recipient: recipient})
+	}
+	return found, nil
 }

@@ -120,7 +120,7 @@ func (k Key) open(sealed []byte) ([]byte, error) {
 	if len(sealed) > maxSealed {
 		return nil, fmt.Errorf("%d bytes, of at most %d", len(sealed), maxSealed)
 	}
-	r, err := age.Decrypt(bytes.NewReader(sealed), bounded{k.identity})
+	r, err := age.Decrypt(bytes.NewReader(sealed), bounded(k))
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return nil, ErrNotForMe
 	}
