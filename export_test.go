@@ -16,3 +16,6 @@ func (n *Node) Find(c Contact, addresses ...string) {
 	n.contact.learn(c)
 	n.contact.found(c)
 }
+
+// Between puts somebody between the node and its home's gateway.
+func (n *Node) Between(f func(Home) Home) { n.home = f(n.home) }

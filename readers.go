@@ -74,7 +74,7 @@ func (n *Node) reads(s *session, affordance string, from, until time.Time) (bool
 	facts := n.facts(affordance, now)
 	facts.Way, facts.Usage = grant.Relayed, nil // whatever depends on these is refused
 	req := grant.Request{Thing: n.self, Affordance: affordance, Action: grant.Read}
-	d, err := grant.Decide(req, r.who, n.standing(s, r, now), facts)
+	d, err := grant.Decide(req, r.who, n.liveGrants(s, r, now), facts)
 	if err != nil || !d.Allowed {
 		return false, err
 	}

@@ -408,7 +408,7 @@ func (n *Node) decide(s *session, op thing.Op, affordance string) (grant.Decisio
 	if d, ok := r.stands.find(q, now); ok {
 		return d, r.who, nil
 	}
-	grants := n.standing(s, r, now)
+	grants := n.liveGrants(s, r, now)
 	var d grant.Decision
 	if op == thing.OpDescribe {
 		d, err = n.decideDescribe(r.who, grants, facts)
@@ -421,8 +421,8 @@ func (n *Node) decide(s *session, op thing.Op, affordance string) (grant.Decisio
 	return d, r.who, err
 }
 
-// standing returns the grants of a session that stand now.
-func (n *Node) standing(s *session, r *renewed, now time.Time) (grants []grant.Grant) {
+// liveGrants returns the grants of a session that stand now.
+func (n *Node) liveGrants(s *session, r *renewed, now time.Time) (grants []grant.Grant) {
 	for _, raw := range s.grants {
 		g, err := n.grants.Verify(raw, r.live, now)
 		if err != nil {
