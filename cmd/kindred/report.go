@@ -1,0 +1,372 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/journal"
+)
+
+func newReport(s *session) *cobra.Command {
+	o := logOptions{since: "30d", count: control.MaxHistory}
+	c := &cobra.Command{
+		Use:   "report",
+		Short: "Set what was agreed beside what happened",
+		Long: `Set what was agreed beside what happened: of everything that is shared what it allows, how
+often it was used and last when, what was refused under it and why, and what was never
+used, with the command that takes it back. What happened and is covered by nothing that
+was agreed comes last, in red: there should be none.`,
+		Example: "  kindred report\n  kindred report --since 7d --thing home/lock\n  kindred report --who sam/anna --json",
+		Args:    cobra.NoArgs,
+	}
+	f := c.Flags()
+	f.StringVar(&o.since, "since", o.since, "from this `time` on: "+clocksHint)
+	f.StringVar(&o.who, "who", "", "only what this `path` was given, and did")
+	f.StringVar(&o.thing, "thing", "", "only what was given and done at this `path`")
+	hide(c.RegisterFlagCompletionFunc("who", s.completeWho), c.RegisterFlagCompletionFunc("thing", s.completeWho))
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		return s.with(ctx, func(n *kindred.Node) error { return s.report(ctx, n, o) })
+	})
+}
+
+func (s *session) report(ctx context.Context, n *kindred.Node, o logOptions) error {
+	now := s.now()
+	since, err := parsePast(o.since, now)
+	if err != nil {
+		return usage("--since: %s", err)
+	}
+	r, err := s.roster(ctx, n)
+	if err != nil {
+		return err
+	}
+	entries, err := everything(ctx, n, r, o, since)
+	if err != nil {
+		return err
+	}
+	grants, err := accountable(n, r, o)
+	if err != nil {
+		return err
+	}
+	a := account{Since: since.UTC(), Until: now.UTC(), teller: teller{namesOf(r), now}}
+	a.open(grants)
+	for _, e := range entries {
+		a.enter(e)
+	}
+	a.close()
+	return s.print(a, a.text(s))
+}
+
+// everything fetches what happened since a moment, as far as the command was asked for, the oldest first. What a gateway
+// tells at once is bounded, so it is asked for what was before as long as there is more.
+func everything(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, since time.Time) ([]journal.Entry, error) {
+	var all []journal.Entry
+	q := control.HistoryQuery{Since: since, Limit: control.MaxHistory}
+	for {
+		part, err := homeEntries(ctx, n, r, o, q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(part, all...)
+		if len(part) < control.MaxHistory {
+			return all, nil
+		}
+		if q.Until = part[0].Time; !q.Until.After(since) {
+			return all, nil
+		}
+	}
+}
+
+// accountable returns the grants that the command was asked for.
+func accountable(n *kindred.Node, r kindred.Roster, o logOptions) ([]kindred.RosterGrant, error) {
+	grants := r.Grants
+	if o.who != "" {
+		who, err := member(n, r, o.who)
+		if err != nil {
+			return nil, err
+		}
+		grants = grantsFor(r, who)
+	}
+	if o.thing != "" {
+		what, err := member(n, r, o.thing)
+		if err != nil {
+			return nil, err
+		}
+		grants = slices.DeleteFunc(slices.Clone(grants), func(g kindred.RosterGrant) bool { return !g.Terms.On(what.Who) })
+	}
+	return grants, nil
+}
+
+// An account sets what was agreed beside what happened.
+type account struct {
+	Since   time.Time    `json:"since"`
+	Until   time.Time    `json:"until"`
+	Grants  []*accounted `json:"grants"`
+	Outside []deed       `json:"outside"` // what nothing that was agreed covers
+	Owners  []tally      `json:"owners"`  // what owners' apps did, by their right
+	Refused []tally      `json:"refused"` // what was refused to members and rests on nothing they were given
+	Unknown int          `json:"unknown"` // refusals of strangers
+
+	teller  teller
+	by      map[string]*accounted
+	ended   map[string]time.Time // when grants were taken back, by ID
+	removed map[string]time.Time // when members were removed, by member ID
+	tallies map[*[]tally]map[string]int
+}
+
+// accounted is a grant and what was done under it.
+type accounted struct {
+	sharedGrant
+	Uses    int            `json:"uses"`
+	Last    *time.Time     `json:"last,omitempty"`
+	Refused []refusedBy    `json:"refused,omitempty"`
+	Gone    *time.Time     `json:"gone,omitempty"`   // when it was taken back
+	Advice  string         `json:"advice,omitempty"` // a command
+	terms   *grant.Terms   // nil: it is gone, and so are they
+	reasons map[string]int // of what was refused
+}
+
+type refusedBy struct {
+	Reason string `json:"reason"`
+	Count  int    `json:"count"`
+}
+
+// A deed is something that happened outside of what was agreed.
+type deed struct {
+	logLine
+	Why string `json:"why"`
+}
+
+// A tally counts what was done alike.
+type tally struct {
+	What  string `json:"what"`
+	Count int    `json:"count"`
+}
+
+func (a *account) open(grants []kindred.RosterGrant) {
+	a.by, a.ended, a.removed = map[string]*accounted{}, map[string]time.Time{}, map[string]time.Time{}
+	a.tallies = map[*[]tally]map[string]int{}
+	a.Grants, a.Outside, a.Owners, a.Refused = []*accounted{}, []deed{}, []tally{}, []tally{}
+	a.tallies = map[*[]tally]map[string]int{}
+	terms := map[string]*grant.Terms{}
+	for _, g := range grants {
+		terms[g.Terms.ID.String()] = &g.Terms
+	}
+	for _, shown := range shownGrants(a.teller.names.roster, a.teller.now) {
+		if t, ok := terms[shown.ID]; ok {
+			g := &accounted{sharedGrant: shown, terms: t, reasons: map[string]int{}}
+			a.Grants, a.by[shown.ID] = append(a.Grants, g), g
+		}
+	}
+}
+
+// enter takes one thing that happened into the account.
+func (a *account) enter(e journal.Entry) {
+	times := int(max(1, e.Count))
+	switch e.Op {
+	case journal.Connect:
+		a.Unknown += times
+		return
+	case journal.Unshare:
+		a.ended[e.Grant] = e.Time
+		return
+	case journal.Remove:
+		a.removed[e.With.Member.String()] = e.Time
+		return
+	}
+	action, ok := actionsOf[e.Op]
+	if !ok {
+		return
+	}
+	switch {
+	case e.Outcome == journal.Refused && e.Grant == "":
+		a.count(&a.Refused, fmt.Sprintf("%s, %s: %s", a.teller.names.party(e.Caller), a.what(e), e.Reason), times)
+	case e.Outcome == journal.Refused:
+		a.grant(e).reasons[e.Reason] += times
+	case e.Grant == "" && e.Outcome == journal.Served:
+		a.count(&a.Owners, a.teller.names.party(e.Caller)+", "+a.what(e), times)
+	case e.Grant != "":
+		a.use(e, action, times)
+	}
+}
+
+// use counts what was done under a grant, and checks that the grant allows it.
+func (a *account) use(e journal.Entry, action grant.Action, times int) {
+	g := a.grant(e)
+	at := e.Time
+	if e.Outcome == journal.Ended {
+		at = at.Add(-lag) // a stream ends a little after its right
+	} else {
+		g.Uses += times
+		last := e.Time.UTC()
+		g.Last = &last
+	}
+	switch gone := a.gone(e); {
+	case !gone.IsZero() && at.After(gone.Add(lag)):
+		a.Outside = append(a.Outside, deed{a.teller.object(e), "it was taken back at " + stamp(gone, a.teller.now)})
+	case g.terms == nil || e.Affordance == "": // what a thing can do is told to whoever may do any of it
+	default:
+		if why := g.terms.Agreed(e.Affordance, action, at); why.Code != grant.Granted {
+			a.Outside = append(a.Outside, deed{a.teller.object(e), why.String()})
+		}
+	}
+}
+
+// lag is how long something may go on after its right has ended, and not be taken for a breach of what was agreed: it is
+// journalled when it is over.
+const lag = 10 * time.Second
+
+var actionsOf = map[journal.Op]grant.Action{
+	journal.Read: grant.Read, journal.Write: grant.Write, journal.Invoke: grant.Invoke, journal.Observe: grant.Observe,
+}
+
+// gone returns when what something rested on was taken back, by what the journal told before; zero: it was not.
+func (a *account) gone(e journal.Entry) time.Time {
+	if at, ok := a.ended[e.Grant]; ok {
+		return at
+	}
+	return a.removed[e.Caller.Member.String()]
+}
+
+// grant returns the account of the grant that something rested on, also if that is there no more.
+func (a *account) grant(e journal.Entry) *accounted {
+	g, ok := a.by[e.Grant]
+	if ok {
+		return g
+	}
+	with := a.teller.names.party(e.Caller)
+	g = &accounted{reasons: map[string]int{}, sharedGrant: sharedGrant{
+		ID: e.Grant, With: with, Path: string(e.Thing.ID.Path), short: a.teller.grant(e.Grant),
+		Sentence: fmt.Sprintf("What %s had been given at %s.", with, e.Thing.ID.Path),
+	}}
+	a.by[e.Grant] = g
+	a.Grants = append(a.Grants, g)
+	return g
+}
+
+func (a *account) what(e journal.Entry) string {
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Op, e.Thing.ID.Path, e.Affordance))
+}
+
+func (a *account) count(in *[]tally, what string, times int) {
+	if a.tallies[in] == nil {
+		a.tallies[in] = map[string]int{}
+	}
+	a.tallies[in][what] += times
+}
+
+// close sums up.
+func (a *account) close() {
+	for in, counts := range a.tallies {
+		for _, what := range slices.Sorted(maps.Keys(counts)) {
+			*in = append(*in, tally{what, counts[what]})
+		}
+		slices.SortStableFunc(*in, func(x, y tally) int { return cmp.Compare(y.Count, x.Count) })
+	}
+	for _, g := range a.Grants {
+		for _, reason := range slices.Sorted(maps.Keys(g.reasons)) {
+			g.Refused = append(g.Refused, refusedBy{reason, g.reasons[reason]})
+		}
+		if at, ok := a.ended[g.ID]; ok {
+			at = at.UTC()
+			g.Gone = &at
+		}
+		if g.terms != nil && (g.Uses == 0 || g.Over) && !g.Paused {
+			g.Advice = "kindred unshare " + g.short
+		}
+	}
+}
+
+// text tells it to people.
+func (a *account) text(s *session) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s\n", s.tint(bold, "Agreed, and happened since "+stamp(a.Since, a.teller.now)))
+	if len(a.Grants) == 0 {
+		out.WriteString("Nothing is shared.\n")
+	}
+	for _, g := range a.Grants {
+		fmt.Fprintf(&out, "%s  %s\n", g.short, g.line())
+		for _, line := range g.lines(s, a.teller.now) {
+			fmt.Fprintf(&out, "        %s\n", line)
+		}
+	}
+	list := func(title string, tallies []tally) {
+		if len(tallies) > 0 {
+			fmt.Fprintf(&out, "%s\n", s.tint(bold, title))
+		}
+		for _, t := range tallies {
+			fmt.Fprintf(&out, "        %s (%s)\n", t.What, often(t.Count))
+		}
+	}
+	list("Owners, by their own right", a.Owners)
+	list("Refused, and rests on nothing that was given", a.Refused)
+	if a.Unknown > 0 {
+		fmt.Fprintf(&out, "Strangers were turned away %s.\n", often(a.Unknown))
+	}
+	if len(a.Outside) == 0 {
+		out.WriteString(s.tint(green, "Nothing happened outside of what was agreed.") + "\n")
+		return out.String()
+	}
+	fmt.Fprintf(&out, "%s\n", s.tint(red, "Outside of what was agreed"))
+	for _, d := range a.Outside {
+		fmt.Fprintf(&out, "        %s\n", s.tint(red, fmt.Sprintf("%s %s: %s", stamp(d.Time, a.teller.now), d.Sentence, d.Why)))
+	}
+	return out.String()
+}
+
+// lines tell what was done under a grant.
+func (g *accounted) lines(s *session, now time.Time) (lines []string) {
+	switch {
+	case g.Gone != nil:
+		lines = append(lines, "taken back "+stamp(*g.Gone, now))
+	case g.terms == nil:
+		lines = append(lines, "taken back before, or gone with whom or what it was for")
+	}
+	if g.Uses > 0 {
+		lines = append(lines, fmt.Sprintf("used %s, last %s", often(g.Uses), stamp(*g.Last, now)))
+	}
+	for _, r := range g.Refused {
+		lines = append(lines, fmt.Sprintf("refused %s: %s", often(r.Count), r.Reason))
+	}
+	if g.Advice != "" {
+		never := "never used"
+		if g.Over {
+			never = "its time is over"
+		}
+		lines = append(lines, s.tint(faint, fmt.Sprintf("%s: \"%s\" takes it back", never, g.Advice)))
+	}
+	return lines
+}
+
+func often(n int) string {
+	switch n {
+	case 1:
+		return "once"
+	case 2:
+		return "twice"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// grantsFor returns the grants that serve a member, or an app of theirs.
+func grantsFor(r kindred.Roster, who kindred.RosterMember) (found []kindred.RosterGrant) {
+	for _, g := range r.Grants {
+		serves := g.Terms.Subject.Member == who.Who.Member() || who.Who.Kind().Leaf() && g.Terms.To(who.Who)
+		for _, m := range r.Members {
+			serves = serves || m.Who.ActsFor() == who.Who.Member() && g.Terms.To(m.Who)
+		}
+		if serves {
+			found = append(found, g)
+		}
+	}
+	return found
+}
