@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"time"
 )
@@ -21,7 +20,9 @@ type property struct {
 	write       func(context.Context, []byte) error // nil: read-only
 	hub         *hub                                // nil: not observable, unless every is not zero
 	every       time.Duration                       // between two frames of a stream of its values; zero: there is none
-	files       fs.FS                               // what the value lists; nil: it is no list of files
+	files       *shelf                              // what the value lists; nil: it is no list of files
+	history     func(context.Context, View, Query) ([]byte, error)
+	coarse      func(context.Context, View) ([]byte, error) // the value as a coarse view shows it; nil: it cannot be shown so
 }
 
 type action struct {
@@ -98,6 +99,20 @@ func (p Prop[T]) Changed(v T) error {
 	return emit(p.p.hub, v)
 }
 
+// Coarse lets the property be shown to those who are not to see each value, but one
+// a step, or the area of a position (see [View]), as what read gives them. Without
+// it they are refused, and so they are by what read cannot show so.
+func (p Prop[T]) Coarse(read func(ctx context.Context, v View) (any, error)) Prop[T] {
+	p.p.coarse = func(ctx context.Context, v View) ([]byte, error) {
+		value, err := read(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(value)
+	}
+	return p
+}
+
 // MediaProp is a declared property whose values are media.
 type MediaProp struct{ p *property }
 
@@ -111,6 +126,45 @@ func Media(t *Thing, name, description, contentType string, read func(context.Co
 	}
 	declare(t.properties, "property", name, p)
 	return MediaProp{p}
+}
+
+// shown reads the property's value as it may be shown.
+func (p *property) shown(ctx context.Context, name string, v View) ([]byte, error) {
+	if !v.coarse() && v.Fields == nil && v.Sees == nil {
+		return p.value(ctx)
+	}
+	if p.files != nil {
+		if v.coarse() {
+			return nil, errDetail(name)
+		}
+		body, err := p.files.listed(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		return v.fields(name, body)
+	}
+	if !v.at(v.now()) {
+		return nil, errMoment
+	}
+	body, err := p.raw(ctx, name, v)
+	if err != nil || v.whole(name) {
+		return body, err
+	}
+	if p.contentType != jsonType {
+		return nil, errFields(name)
+	}
+	return v.fields(name, body)
+}
+
+// raw reads the value, as coarsely as it is shown.
+func (p *property) raw(ctx context.Context, name string, v View) ([]byte, error) {
+	switch {
+	case !v.coarse():
+		return p.value(ctx)
+	case p.coarse == nil:
+		return nil, errDetail(name)
+	}
+	return p.coarse(ctx, v)
 }
 
 // value reads the property's value and keeps to its bound.

@@ -21,7 +21,15 @@ type Client struct {
 	Base *url.URL
 	// Healing is for streams and downloads whose connection is lost.
 	Healing Healing
+	// Purpose says what everything is asked for, where that is agreed on: a word
+	// such as "billing", sent as [PurposeHeader]. Empty says nothing.
+	Purpose string
+
+	query string // of the URL
 }
+
+// PurposeHeader is the header of a request that says what it is for.
+const PurposeHeader = "Kindred-Purpose"
 
 // Value is the value of a property or the output of an action.
 type Value struct {
@@ -110,9 +118,13 @@ func (c *Client) send(ctx context.Context, method string, body []byte, h http.He
 		return nil, fmt.Errorf("not a name")
 	}
 	target := c.Base.JoinPath(append([]string{"/"}, path...)...)
+	target.RawQuery = c.query
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if c.Purpose != "" {
+		req.Header.Set(PurposeHeader, c.Purpose)
 	}
 	for k, v := range h {
 		req.Header[k] = v

@@ -126,6 +126,15 @@ func (p *property) describe(name string) PropertyAffordance {
 		form.ContentType, form.Subprotocol = framesType, MJPEG
 		a.Forms = append(a.Forms, form)
 	}
+	if p.history != nil {
+		moment := Schema{Type: "string", Format: "date-time"}
+		a.URIVariables = map[string]Schema{
+			FromVariable: moment, UntilVariable: moment,
+			StepVariable: {Type: "string", Enum: stepNames[1:]},
+			ZoneVariable: {Type: "string", Description: "IANA name of the time zone that steps begin and end in"},
+		}
+		a.Forms[0].Href += "{?" + FromVariable + "," + UntilVariable + "," + StepVariable + "," + ZoneVariable + "}"
+	}
 	if p.files != nil {
 		a.URIVariables = map[string]Schema{FileVariable: {Type: "string", Description: "a name of the list"}}
 		a.Forms = append(a.Forms, Form{

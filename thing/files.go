@@ -2,6 +2,7 @@ package thing
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,17 +27,59 @@ type File struct {
 	Modified time.Time `json:"modified"`
 }
 
+// FilesProp is a declared property that lists files.
+type FilesProp struct{ f *shelf }
+
+// A shelf is what a property of files lists.
+type shelf struct {
+	fs.FS
+	longest time.Duration // that a file was recorded for
+}
+
+// LongestFile is how long the recording of a file is taken to have lasted where nothing else is said.
+const LongestFile = 24 * time.Hour
+
 // Files declares a property whose value is the list of the files in a folder and those below it, newest first, and
 // whose files can be fetched one by one, whole or in part. Files and folders whose names begin with a dot are neither
 // listed nor served, nor is anything but regular files, which must be an [io.Seeker]. A folder of this machine is best
 // given as [os.Root.FS], beyond which no symbolic link leads. It panics where name is not a name or is taken.
-func Files(t *Thing, name, description string, folder fs.FS) {
-	p := Property(t, name, description, func(ctx context.Context) ([]File, error) { return list(ctx, folder) })
-	p.p.files = folder
+//
+// When a file was last changed its recording ended. When it began is not known: whoever may see some moments only (see
+// [View]) is shown the files that cannot be of others, see [FilesProp.Longest].
+func Files(t *Thing, name, description string, files fs.FS) FilesProp {
+	f := &shelf{FS: files, longest: LongestFile}
+	p := &property{description: description, schema: SchemaOf[[]File](), contentType: jsonType, files: f}
+	p.read = func(ctx context.Context) ([]byte, error) { return f.listed(ctx, View{}) }
+	declare(t.properties, "property", name, p)
+	return FilesProp{f}
 }
 
-// list gives the newest files of a folder.
-func list(ctx context.Context, folder fs.FS) ([]File, error) {
+// Longest says how long the recording of a file lasted at most: the shorter, the more of them can be shown to those who
+// may not see all. It panics unless that is above zero.
+func (p FilesProp) Longest(d time.Duration) FilesProp {
+	if d <= 0 {
+		panic(fmt.Sprintf("thing: files of at most %v", d))
+	}
+	p.f.longest = d
+	return p
+}
+
+// shows reports whether a view shows all that a file may be of.
+func (f *shelf) shows(v View, modified time.Time) bool {
+	return v.span(modified.Add(-f.longest), modified)
+}
+
+// listed gives the list of the files that a view shows, as JSON.
+func (f *shelf) listed(ctx context.Context, v View) ([]byte, error) {
+	all, err := list(ctx, f.FS, func(modified time.Time) bool { return f.shows(v, modified) })
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(all)
+}
+
+// list gives the newest files of a folder, of those that are to be shown.
+func list(ctx context.Context, folder fs.FS, shown func(modified time.Time) bool) ([]File, error) {
 	files := []File{}
 	walked := 0
 	err := fs.WalkDir(folder, ".", func(name string, d fs.DirEntry, err error) error {
@@ -57,7 +100,7 @@ func list(ctx context.Context, folder fs.FS) ([]File, error) {
 		case d.IsDir():
 			return nil
 		}
-		if info, err := fs.Stat(folder, name); err == nil && info.Mode().IsRegular() {
+		if info, err := fs.Stat(folder, name); err == nil && info.Mode().IsRegular() && shown(info.ModTime()) {
 			files = append(files, File{name, info.Size(), info.ModTime().UTC()})
 		}
 		return nil
@@ -89,7 +132,14 @@ func (s *servient) file(w http.ResponseWriter, r *http.Request, to route) {
 		refuse(w, fmt.Errorf("%d streams are open, no more are served", maxStreams), http.StatusServiceUnavailable)
 		return
 	}
-	f, info, err := openFile(p.files, to.file)
+	if err := viewOf(r.Context()).allOf(to.name); err != nil {
+		refuse(w, err, http.StatusForbidden)
+		return
+	}
+	f, info, err := openFile(p.files.FS, to.file)
+	if err == nil && !p.files.shows(viewOf(r.Context()), info.ModTime()) { // what is not listed is not there
+		err = errors.Join(fs.ErrNotExist, f.Close())
+	}
 	if err != nil {
 		status := http.StatusInternalServerError
 		if errors.Is(err, fs.ErrNotExist) {
@@ -105,6 +155,10 @@ func (s *servient) file(w http.ResponseWriter, r *http.Request, to route) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("ETag", fmt.Sprintf(`"%x-%x"`, info.Size(), info.ModTime().UnixNano()))
 	out := &paced{ResponseWriter: w, stream: stream{w: w, rc: http.NewResponseController(w), ctx: r.Context()}}
+	out.shown = func() bool {
+		v := viewOf(r.Context())
+		return v.allOf(to.name) == nil && p.files.shows(v, info.ModTime())
+	}
 	unhook := context.AfterFunc(r.Context(), func() { out.deadline(endLimit) })
 	defer out.done(unhook)
 	http.ServeContent(out, r, "", info.ModTime(), f)
@@ -174,9 +228,11 @@ func mediaType(name string) string {
 }
 
 // paced is a response of which each write has a time of its own, and none is made after the request's context ended.
+// Nor is any once the file is not to be seen any more.
 type paced struct {
 	http.ResponseWriter
 	stream
+	shown func() bool
 }
 
 // Write writes p.
@@ -184,6 +240,9 @@ func (w *paced) Write(p []byte) (int, error) {
 	w.deadline(writeLimit)
 	if w.ctx.Err() != nil {
 		return 0, context.Cause(w.ctx)
+	}
+	if !w.shown() {
+		return 0, errMoment
 	}
 	return w.ResponseWriter.Write(p)
 }

@@ -35,13 +35,13 @@ func (m MediaProp) Live(perSecond float64) MediaProp {
 
 // film serves the values of a property as parts that replace each other, until the request's context ends or the reader
 // stops reading.
-func (s *servient) film(w http.ResponseWriter, r *http.Request, p *property) {
+func (s *servient) film(w http.ResponseWriter, r *http.Request, name string, p *property) {
 	defer s.viewers.Add(-1)
 	if s.viewers.Add(1) > maxViewers {
 		refuse(w, fmt.Errorf("%d others are watching, no more are served", maxViewers), http.StatusServiceUnavailable)
 		return
 	}
-	value, err := p.value(r.Context())
+	value, err := p.shown(r.Context(), name, viewOf(r.Context()))
 	if err != nil {
 		refuse(w, err, http.StatusInternalServerError)
 		return
@@ -55,7 +55,7 @@ func (s *servient) film(w http.ResponseWriter, r *http.Request, p *property) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Connection", "close") // its deadline must not outlive the stream
 	w.WriteHeader(http.StatusOK)
-	f.end(f.run(p, value))
+	f.end(f.run(name, p, value))
 }
 
 // A film is a stream of frames to one reader.
@@ -65,8 +65,9 @@ type film struct {
 	torn     bool // within a part, which is no more to be completed
 }
 
-// run sends one value after the other. A value that cannot be read is passed over, unless there is none for long.
-func (f *film) run(p *property, value []byte) error {
+// run sends one value after the other. A value that cannot be read is passed over, unless there is none for long. The
+// film ends when it is not to be seen any more.
+func (f *film) run(name string, p *property, value []byte) error {
 	if err := f.write([]byte("--" + f.boundary + "\r\n")); err != nil {
 		return err
 	}
@@ -88,7 +89,10 @@ func (f *film) run(p *property, value []byte) error {
 			return context.Cause(f.ctx)
 		}
 		var err error
-		if value, err = p.value(f.ctx); err != nil {
+		if value, err = p.shown(f.ctx, name, viewOf(f.ctx)); isUnseen(err) {
+			return err
+		}
+		if err != nil {
 			value = nil
 			if time.Since(good) > heartbeat {
 				return problemOf(err, http.StatusInternalServerError)

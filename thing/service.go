@@ -99,6 +99,10 @@ func (s *servient) connect(w http.ResponseWriter, r *http.Request, at route) {
 		refuse(w, fmt.Errorf("%s is reached by an upgrade to %s", name, tunnel.Token(to.network)), http.StatusUpgradeRequired)
 		return
 	}
+	if err := viewOf(r.Context()).Whole(name); err != nil { // of what it carries nothing is left out
+		refuse(w, err, http.StatusForbidden)
+		return
+	}
 	defer s.streams.Add(-1)
 	if s.streams.Add(1) > maxStreams {
 		refuse(w, fmt.Errorf("%d streams are open, no more are served", maxStreams), http.StatusServiceUnavailable)
@@ -162,7 +166,11 @@ func (c *Client) Connect(ctx context.Context, network string, port uint16) (tunn
 	if client == nil {
 		client = http.DefaultClient
 	}
-	conn, resp, err := tunnel.Dial(ctx, client, c.Base.JoinPath("services", network, strconv.Itoa(int(port))).String(), network)
+	header := http.Header{}
+	if c.Purpose != "" {
+		header.Set(PurposeHeader, c.Purpose)
+	}
+	conn, resp, err := tunnel.Dial(ctx, client, c.Base.JoinPath("services", network, strconv.Itoa(int(port))).String(), network, header)
 	if err == nil && conn == nil {
 		defer resp.Body.Close()
 		err = readProblem(resp)

@@ -161,7 +161,13 @@ func (s *servient) read(w http.ResponseWriter, r *http.Request, to route) {
 		absent(w, "property", to.name)
 		return
 	}
-	body, err := p.value(r.Context())
+	var body []byte
+	var err error
+	if v := viewOf(r.Context()); p.history != nil {
+		body, err = p.past(r, to.name, v)
+	} else {
+		body, err = p.shown(r.Context(), to.name, v)
+	}
 	if err != nil {
 		refuse(w, err, http.StatusInternalServerError)
 		return
@@ -202,6 +208,11 @@ func (s *servient) invoke(w http.ResponseWriter, r *http.Request, to route) {
 		refuse(w, fmt.Errorf("Idempotency-Key of %d bytes, at most %d", len(key.key), maxKey), http.StatusBadRequest)
 		return
 	}
+	view := viewOf(r.Context())
+	if err := a.shows(to.name, view); err != nil { // nothing is done whose outcome cannot be told
+		refuse(w, err, http.StatusForbidden)
+		return
+	}
 	body, err := readInput(w, r)
 	if err != nil {
 		refuse(w, err, http.StatusBadRequest)
@@ -214,6 +225,9 @@ func (s *servient) invoke(w http.ResponseWriter, r *http.Request, to route) {
 	} else {
 		output, err = s.once.do(r.Context(), key, body, run)
 	}
+	if err == nil {
+		output, err = view.fields(to.name, output)
+	}
 	switch {
 	case err != nil:
 		refuse(w, err, http.StatusInternalServerError)
@@ -222,6 +236,19 @@ func (s *servient) invoke(w http.ResponseWriter, r *http.Request, to route) {
 	default:
 		respond(w, http.StatusOK, jsonType, output)
 	}
+}
+
+// shows refuses an action whose output a view does not show. That is in any case no measurement and no position where
+// it is a yes or no, or one of a few names.
+func (a *action) shows(name string, v View) error {
+	switch {
+	case a.output == nil:
+	case v.coarse() && a.output.Type != "boolean" && a.output.Enum == nil:
+		return errDetail(name)
+	case !v.whole(name) && a.output.Type != "object" && a.output.Type != "array":
+		return errFields(name)
+	}
+	return nil
 }
 
 // run does the action once.
@@ -240,14 +267,14 @@ func (s *servient) observe(w http.ResponseWriter, r *http.Request, to route) {
 		return
 	}
 	if p.every > 0 {
-		s.film(w, r, p)
+		s.film(w, r, to.name, p)
 		return
 	}
 	if p.hub == nil {
 		refuse(w, fmt.Errorf("property %q is not observable", to.name), http.StatusNotFound)
 		return
 	}
-	s.stream(w, r, p.hub, p.read)
+	s.stream(w, r, source{name: to.name, hub: p.hub, property: p})
 }
 
 func (s *servient) subscribe(w http.ResponseWriter, r *http.Request, to route) {
@@ -256,16 +283,16 @@ func (s *servient) subscribe(w http.ResponseWriter, r *http.Request, to route) {
 		absent(w, "event", to.name)
 		return
 	}
-	s.stream(w, r, e.hub, nil)
+	s.stream(w, r, source{name: to.name, hub: e.hub})
 }
 
-func (s *servient) stream(w http.ResponseWriter, r *http.Request, h *hub, first func(context.Context) ([]byte, error)) {
+func (s *servient) stream(w http.ResponseWriter, r *http.Request, from source) {
 	defer s.streams.Add(-1)
 	if s.streams.Add(1) > maxStreams {
 		refuse(w, fmt.Errorf("%d streams are open, no more are served", maxStreams), http.StatusServiceUnavailable)
 		return
 	}
-	serveStream(w, r, h, first)
+	serveStream(w, r, from)
 }
 
 func absent(w http.ResponseWriter, kind, name string) {

@@ -122,13 +122,15 @@ func TestHubAgainstList(t *testing.T) {
 }
 
 // Whoever comes back gets nothing from before the time that its right begins.
-func TestResumeNotBeforeSince(t *testing.T) {
+func TestResumeSeesWhatMayBeSeen(t *testing.T) {
 	thing, tick := ticker(t)
 	emitAll(t, tick, 1, 2)
 	since := time.Now()
 	emitAll(t, tick, 3, 3)
 	h := thing.Handler(func(r *http.Request, _ Op, _ string) error {
-		r.Context().Value(callerKey{}).(*Caller).Since = since
+		callerIn(r.Context()).View = func() View {
+			return View{Sees: func(from, _ time.Time) bool { return !from.Before(since) }}
+		}
 		return nil
 	})
 	c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -76,7 +76,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"time"
 )
 
 // The bounds on what is sent and received, in bytes, and on what is kept.
@@ -115,10 +114,10 @@ const (
 type Caller struct {
 	// Name separates callers: Idempotency-Keys of two names never meet.
 	Name string
-	// Since is the earliest time of which the caller may get events that it
-	// missed. The authorize function may set it for its request before it
-	// returns. The zero time sets no limit.
-	Since time.Time
+	// View, if it is not nil, tells what the caller may be shown. It is asked for
+	// each value that is sent, after the authorize function has permitted the
+	// request, and from any goroutine. Nil shows everything.
+	View func() View
 	// Base, if it is not empty, is told to the caller in the Thing Description in
 	// place of the thing's own: the caller came another way.
 	Base string
@@ -142,6 +141,14 @@ func CallerOf(ctx context.Context) Caller {
 		return *c
 	}
 	return Caller{}
+}
+
+// viewOf gives what the caller in a context may be shown now.
+func viewOf(ctx context.Context) View {
+	if c := callerIn(ctx); c != nil && c.View != nil {
+		return c.View()
+	}
+	return View{}
 }
 
 func callerIn(ctx context.Context) *Caller {

@@ -55,6 +55,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -152,10 +153,10 @@ func windowIn(h http.Header) uint64 {
 	return n
 }
 
-// Dial asks for a tunnel at a URL. If something else is answered it returns
+// Dial asks for a tunnel at a URL, with further headers, if there are any. If something else is answered it returns
 // that, with a nil Conn; the caller closes the body. The context ends the
 // asking alone.
-func Dial(ctx context.Context, c *http.Client, url, network string) (Conn, *http.Response, error) {
+func Dial(ctx context.Context, c *http.Client, url, network string, header http.Header) (Conn, *http.Response, error) {
 	if Token(network) == "" {
 		return nil, nil, fmt.Errorf("tunnel: dialing: %w", net.UnknownNetworkError(network))
 	}
@@ -163,6 +164,7 @@ func Dial(ctx context.Context, c *http.Client, url, network string) (Conn, *http
 	if err != nil {
 		return nil, nil, fmt.Errorf("tunnel: dialing: %w", err)
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", Token(network))
 	req.Header.Set("Capsule-Protocol", "?1")

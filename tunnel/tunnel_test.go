@@ -36,7 +36,7 @@ func tunnelTo(t *testing.T, network string, dial func() (net.Conn, error)) (Conn
 		ended <- Accept(w, r, network, to)
 	}))
 	t.Cleanup(s.Close)
-	c, resp, err := Dial(t.Context(), s.Client(), s.URL, network)
+	c, resp, err := Dial(t.Context(), s.Client(), s.URL, network, nil)
 	if err != nil || resp != nil {
 		t.Fatal(resp, err)
 	}
@@ -281,15 +281,15 @@ func TestDialAnsweredOtherwise(t *testing.T) {
 		http.Error(w, "nobody answers", http.StatusBadGateway)
 	}))
 	defer s.Close()
-	c, resp, err := Dial(t.Context(), s.Client(), s.URL, UDP)
+	c, resp, err := Dial(t.Context(), s.Client(), s.URL, UDP, nil)
 	if c != nil || err != nil || resp.StatusCode != http.StatusBadGateway {
 		t.Fatal(c, resp, err)
 	}
 	resp.Body.Close()
-	if _, _, err := Dial(t.Context(), s.Client(), s.URL+"/chat", UDP); err == nil {
+	if _, _, err := Dial(t.Context(), s.Client(), s.URL+"/chat", UDP, nil); err == nil {
 		t.Error("another protocol passes for a tunnel")
 	}
-	if _, _, err := Dial(t.Context(), s.Client(), s.URL, "sctp"); err == nil || !strings.Contains(err.Error(), "unknown network sctp") {
+	if _, _, err := Dial(t.Context(), s.Client(), s.URL, "sctp", nil); err == nil || !strings.Contains(err.Error(), "unknown network sctp") {
 		t.Errorf("sctp: %v", err)
 	}
 }

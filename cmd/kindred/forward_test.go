@@ -249,7 +249,7 @@ func TestUpgradeThroughProxy(t *testing.T) {
 	thing.Service(cam, "tcp", 1000, "", thing.DialTo("tcp", echo))
 	h.Serve(device, cam)
 	at := proxyFor(t, laptop, "home/cam") + "/home/cam/services/tcp/"
-	c, resp, err := tunnel.Dial(t.Context(), http.DefaultClient, at+"1000", "tcp")
+	c, resp, err := tunnel.Dial(t.Context(), http.DefaultClient, at+"1000", "tcp", nil)
 	if err != nil || resp != nil {
 		t.Fatal(resp, err)
 	}
@@ -264,7 +264,7 @@ func TestUpgradeThroughProxy(t *testing.T) {
 	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
 		t.Errorf("%d bytes of %d came back, %v", len(got), len(sent), err)
 	}
-	if _, resp, err = tunnel.Dial(t.Context(), http.DefaultClient, at+"22", "tcp"); err != nil || resp.StatusCode != http.StatusNotFound {
+	if _, resp, err = tunnel.Dial(t.Context(), http.DefaultClient, at+"22", "tcp", nil); err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Fatal(resp, err)
 	}
 	resp.Body.Close()

@@ -1,0 +1,144 @@
+package kindred
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/peer"
+)
+
+// neighbours are the networks that this machine is on itself. Who calls from there, and is carried by nobody, is at
+// home. What is reached through a router or a tunnel, however private its addresses, is not.
+type neighbours struct {
+	found atomic.Pointer[foundNetworks]
+	look  func() []netip.Prefix // nil: ownNetworks
+}
+
+type foundNetworks struct {
+	networks []netip.Prefix
+	at       time.Time
+}
+
+// lookEvery is how long networks that were found are taken for those that there are.
+const lookEvery = 5 * time.Second
+
+func (ns *neighbours) has(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	if a.IsLoopback() || a.IsLinkLocalUnicast() {
+		return true
+	}
+	return slices.ContainsFunc(ns.networks(), func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func (ns *neighbours) networks() []netip.Prefix {
+	f := ns.found.Load()
+	if f == nil || time.Since(f.at) > lookEvery {
+		look := ns.look
+		if look == nil {
+			look = ownNetworks
+		}
+		f = &foundNetworks{look(), time.Now()}
+		ns.found.Store(f)
+	}
+	return f.networks
+}
+
+// ownNetworks returns the private networks that this machine has an address in. On a network of public addresses the
+// neighbours are anybody, and at the far end of a point-to-point link, such as a tunnel, is another place.
+func ownNetworks() []netip.Prefix {
+	var own []netip.Prefix
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil // and so nobody is at home
+	}
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagPointToPoint != 0 {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsPrivate() {
+				own = append(own, p.Masked())
+			}
+		}
+	}
+	return own
+}
+
+// wayOf tells which way a request came.
+func (n *Node) wayOf(r *http.Request) grant.Way {
+	if _, ok := r.Context().Value(arrivalKey{}).(arrival); ok { // over HTTPS
+		at, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err == nil && n.neighbours.has(at.Addr()) {
+			return grant.AtHome
+		}
+		return grant.Direct // TLS from end to end: nobody who could be told apart carried it
+	}
+	remote, ok := peer.Caller(r.Context())
+	if !ok {
+		return grant.Relayed
+	}
+	return n.wayBy(remote.Path)
+}
+
+func (n *Node) wayBy(p peer.Path) grant.Way {
+	switch p.Kind {
+	case peer.Loopback, peer.LAN:
+		if a, ok := addressIn(p.Address); ok && n.neighbours.has(a) {
+			return grant.AtHome
+		}
+		return grant.Direct
+	case peer.Direct:
+		return grant.Direct
+	case peer.Relayed:
+		if n.isGateway(p.Relay) {
+			return grant.ByGateway
+		}
+	}
+	return grant.Relayed
+}
+
+// addressIn returns the IP address that a multiaddr begins with.
+func addressIn(multiaddr string) (netip.Addr, bool) {
+	parts := strings.SplitN(strings.TrimPrefix(multiaddr, "/"), "/", 3)
+	if len(parts) < 2 || parts[0] != "ip4" && parts[0] != "ip6" {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(parts[1])
+	return a, err == nil
+}
+
+// isGateway reports whether a relay, by its address with its name, is the home's own gateway.
+func (n *Node) isGateway(relay string) bool {
+	key, err := peer.KeyOf(relay)
+	if err != nil {
+		return false
+	}
+	c, err := n.remembered(context.Background(), n.gateway.Member)
+	return err == nil && identity.SameKey(c.Key, key)
+}
+
+// purposeHeader names what a caller wants something for, where a grant asks for that.
+const purposeHeader = "Kindred-Purpose"
+
+// maxPurpose is how long the name of a purpose may be, in bytes. A longer one is none.
+const maxPurpose = 63
+
+func purposeOf(r *http.Request) string {
+	purpose := r.Header.Get(purposeHeader)
+	if len(purpose) > maxPurpose {
+		return ""
+	}
+	return purpose
+}
