@@ -2,6 +2,7 @@ package kindred
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,8 @@ type call struct {
 	w          http.ResponseWriter
 	op         thing.Op
 	affordance string
+	purpose    string    // what for, as the caller says
+	way        grant.Way // how the request came
 	cancel     context.CancelCauseFunc
 	caller     *thing.Caller
 
@@ -117,7 +120,8 @@ func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	member := a.session.who.Member()
-	c := &call{calls: cs, session: a.session, w: w, cancel: cancel, caller: &thing.Caller{Name: member.String(), Base: a.base}}
+	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), way: cs.node.wayOf(r), cancel: cancel}
+	c.caller = &thing.Caller{Name: member.String(), Base: a.base, View: c.view}
 	handler := cs.enter(c)
 	if handler == nil {
 		problem(w, &thing.Problem{Status: http.StatusServiceUnavailable, Detail: "there is nothing here, or too many of your calls at once"})
@@ -169,12 +173,13 @@ func (cs *calls) recheck() {
 	}
 }
 
-// since keeps from the caller what happened before its right began.
-func (c *call) since(d grant.Decision) {
-	for _, raw := range c.session.grants {
-		if t, _, err := grant.Parse(raw); err == nil && t.ID == d.Grant {
-			c.caller.Since = time.Unix(max(t.From, t.Time), 0)
-		}
+// view tells what the call's caller may be shown by now. Before it is decided, that is nothing.
+func (c *call) view() thing.View {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.decision.View
+	return thing.View{
+		Now: c.calls.node.now(), Sees: v.SeesAll, Step: thing.Step(v.Detail.Step), Area: v.Detail.Area, Fields: v.Clear,
 	}
 }
 
@@ -212,23 +217,33 @@ func (c *call) recheck() {
 		return
 	}
 	n := c.calls.node
-	d, _, err := n.decide(c.session, c.op, c.affordance)
+	d, _, err := n.decide(c)
 	if err == nil && d.Reason.Code == grant.Stale {
 		n.freshen(context.Background(), c.affordance)
-		d, _, err = n.decide(c.session, c.op, c.affordance)
+		d, _, err = n.decide(c)
 	}
 	if err != nil || !d.Allowed {
-		p := refusal(d, err)
-		c.end(p.Detail)
-		c.cancel(p)
+		c.cut(refusal(d, err))
 		return
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if !c.ended {
 		c.decision = d
 		c.arm(d)
 	}
+	c.mu.Unlock()
+	if c.op == thing.OpConnect { // of what goes through it nothing can be left out
+		var p *thing.Problem
+		if err := c.view().Whole(c.affordance); errors.As(err, &p) {
+			c.cut(p)
+		}
+	}
+}
+
+// cut ends the call against its caller's wish.
+func (c *call) cut(p *thing.Problem) {
+	c.end(p.Detail)
+	c.cancel(p)
 }
 
 // end writes down that a stream ended, and why if it was not the caller's wish. Of other calls it tells only the latter.

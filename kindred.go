@@ -127,6 +127,7 @@ type Node struct {
 	link     link
 
 	rendezvous rendezvous
+	neighbours neighbours
 	vault      ownVault
 	readers    readers
 

@@ -339,13 +339,13 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 		return &thing.Problem{Status: http.StatusForbidden, Code: codeRefused, Detail: "refused"}
 	}
 	c.op, c.affordance = op, affordance
-	d, who, err := n.decide(c.session, op, affordance)
+	d, who, err := n.decide(c)
 	if err == nil && d.Reason.Code == grant.Stale {
 		n.freshen(r.Context(), affordance)
-		d, who, err = n.decide(c.session, op, affordance)
+		d, who, err = n.decide(c)
 	}
 	if (err != nil || !d.Allowed) && n.vouchAgain(r.Context(), c) {
-		d, who, err = n.decide(c.session, op, affordance)
+		d, who, err = n.decide(c)
 	}
 	if err != nil {
 		n.log.Warn("a request could not be decided", "who", c.session.who.ID.Path, "error", err)
@@ -365,7 +365,6 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	if r.Method == http.MethodOptions {
 		return nil // it was asked, and nothing is done
 	}
-	c.since(d)
 	entry.Stream = c.begin(d)
 	if op == thing.OpInvokeAction || op == thing.OpConnect || op == thing.OpWriteProperty {
 		if err := n.journal.Append(r.Context(), entry); err != nil {
@@ -391,9 +390,10 @@ func refusal(d grant.Decision, err error) *thing.Problem {
 	return p
 }
 
-// decide is rules 4 and 8 to 10 for one request of a session. What was decided of the same question a moment ago, and
+// decide is rules 4 and 8 to 10 for one call. What was decided of the same question a moment ago, and
 // still holds, is not worked out again.
-func (n *Node) decide(s *session, op thing.Op, affordance string) (grant.Decision, credential.Principal, error) {
+func (n *Node) decide(c *call) (grant.Decision, credential.Principal, error) {
+	s, op, affordance := c.session, c.op, c.affordance
 	now := n.now()
 	r, err := n.renewal(s, now)
 	if err != nil {
@@ -403,7 +403,8 @@ func (n *Node) decide(s *session, op thing.Op, affordance string) (grant.Decisio
 	if !ok && op != thing.OpDescribe {
 		return grant.Decision{}, r.who, fmt.Errorf("kindred: no rule for %q", op)
 	}
-	req, facts := grant.Request{Thing: n.self, Affordance: affordance, Action: action}, n.facts(affordance, now)
+	req, facts := grant.Request{Thing: n.self, Affordance: affordance, Action: action, Purpose: c.purpose}, n.facts(affordance, now)
+	facts.Way = c.way
 	q := question{op, affordance, req.Purpose, facts.Way, facts.Limit, facts.Isolated}
 	if d, ok := r.stands.find(q, now); ok {
 		return d, r.who, nil

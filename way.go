@@ -13,6 +13,7 @@ import (
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/thing"
 )
 
 // neighbours are the networks that this machine is on itself. Who calls from there, and is carried by nobody, is at
@@ -27,8 +28,8 @@ type foundNetworks struct {
 	at       time.Time
 }
 
-// lookEvery is how long networks that were found are taken for those that there are.
-const lookEvery = 5 * time.Second
+// lookAgain is how long networks that were found are taken for those that there are.
+const lookAgain = 5 * time.Second
 
 func (ns *neighbours) has(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
@@ -40,7 +41,7 @@ func (ns *neighbours) has(a netip.Addr) bool {
 
 func (ns *neighbours) networks() []netip.Prefix {
 	f := ns.found.Load()
-	if f == nil || time.Since(f.at) > lookEvery {
+	if f == nil || time.Since(f.at) > lookAgain {
 		look := ns.look
 		if look == nil {
 			look = ownNetworks
@@ -129,14 +130,12 @@ func (n *Node) isGateway(relay string) bool {
 	return err == nil && identity.SameKey(c.Key, key)
 }
 
-// purposeHeader names what a caller wants something for, where a grant asks for that.
-const purposeHeader = "Kindred-Purpose"
-
 // maxPurpose is how long the name of a purpose may be, in bytes. A longer one is none.
 const maxPurpose = 63
 
+// purposeOf tells what a caller says that a request is for.
 func purposeOf(r *http.Request) string {
-	purpose := r.Header.Get(purposeHeader)
+	purpose := r.Header.Get(thing.PurposeHeader)
 	if len(purpose) > maxPurpose {
 		return ""
 	}

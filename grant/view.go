@@ -65,6 +65,20 @@ func (v View) compare(other View) int {
 	return cmp.Or(cmp.Compare(otherStep, step), cmp.Compare(clear, otherClear), cmp.Compare(otherSince, since))
 }
 
+// SeesAll reports whether all that was recorded from one moment until another, not included, may be shown; where both
+// are the same, what was recorded at that moment.
+func (v View) SeesAll(from, until time.Time) bool {
+	if !from.Before(until) {
+		return v.Sees(from)
+	}
+	for _, r := range v.links {
+		if !r.seesAll(from, until) {
+			return false
+		}
+	}
+	return v.whole || len(v.links) > 0
+}
+
 // Since returns the moment before which nothing is seen; the zero time if there is none.
 func (v View) Since() time.Time {
 	var since int64
@@ -89,6 +103,25 @@ func (r *rules) moments() (from, until int64) {
 		until = t.Moments.Until
 	}
 	return from, until
+}
+
+func (r *rules) seesAll(from, until time.Time) bool {
+	first, last := r.moments()
+	if from.Unix() < first || last != 0 && until.After(time.Unix(last, 0)) {
+		return false
+	}
+	if r.terms.Moments.Always {
+		return true
+	}
+	for from.Before(until) { // as far ahead as hours look at a time
+		if !r.hours.open(from) {
+			return false
+		}
+		if from = r.hours.until(from, until); len(r.hours.windows) == 0 {
+			return true
+		}
+	}
+	return true
 }
 
 func (r *rules) sees(at time.Time) bool {
