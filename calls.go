@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/thing"
 )
@@ -178,9 +179,14 @@ func (c *call) view() thing.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := c.decision.View
-	return thing.View{
-		Now: c.calls.node.now(), Sees: v.SeesAll, Step: thing.Step(v.Detail.Step), Area: v.Detail.Area, Fields: v.Clear,
+	shown := thing.View{
+		Now: c.calls.node.now(), Sees: v.SeesAll,
+		Step: thing.Step(v.Detail.Step), Zone: v.Zone, Area: v.Detail.Area, Fields: v.Clear,
 	}
+	if shown.Fields == nil && c.session.who.Kind() == identity.Service {
+		shown.Fields = []string{} // where nothing was agreed, nothing is shown
+	}
+	return shown
 }
 
 // begin notes that the call is served under d, and returns the number of the stream, 0 if it is none.

@@ -208,11 +208,6 @@ func (s *servient) invoke(w http.ResponseWriter, r *http.Request, to route) {
 		refuse(w, fmt.Errorf("Idempotency-Key of %d bytes, at most %d", len(key.key), maxKey), http.StatusBadRequest)
 		return
 	}
-	view := viewOf(r.Context())
-	if err := a.shows(to.name, view); err != nil { // nothing is done whose outcome cannot be told
-		refuse(w, err, http.StatusForbidden)
-		return
-	}
 	body, err := readInput(w, r)
 	if err != nil {
 		refuse(w, err, http.StatusBadRequest)
@@ -226,29 +221,29 @@ func (s *servient) invoke(w http.ResponseWriter, r *http.Request, to route) {
 		output, err = s.once.do(r.Context(), key, body, run)
 	}
 	if err == nil {
-		output, err = view.fields(to.name, output)
+		output = a.shown(to.name, output, viewOf(r.Context()))
 	}
 	switch {
 	case err != nil:
 		refuse(w, err, http.StatusInternalServerError)
-	case a.output == nil:
+	case output == nil:
 		respond(w, http.StatusNoContent, "", nil)
 	default:
 		respond(w, http.StatusOK, jsonType, output)
 	}
 }
 
-// shows refuses an action whose output a view does not show. That is in any case no measurement and no position where
-// it is a yes or no, or one of a few names.
-func (a *action) shows(name string, v View) error {
-	switch {
-	case a.output == nil:
-	case v.coarse() && a.output.Type != "boolean" && a.output.Enum == nil:
-		return errDetail(name)
-	case !v.whole(name) && a.output.Type != "object" && a.output.Type != "array":
-		return errFields(name)
+// shown leaves of an action's output what a view shows, nil if that is nothing: the action is done all the same. An
+// output is in any case no measurement and no position where it is a yes or no, or one of a few names.
+func (a *action) shown(name string, output []byte, v View) []byte {
+	if a.output == nil || v.coarse() && a.output.Type != "boolean" && a.output.Enum == nil {
+		return nil
 	}
-	return nil
+	shown, err := v.fields(name, output)
+	if err != nil {
+		return nil
+	}
+	return shown
 }
 
 // run does the action once.

@@ -14,7 +14,8 @@ import (
 //
 // Every value has a moment: one that is told as it changes the moment at which it is sent, an event and an entry of a
 // history the one at which the thing recorded it, a file all moments that it may be of. What a caller may not see it is
-// not sent; where it asked for that alone, the answer is a [Problem] whose code says why.
+// not sent; where it asked for that alone, the answer is a [Problem] whose code says why. An action is done, and
+// answered without what may not be shown of its output.
 type View struct {
 	// Now is when the view was given; the zero time stands for the system's clock.
 	Now time.Time
