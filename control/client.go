@@ -47,6 +47,11 @@ func (c Client) Grant(ctx context.Context, raw []byte) error {
 	return do(ctx, c, "grant", SignedGrant{raw})
 }
 
+// Recognize hands in the signed recognition of another tree.
+func (c Client) Recognize(ctx context.Context, raw []byte) error {
+	return do(ctx, c, "recognize", SignedRecognition{raw})
+}
+
 // Revoke hands in a revocation, an encoded credential.Notice, and says what has become of it.
 func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 	return call[Report](ctx, c, "revoke", SignedNotice{notice})

@@ -37,6 +37,7 @@ type Home interface {
 	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
 	Revoke(ctx context.Context, who credential.Principal, n SignedNotice) (Report, error)
 	Follow(ctx context.Context, who credential.Principal, f Following) (Report, error)
+	Recognize(ctx context.Context, who credential.Principal, r SignedRecognition) (None, error)
 	Resume(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
 	Obeyed(ctx context.Context, who credential.Principal, o Obeyed) (None, error)
 	Limit(ctx context.Context, who credential.Principal, l Limits) (None, error)
@@ -76,6 +77,7 @@ type Contact struct {
 // A ProofQuery asks for a proof of oneself.
 type ProofQuery struct {
 	Thing  string        `json:"thing,omitempty"`   // with the grants that concern this member, 26 characters
+	Other  string        `json:"other,omitempty"`   // with the recognition of this tree, 52 characters
 	MaxAge time.Duration `json:"max_age,omitempty"` // nanoseconds; 0: as it is
 }
 
@@ -98,6 +100,12 @@ type Evidence struct {
 type Roster struct {
 	Members []Member `json:"members"` // by path
 	Grants  []Grant  `json:"grants,omitempty"`
+	Others  []Other  `json:"others,omitempty"` // other trees that are recognized, by name; for owners and people
+}
+
+// An Other is another tree in a Roster.
+type Other struct {
+	Value []byte `json:"value"` // its roster entry: an encoded tree.Known
 }
 
 // A Member is an entry of a Roster.
@@ -128,6 +136,11 @@ type Place struct {
 
 // A SignedGrant hands in a grant.
 type SignedGrant struct {
+	Raw []byte `json:"raw"`
+}
+
+// A SignedRecognition hands in the recognition of another tree.
+type SignedRecognition struct {
 	Raw []byte `json:"raw"`
 }
 

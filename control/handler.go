@@ -53,6 +53,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 	} {
 		mux.Handle("POST "+Prefix+name, call)
 	}
+	mux.Handle("POST "+Prefix+"recognize", handle(s, home.Recognize))
 	mux.HandleFunc("GET "+Prefix+"watch", s.watch)
 	return mux
 }

@@ -14,13 +14,16 @@
 //	1  charters     the charters that lead back to the TreeID; missing if the verifier is known to trust them
 //	2  head         signed by the keeper
 //	3  revoked      the head's revocation list; may be missing if the verifier trusts this head already
-//	4  entries      what is proved: member or grant ID, and encoded value
+//	4  entries      what is proved: ID of a member, a grant or another tree, and encoded value
 //	5  map proof    combined Merkle proof that the entries are under the head's root (package merkle)
 //	6  record       the ledger's record of this head and its Merkle proof (package ledger)
 //	7  block        the signed block header over the ledger's state (package ledger/light)
 //
 // Trusted is what a verifier remembers of a tree between proofs. It only moves forward: once a newer head was seen,
 // an older one counts only if the newer head's revocation list is complete since then and names nothing used.
+//
+// A visitor is a peer of another tree. It shows a proof of each of the two: of its own, that it is live, and of the
+// verifier's, that this recognizes the other and that its grants are live. VerifyVisitor joins them.
 //
 // The package is pure: no I/O and no clock.
 package credential
@@ -86,14 +89,18 @@ type Proof struct {
 // An Entry is a roster entry as it stands in a Proof.
 type Entry struct {
 	Member identity.MemberID `cbor:"1,keyasint,omitzero"` // a member's,
-	Grant  tree.GrantID      `cbor:"2,keyasint,omitzero"` // or a grant's
+	Grant  tree.GrantID      `cbor:"2,keyasint,omitzero"` // a grant's,
 	Value  []byte            `cbor:"3,keyasint"`
+	Other  identity.TreeID   `cbor:"4,keyasint,omitzero"` // or another tree's, which is recognized
 }
 
 // Key returns the roster key of the entry.
 func (e Entry) Key() merkle.Hash {
-	if !e.Grant.IsZero() {
+	switch {
+	case !e.Grant.IsZero():
 		return tree.GrantKey(e.Grant)
+	case !e.Other.IsZero():
+		return tree.RecognitionKey(e.Other)
 	}
 	return tree.MemberKey(e.Member)
 }

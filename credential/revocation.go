@@ -45,7 +45,7 @@ type Pending struct {
 }
 
 // VerifyNotice checks that a revocation was signed by somebody who may take that away alone: the giver of a grant,
-// through an app of theirs; or an owner's app, for grants, persons, services, devices and apps. Owners and places
+// through an app of theirs; or an owner's app, for grants, persons, services, devices, apps and recognitions. Owners and places
 // take the root key or two owners. A proof of the signer as old as tree.DefaultOffline suffices, because taking away
 // needs less than giving.
 func VerifyNotice(n Notice, trusted Trusted, now time.Time) (Pending, Trusted, error) {
@@ -113,6 +113,8 @@ func checkNotice(n Notice, charter tree.Ruled, live func(identity.Chain) error, 
 		err = errors.New("it pauses a member: only grants are paused")
 	case !p.Grant.IsZero():
 		err = mayRevokeGrant(signer, n.Value)
+	case !p.Other.IsZero():
+		err = mayForget(signer)
 	default:
 		err = mayRevokeMember(signer, n, p.Member, verify)
 	}
@@ -128,6 +130,13 @@ func mayRevokeGrant(signer identity.Chain, value []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%s neither gave the grant nor acts for an owner", signer.ID.Path)
+}
+
+func mayForget(signer identity.Chain) error {
+	if !signer.Owner() {
+		return fmt.Errorf("%s does not act for an owner", signer.ID.Path)
+	}
+	return nil
 }
 
 func mayRevokeMember(signer identity.Chain, n Notice, member identity.MemberID, verify func([][]byte) (identity.Chain, error)) error {

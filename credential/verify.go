@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/identity"
@@ -52,10 +53,13 @@ func (l Live) Check(c identity.Chain) error {
 }
 
 // Nearest returns the path of the closest common ancestor of two leaves of one tree, "" being its root. Leaves of
-// different trees have one only through a recognition, which this version does not make; ok is false.
-func Nearest(a, b Principal) (path identity.Path, ok bool) {
+// different trees have one only through a recognition, which one of the proofs given, of either's tree, must show: then
+// the path is "", their roots' common root in name alone. Otherwise ok is false.
+func Nearest(a, b Principal, proofs ...Live) (path identity.Path, ok bool) {
 	if a.ID.Tree != b.ID.Tree {
-		return "", false
+		return "", slices.ContainsFunc(proofs, func(l Live) bool {
+			return l.recognizes(a.ID.Tree, b.ID.Tree) || l.recognizes(b.ID.Tree, a.ID.Tree)
+		})
 	}
 	for i := range min(len(a.Line), len(b.Line)) {
 		if a.Line[i].Member != b.Line[i].Member {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/credential/credentialtest"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/identity/identitytest"
 	"github.com/kindred-iot/kindred/tree"
@@ -185,6 +186,17 @@ func TestNearest(t *testing.T) {
 	if path, ok := credential.Nearest(at(h, "home/lock"), at(other, "home/lock")); ok {
 		t.Errorf("two trees share %q", path)
 	}
+	other.Recognize(h, "home")
+	shown := other.Prove(nil)
+	if _, ok := credential.Nearest(at(h, "home/lock"), at(other, "home/lock"), verified(t, other, shown)); ok {
+		t.Error("two trees share a root by a recognition that was not shown")
+	}
+	shown = other.ProveTo(h.ID, nil)
+	for _, pair := range [][2]credential.Principal{{at(h, "home/lock"), at(other, "home/lock")}, {at(other, "home/lock"), at(h, "home/lock")}} {
+		if path, ok := credential.Nearest(pair[0], pair[1], verified(t, other, shown)); !ok || path != "" {
+			t.Errorf("by a recognition two trees share %q, %v", path, ok)
+		}
+	}
 	// Names do not make an ancestor.
 	before := at(h, "home/lock")
 	h.Remove("home")
@@ -193,4 +205,13 @@ func TestNearest(t *testing.T) {
 	if got, ok := credential.Nearest(before, at(h, "home/lock")); !ok || got != "" {
 		t.Errorf("members below two places of one name: %q, %v", got, ok)
 	}
+}
+
+func verified(t *testing.T, h *credentialtest.Home, p credential.Proof) credential.Live {
+	t.Helper()
+	live, _, err := credential.VerifyProof(p, h.Trusted(), h.Clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return live
 }

@@ -166,7 +166,11 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 			}
 		}
 	}
-	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge)
+	others, err := g.known(q.Other)
+	if err != nil {
+		return e, err
+	}
+	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge, others...)
 	if err != nil {
 		return e, answer(err)
 	}
@@ -197,6 +201,11 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 			t, _, err := grant.Parse(a.Raw)
 			if value, ok := s.Value(tree.GrantKey(a.ID)); ok && err == nil && (who.Owner() || t.To(who)) {
 				r.Grants = append(r.Grants, control.Grant{Raw: a.Raw, Value: value})
+			}
+		}
+		for o := range s.Recognitions() {
+			if value, ok := s.Value(tree.RecognitionKey(o.Other)); ok && !who.ActsFor().IsZero() {
+				r.Others = append(r.Others, control.Other{Value: value})
 			}
 		}
 	})
@@ -230,8 +239,9 @@ func (h *home) Grant(ctx context.Context, who credential.Principal, g control.Si
 	}
 	if t, _, err := grant.Parse(g.Raw); err == nil {
 		thing, _ := h.member(t.Thing.Member)
-		subject, _ := h.member(t.Subject.Member)
-		h.tell(ctx, journal.Share, who.Chain, party(thing.Chain), party(subject.Chain), id)
+		var with journal.Party
+		h.keeper.View(func(s *tree.State) { with = subjectOf(s, t) })
+		h.tell(ctx, journal.Share, who.Chain, party(thing.Chain), with, id)
 	}
 	return control.None{}, nil
 }
@@ -313,7 +323,14 @@ func (h *home) History(ctx context.Context, who credential.Principal, q control.
 
 // tell writes a change of the tree into the gateway's journal.
 func (g *Gateway) tell(ctx context.Context, op journal.Op, by identity.Chain, thing, with journal.Party, id tree.GrantID) {
-	e := journal.Entry{Time: g.cfg.Clock(), Caller: party(by), Op: op, Outcome: journal.Served, Thing: thing, With: with}
+	g.tellOf(ctx, op, by, thing, with, id, "")
+}
+
+// tellOf is tell about something that has a name alone: another tree.
+func (g *Gateway) tellOf(ctx context.Context, op journal.Op, by identity.Chain, thing, with journal.Party, id tree.GrantID, name string) {
+	e := journal.Entry{
+		Time: g.cfg.Clock(), Caller: party(by), Op: op, Outcome: journal.Served, Thing: thing, With: with, Reason: name,
+	}
 	if !id.IsZero() {
 		e.Grant = id.String()
 	}

@@ -177,6 +177,7 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 		return control.Report{}, &control.Error{Code: control.Refused, Message: err.Error()}
 	}
 	things, about, with := h.concerned(pending)
+	called := h.nameOf(pending.Other)
 	already, err := h.keeper.Revoke(ctx, pending)
 	if err != nil {
 		return control.Report{}, answer(err)
@@ -184,14 +185,16 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 	t := h.takings.begin(pending, n.Notice, h.reaches(things))
 	connected := h.watchers.push(n.Notice, t.things())
 	if !already {
-		op := journal.Remove
+		op, name := journal.Remove, ""
 		switch {
+		case !pending.Other.IsZero():
+			op, name = journal.Forget, called
 		case pending.Pause:
 			op = journal.Pause
 		case !pending.Grant.IsZero():
 			op = journal.Unshare
 		}
-		h.tell(ctx, op, pending.Signer, about, with, pending.Grant)
+		h.tellOf(ctx, op, pending.Signer, about, with, pending.Grant, name)
 	}
 	soon, cancel := context.WithTimeout(ctx, obeyWithin)
 	defer cancel()
@@ -220,7 +223,9 @@ func (g *Gateway) concerned(p credential.Pending) (things []tree.Entry, about, w
 			switch {
 			case a.ID == p.Grant:
 				place, _ := s.Member(t.Thing.Member)
-				lost, about, with = append(lost, t), party(place.Chain), party(subject.Chain)
+				lost, about, with = append(lost, t), party(place.Chain), subjectOf(s, t)
+			case !p.Other.IsZero() && (t.Subject.Tree == p.Other || t.GiverTree == p.Other):
+				lost = append(lost, t)
 			case isMember && len(subject.Chain.Line) > 0 && subject.Path().Within(target.Path()):
 				lost = append(lost, t)
 			}

@@ -144,7 +144,7 @@ func (d *decider) decide(grants []Grant) error {
 	if len(grants) == 0 {
 		return nil
 	}
-	d.groups, d.places = groups(d.who.Chain), places(d.req.Thing)
+	d.groups, d.places = groups(d.who.Chain, d.visits()), places(d.req.Thing)
 	for _, g := range grants {
 		if !d.concerned(g) {
 			continue

@@ -7,7 +7,7 @@
 //	 1  tree      the tree of the thing, whose roster admits the grant
 //	 2  ID        tree.GrantID, the key in that roster
 //	 3  giver     the owner, or person, who gives it; the signer is an app right below them
-//	 4  subject   {1: tree, 2: member} who gets it
+//	 4  subject   {1: tree, 2: member, 3: below, 4: path} who gets it; path is for people, of members of other trees
 //	 5  thing     {1: member, 2: affordance} what it is about; without an affordance, all of them
 //	 6  actions   bits: 1 read, 2 write, 4 invoke, 8 observe
 //	 7  from      Unix time, seconds; absent: at once
@@ -32,7 +32,8 @@
 //	26  from tree the giver's tree, where it is not that of the thing
 //
 // Who a subject is. A member that is a leaf: that leaf. An owner or person: the apps right below them, not those of
-// the people they introduced. A place: the devices below it. With "below", everyone below the member. What a thing is.
+// the people they introduced. A place: the devices below it. With "below", everyone below the member. Of another tree:
+// one leaf, or one owner's or person's apps, and never a branch. What a thing is.
 // A device: that device. A place: every device below it.
 //
 // Windows. Days are bits, Monday the lowest; from and to are minutes of the day by the clock on the wall of the zone.
@@ -116,6 +117,7 @@ type Subject struct {
 	Tree   identity.TreeID   `cbor:"1,keyasint"`
 	Member identity.MemberID `cbor:"2,keyasint"`
 	Below  bool              `cbor:"3,keyasint,omitempty"` // everyone below the member, of the thing's own tree alone
+	Path   identity.Path     `cbor:"4,keyasint,omitempty"` // of another tree's member: what it was called then, for people
 }
 
 // An Agreement is what a service and whoever gives it something agree on, beside the other terms. Nothing is shown to a
@@ -205,6 +207,11 @@ func (t Terms) Validate() error {
 	case !t.Parent.IsZero() || t.Depth != 0 || t.HandOn != 0 || !t.GiverTree.IsZero():
 		return fmt.Errorf("grant: checking terms: %w", ErrDelegated)
 	}
+	if t.Subject.Path != "" {
+		if _, err := identity.ParsePath(string(t.Subject.Path)); err != nil {
+			return fmt.Errorf("grant: checking terms: %w", err)
+		}
+	}
 	if err := t.validateUse(); err != nil {
 		return err
 	}
@@ -220,6 +227,8 @@ func (t Terms) validateUse() error {
 	switch m, r := t.Moments, t.Rate; {
 	case t.Subject.Below && t.Subject.Tree != t.Tree:
 		return errors.New("grant: checking terms: it is for everyone below a member of another tree: want one member")
+	case t.Subject.Path != "" && t.Subject.Tree == t.Tree:
+		return fmt.Errorf("grant: checking terms: it says that whom it is for is called %.80q, which is said of other trees' members alone", t.Subject.Path)
 	case t.Purpose != "" && !validPurpose(t.Purpose):
 		return fmt.Errorf("grant: checking terms: the purpose %.80q: want lower-case words with hyphens, at most %d bytes", t.Purpose, maxName)
 	case t.Retention < 0 || t.Retention > 100*longest:
@@ -339,7 +348,7 @@ func parse(raw []byte) (Terms, signed.Statement, error) {
 
 // To reports whether the grant is for a leaf: see the package doc for who a subject is.
 func (t *Terms) To(who identity.Chain) bool {
-	return who.ID.Tree == t.Subject.Tree && slices.Contains(groups(who), t.Subject.Member) || t.Subject.Below && t.below(who)
+	return who.ID.Tree == t.Subject.Tree && slices.Contains(groups(who, who.ID.Tree != t.Tree), t.Subject.Member) || t.Subject.Below && t.below(who)
 }
 
 // below reports whether a leaf is below the subject.
@@ -352,9 +361,13 @@ func (t *Terms) On(thing identity.Chain) bool {
 	return thing.ID.Tree == t.Tree && slices.Contains(places(thing), t.Thing.Member)
 }
 
-// groups returns the members whose grants serve a leaf: itself, the places it is below, and whom it acts for.
-func groups(who identity.Chain) []identity.MemberID {
+// groups returns the members whose grants serve a leaf: itself, whom it acts for, and unless it visits, from another
+// tree, the places it is below.
+func groups(who identity.Chain, visits bool) []identity.MemberID {
 	members := places(who)
+	if visits {
+		members = members[max(0, len(members)-1):]
+	}
 	if len(who.Line) > 0 && !who.ActsFor().IsZero() {
 		members = append(members, who.ActsFor())
 	}

@@ -25,7 +25,8 @@ func (x *Index) Set(g Grant) {
 	t := &g.rules.terms
 	x.Delete(t.ID)
 	x.grants[t.ID] = g
-	x.subjects[t.Subject] = append(x.subjects[t.Subject], t.ID)
+	subject := t.Subject.plain()
+	x.subjects[subject] = append(x.subjects[subject], t.ID)
 }
 
 // Delete takes a grant out, if it is there.
@@ -35,11 +36,17 @@ func (x *Index) Delete(id tree.GrantID) {
 		return
 	}
 	delete(x.grants, id)
-	subject := g.rules.terms.Subject
+	subject := g.rules.terms.Subject.plain()
 	left := slices.DeleteFunc(x.subjects[subject], func(other tree.GrantID) bool { return other == id })
 	if x.subjects[subject] = left; len(left) == 0 {
 		delete(x.subjects, subject)
 	}
+}
+
+// plain returns a subject without what it is called.
+func (s Subject) plain() Subject {
+	s.Path = ""
+	return s
 }
 
 // Len returns how many grants there are.
@@ -53,7 +60,7 @@ func (x *Index) For(who identity.Chain) []Grant {
 			found = append(found, x.grants[id])
 		}
 	}
-	for _, member := range groups(who) {
+	for _, member := range groups(who, false) {
 		add(Subject{Tree: who.ID.Tree, Member: member})
 	}
 	for _, link := range who.Line {

@@ -41,6 +41,9 @@ const (
 	Pause   Op = "pause"   // a right
 	Resume  Op = "resume"  // a right
 	Limit   Op = "limit"   // how fresh a proof a thing asks for
+
+	Recognize Op = "recognize" // another tree, whose name is the reason
+	Forget    Op = "forget"    // another tree, likewise
 )
 
 // Outcome is how it went.

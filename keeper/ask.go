@@ -88,8 +88,8 @@ func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admissio
 }
 
 // Grant admits a signed grant and returns its ID. by, the verified leaf that asks, must have signed it, for the owner
-// it acts for. Whom and what it is about must be live members of this tree. Admitting a live grant again changes
-// nothing.
+// it acts for. What it is about must be a live member of this tree, and whom it is for one too, or of a tree that this
+// one recognizes. Admitting a live grant again changes nothing.
 func (k *Keeper) Grant(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
 	id, err := k.grant(ctx, by, raw)
 	if err != nil {
@@ -134,14 +134,12 @@ func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree
 func (k *Keeper) checkTerms(t grant.Terms) error {
 	now := k.clock()
 	thing, thingLive := k.state.Member(t.Thing.Member)
-	_, subjectLive := k.state.Member(t.Subject.Member)
+	subject := k.checkSubject(t.Subject)
 	switch {
 	case k.gone[tree.GrantKey(t.ID)]:
 		return fmt.Errorf("grant %s: %w", t.ID, ErrGone)
-	case t.Subject.Tree != k.signer.tree:
-		return fmt.Errorf("it is for a member of tree %s: grants to other trees are not understood by this version", t.Subject.Tree)
-	case !subjectLive:
-		return fmt.Errorf("it is for member %s, which is %w", t.Subject.Member, ErrNotLive)
+	case subject != nil:
+		return subject
 	case !thingLive:
 		return fmt.Errorf("it is about member %s, which is %w", t.Thing.Member, ErrNotLive)
 	case thing.Chain.Kind() != identity.Device && thing.Chain.Kind() != identity.Place:
@@ -184,9 +182,9 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 	return k.apply(ctx, tree.Update{By: by.Member(), Resume: []tree.GrantID{id}}, Event{})
 }
 
-// Revoke takes away what a revocation names: a grant, or only pauses it; or a member, with all below it, the tools it made, and every grant
-// from, to or about any of them. Who takes a member away means it, whatever its certificate or label has become since the entry that the
-// revocation names. What is not live is taken away already, which is no error; so is an entry that was revoked before
+// Revoke takes away what a revocation names: a grant, or only pauses it; or the recognition of another tree, with every
+// grant to its members; or a member, with all below it, the tools it made, and every grant from, to or about any of them.
+// Who takes a member away means it, whatever its certificate or label has become since the entry that the revocation names. What is not live is taken away already, which is no error; so is an entry that was revoked before
 // and whose member has another one since, because its key was stolen or it moved.
 func (k *Keeper) Revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
 	if already, err = k.revoke(ctx, p); err != nil {
@@ -211,7 +209,8 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		return true, nil
 	}
 	u, event := tree.Update{By: p.Signer.Member()}, Event{Statement: p.Raw}
-	if !p.Grant.IsZero() {
+	switch {
+	case !p.Grant.IsZero():
 		g, ok := k.state.Grant(p.Grant)
 		if !ok {
 			return true, nil
@@ -228,7 +227,15 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 			return false, k.apply(ctx, u, event)
 		}
 		event.Grants = []tree.Admitted{g}
-	} else {
+	case !p.Other.IsZero():
+		if !p.Signer.Owner() {
+			return false, denied("%s does not act for an owner", p.Signer.ID.Path)
+		}
+		if _, ok := k.state.Recognized(p.Other); !ok {
+			return true, nil
+		}
+		u.Forget, event.Grants = []identity.TreeID{p.Other}, k.across(p.Other)
+	default:
 		target, ok := k.state.Member(p.Member)
 		if !ok {
 			return true, nil

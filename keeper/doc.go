@@ -32,7 +32,8 @@
 // proof it showed.
 //
 //	an owner's app      persons, apps and services below owners, devices and places below places (their certificates
-//	                    come signed by whoever is above them); grants; labels, limits; taking away
+//	                    come signed by whoever is above them); grants; recognitions of other trees; labels, limits;
+//	                    taking away
 //	the gateway         devices and places below its own place
 //	whoever gave        to pause what they gave, and to resume it; owners' apps any of it
 //	any other leaf      its own address; an app or a service, to which key is sealed what it may read

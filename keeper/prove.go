@@ -14,21 +14,21 @@ import (
 	"github.com/kindred-iot/kindred/tree"
 )
 
-// Prove returns one proof that members, with all above them, and grants are live, from the head that is the newest
+// Prove returns one proof that members, with all above them, grants, and recognitions of other trees are live, from the head that is the newest
 // when Prove is called or a later one. Run submits that head to the ledger; Prove waits for it as long as ctx lasts.
 //
 // When the ledger's newest block is older than maxAge, and maxAge not 0, the ledger is asked for a new one, if it is a
 // Refresher; otherwise the proof is as old as that block. The error is ErrNotLive if one of the members or grants is
-// not live.
-func (k *Keeper) Prove(ctx context.Context, members []identity.MemberID, grants []tree.GrantID, maxAge time.Duration) (credential.Proof, error) {
-	p, err := k.prove(ctx, members, grants, maxAge)
+// not live, or one of the trees not recognized.
+func (k *Keeper) Prove(ctx context.Context, members []identity.MemberID, grants []tree.GrantID, maxAge time.Duration, others ...identity.TreeID) (credential.Proof, error) {
+	p, err := k.prove(ctx, members, grants, maxAge, others)
 	if err != nil {
 		return credential.Proof{}, fmt.Errorf("keeper: proving: %w", err)
 	}
 	return p, nil
 }
 
-func (k *Keeper) prove(ctx context.Context, members []identity.MemberID, grants []tree.GrantID, maxAge time.Duration) (credential.Proof, error) {
+func (k *Keeper) prove(ctx context.Context, members []identity.MemberID, grants []tree.GrantID, maxAge time.Duration, others []identity.TreeID) (credential.Proof, error) {
 	_, _, sequence := k.Head()
 	refresher, ok := k.ledger.(Refresher)
 	refresh := ok && maxAge > 0
@@ -42,7 +42,7 @@ func (k *Keeper) prove(ctx context.Context, members []identity.MemberID, grants 
 			}
 			refresh = false
 		}
-		p, newer, err := k.tryProve(ctx, members, grants)
+		p, newer, err := k.tryProve(ctx, members, grants, others)
 		if err == nil || newer == 0 {
 			return p, err
 		}
@@ -74,7 +74,7 @@ func (k *Keeper) await(ctx context.Context, sequence uint64) error {
 
 // tryProve proves from the head that the ledger has now. If something asked for is newer than that head, or the head
 // is not kept any more because the ledger has a newer one, newer is the sequence of a head to wait for.
-func (k *Keeper) tryProve(ctx context.Context, members []identity.MemberID, grants []tree.GrantID) (_ credential.Proof, newer uint64, _ error) {
+func (k *Keeper) tryProve(ctx context.Context, members []identity.MemberID, grants []tree.GrantID, others []identity.TreeID) (_ credential.Proof, newer uint64, _ error) {
 	record, block, err := k.ledger.Prove(ctx, k.signer.tree)
 	if err != nil {
 		return credential.Proof{}, 0, err
@@ -85,7 +85,7 @@ func (k *Keeper) tryProve(ctx context.Context, members []identity.MemberID, gran
 	}
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	entries, err := k.entries(members, grants)
+	entries, err := k.entries(members, grants, others)
 	if err != nil {
 		return credential.Proof{}, 0, err
 	}
@@ -116,7 +116,7 @@ func (k *Keeper) momentOf(r ledger.Record) int {
 }
 
 // entries returns the entries to be proved, without their values, each once, and the upper ones first.
-func (k *Keeper) entries(members []identity.MemberID, grants []tree.GrantID) ([]credential.Entry, error) {
+func (k *Keeper) entries(members []identity.MemberID, grants []tree.GrantID, others []identity.TreeID) ([]credential.Entry, error) {
 	var entries []credential.Entry
 	seen := map[merkle.Hash]bool{}
 	add := func(e credential.Entry) {
@@ -139,6 +139,12 @@ func (k *Keeper) entries(members []identity.MemberID, grants []tree.GrantID) ([]
 			return nil, fmt.Errorf("grant %s is %w", id, ErrNotLive)
 		}
 		add(credential.Entry{Grant: id})
+	}
+	for _, other := range others {
+		if _, ok := k.state.Recognized(other); !ok {
+			return nil, fmt.Errorf("tree %s is %w", other, ErrNotLive)
+		}
+		add(credential.Entry{Other: other})
 	}
 	return entries, nil
 }

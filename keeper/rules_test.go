@@ -318,7 +318,7 @@ func TestGrantRefuses(t *testing.T) {
 		{"handed in by the gateway", "home/gateway", good, ErrDenied, "acts for no owner"},
 		{"given by a person", "sam/anna/phone", fromPhone, ErrDenied, "not understood by this version"},
 		{"given in an owner's name", "sam/anna/phone", fromPhoneForSam, nil, "does not act for the giver"},
-		{"to another tree", "sam/laptop", sign(func(g *grant.Terms) { g.Subject.Tree = other.ID }), nil, "grants to other trees"},
+		{"to another tree", "sam/laptop", sign(func(g *grant.Terms) { g.Subject.Tree = other.ID }), ErrNotLive, "as one that is recognized"},
 		{"to nobody", "sam/laptop", sign(func(g *grant.Terms) { g.Subject.Member = identity.MemberID{7} }), ErrNotLive, "it is for member"},
 		{"about nothing", "sam/laptop", sign(func(g *grant.Terms) { g.Thing.Member = h.member("home/never") }), ErrNotLive, "it is about member"},
 		{"about a person", "sam/laptop", sign(func(g *grant.Terms) { g.Thing.Member = h.member("sam/anna") }), nil, "want a device or a place"},

@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -23,6 +24,8 @@ type Update struct {
 	Revoke      []GrantID           // grants to take away
 	Pause       []GrantID           // grants that are to allow nothing for now
 	Resume      []GrantID           // grants that are to allow again what they say
+	Recognize   [][]byte            // signed recognitions of other trees, each in place of the one there is
+	Forget      []identity.TreeID   // trees to recognize no more
 }
 
 // An Admission puts a member into the roster, or replaces the entry it has. Renewal revokes nothing; what was proved
@@ -56,6 +59,9 @@ type Change struct {
 	grants  []Admitted
 	dropped []GrantID
 	entries merkle.Map
+
+	recognized []Recognized
+	forgotten  []identity.TreeID
 }
 
 // Plan checks u against s and returns what it changes. It leaves s as it is.
@@ -64,7 +70,7 @@ func (s *State) Plan(u Update) (Change, error) {
 		State: s, update: u, change: Change{entries: s.entries},
 		paths: map[identity.Path]identity.MemberID{}, certificates: map[identity.MemberID]signed.Digest{},
 	}
-	for _, step := range []func() error{p.revoke, p.turn, p.remove, p.admit, p.grant, p.checkpoint} {
+	for _, step := range []func() error{p.revoke, p.turn, p.remove, p.forget, p.admit, p.grant, p.recognize, p.checkpoint} {
 		if err := step(); err != nil {
 			return Change{}, fmt.Errorf("tree: planning a change: %w", err)
 		}
@@ -285,6 +291,49 @@ func (p *planner) grant() error {
 			return err
 		}
 		p.change.grants = append(p.change.grants, g)
+	}
+	return nil
+}
+
+func (p *planner) forget() error {
+	for _, other := range p.update.Forget {
+		if _, ok := p.others[other]; !ok {
+			return fmt.Errorf("tree %s is not recognized", other)
+		}
+		p.drop(RecognitionKey(other), true)
+		p.change.forgotten = append(p.change.forgotten, other)
+	}
+	return nil
+}
+
+func (p *planner) recognize() error {
+	names := map[string]identity.TreeID{}
+	for other, r := range p.others {
+		if !slices.Contains(p.change.forgotten, other) {
+			names[r.Name] = other
+		}
+	}
+	for _, raw := range p.update.Recognize {
+		r := Recognized{Known: Known{Statement: raw, By: p.update.By, Since: p.update.Time.Unix()}}
+		var err error
+		if r.Recognition, err = ParseRecognition(raw, p.tree); err != nil {
+			return err
+		}
+		if slices.Contains(p.change.forgotten, r.Other) {
+			return fmt.Errorf("tree %s is recognized and forgotten at once", r.Other)
+		}
+		if holder, ok := names[r.Name]; ok && holder != r.Other {
+			return fmt.Errorf("another tree is called %q already", r.Name)
+		}
+		maps.DeleteFunc(names, func(_ string, other identity.TreeID) bool { return other == r.Other })
+		names[r.Name] = r.Other
+		if len(names) > MaxRecognized {
+			return fmt.Errorf("%d trees are recognized already", MaxRecognized)
+		}
+		if err := p.set(RecognitionKey(r.Other), r.Known); err != nil {
+			return err
+		}
+		p.change.recognized = append(p.change.recognized, r)
 	}
 	return nil
 }

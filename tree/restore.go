@@ -13,13 +13,13 @@ import (
 
 // Restore fills an empty state with what was stored of another: entries by key, the certificates of members (leaf
 // first, verified), and the signed grants. It fails, and leaves s as it is, unless they fit together: every entry is
-// that of a member, a grant or a journal shown, and everybody above a member is live with the certificate shown.
+// that of a member, a grant or a journal shown, or a recognition, which holds all of itself, and everybody above a member is live with the certificate shown.
 func (s *State) Restore(entries iter.Seq[merkle.Entry], chains []identity.Chain, grants map[GrantID][]byte) error {
 	fail := func(err error) error { return fmt.Errorf("tree: restoring the roster: %w", err) }
 	if len(s.values) > 0 {
 		return fail(errors.New("there is one already"))
 	}
-	r := restorer{State: NewState(s.tree)}
+	r := restorer{State: NewState(s.tree), claimed: map[merkle.Hash]bool{}}
 	if err := r.readEntries(entries); err != nil {
 		return fail(err)
 	}
@@ -40,7 +40,8 @@ func (s *State) Restore(entries iter.Seq[merkle.Entry], chains []identity.Chain,
 			return fail(fmt.Errorf("grant %s: %w", id, err))
 		}
 	}
-	if n := len(r.values) - r.claimed; n > 0 {
+	r.recognitions()
+	if n := len(r.values) - len(r.claimed); n > 0 {
 		return fail(fmt.Errorf("%d entries are of no member or grant shown", n))
 	}
 	*s = *r.State
@@ -50,7 +51,7 @@ func (s *State) Restore(entries iter.Seq[merkle.Entry], chains []identity.Chain,
 // A restorer puts a roster together.
 type restorer struct {
 	*State
-	claimed int // entries that belong to something
+	claimed map[merkle.Hash]bool // entries that belong to something, by key
 }
 
 func (r *restorer) readEntries(entries iter.Seq[merkle.Entry]) error {
@@ -72,7 +73,7 @@ func (r *restorer) claim(key merkle.Hash, v any) error {
 	if !ok {
 		return errors.New("it is not in the roster")
 	}
-	r.claimed++
+	r.claimed[key] = true
 	return signed.Unmarshal(data, v)
 }
 
@@ -119,4 +120,24 @@ func (r *restorer) grant(id GrantID, raw []byte) error {
 	}
 	r.grants[id] = g
 	return nil
+}
+
+// recognitions takes what is a recognition out of the entries that belong to nothing shown. Whether an owner signed it
+// is for whoever rests on it to verify.
+func (r *restorer) recognitions() {
+	for key, value := range r.values {
+		if r.claimed[key] {
+			continue
+		}
+		var known Known
+		if signed.Unmarshal(value, &known) != nil {
+			continue
+		}
+		other, err := ParseRecognition(known.Statement, r.tree)
+		if err != nil || RecognitionKey(other.Other) != key {
+			continue
+		}
+		r.claimed[key] = true
+		r.others[other.Other] = Recognized{Known: known, Recognition: other}
+	}
 }

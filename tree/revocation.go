@@ -100,8 +100,9 @@ type Revocation struct {
 	Tree   identity.TreeID   `cbor:"1,keyasint"`
 	Leaf   merkle.Hash       `cbor:"2,keyasint"`          // the entry: key and value
 	Grant  GrantID           `cbor:"3,keyasint,omitzero"` // what the entry is: a grant,
-	Member identity.MemberID `cbor:"4,keyasint,omitzero"` // or a member
+	Member identity.MemberID `cbor:"4,keyasint,omitzero"` // or a member,
 	Time   int64             `cbor:"5,keyasint"`          // Unix time, seconds
+	Other  identity.TreeID   `cbor:"7,keyasint,omitzero"` // or the recognition of another tree
 
 	// Pause says that the grant stands and is to allow nothing until it is resumed.
 	Pause bool `cbor:"6,keyasint,omitempty"`
@@ -109,8 +110,11 @@ type Revocation struct {
 
 // Key returns the key of the entry that r takes away.
 func (r Revocation) Key() merkle.Hash {
-	if !r.Grant.IsZero() {
+	switch {
+	case !r.Grant.IsZero():
 		return GrantKey(r.Grant)
+	case !r.Other.IsZero():
+		return RecognitionKey(r.Other)
 	}
 	return MemberKey(r.Member)
 }
@@ -161,15 +165,4 @@ func OpenAddress(raw []byte, tree identity.TreeID, member identity.MemberID, pub
 func sameKey(spki []byte, pub crypto.PublicKey) bool {
 	want, err := x509.MarshalPKIXPublicKey(pub)
 	return err == nil && bytes.Equal(spki, want)
-}
-
-// RecognitionType is the type of a signed Recognition.
-const RecognitionType signed.Type = "kindred/recognition"
-
-// A Recognition is one tree's statement that it knows another. It confers a common ancestor and no right.
-type Recognition struct {
-	Tree  identity.TreeID `cbor:"1,keyasint"`
-	Other identity.TreeID `cbor:"2,keyasint"`
-	Epoch uint64          `cbor:"3,keyasint"` // the least epoch of the other tree's charter that counts
-	Time  int64           `cbor:"4,keyasint"` // Unix time, seconds
 }

@@ -19,6 +19,7 @@ type State struct {
 	members map[identity.MemberID]Entry
 	paths   map[identity.Path]identity.MemberID
 	grants  map[GrantID]Admitted
+	others  map[identity.TreeID]Recognized
 	values  map[merkle.Hash][]byte // the encoded values, by key
 }
 
@@ -45,6 +46,7 @@ func NewState(tree identity.TreeID) *State {
 		members: map[identity.MemberID]Entry{},
 		paths:   map[identity.Path]identity.MemberID{},
 		grants:  map[GrantID]Admitted{},
+		others:  map[identity.TreeID]Recognized{},
 		values:  map[merkle.Hash][]byte{},
 	}
 }
@@ -94,6 +96,17 @@ func (s *State) Grants() iter.Seq[Admitted] {
 	}))
 }
 
+// Recognized returns the recognition of another tree.
+func (s *State) Recognized(other identity.TreeID) (Recognized, bool) {
+	r, ok := s.others[other]
+	return r, ok
+}
+
+// Recognitions returns the recognitions of other trees in the order of the names that these have here.
+func (s *State) Recognitions() iter.Seq[Recognized] {
+	return slices.Values(slices.SortedFunc(maps.Values(s.others), func(a, b Recognized) int { return cmp.Compare(a.Name, b.Name) }))
+}
+
 // Value returns the encoded value of the entry with a key.
 func (s *State) Value(key merkle.Hash) ([]byte, bool) {
 	v, ok := s.values[key]
@@ -138,6 +151,12 @@ func (s *State) Commit(c Change) {
 	}
 	for _, g := range c.grants {
 		s.grants[g.ID] = g
+	}
+	for _, other := range c.forgotten {
+		delete(s.others, other)
+	}
+	for _, r := range c.recognized {
+		s.others[r.Other] = r
 	}
 	s.entries = c.entries
 }

@@ -7,6 +7,7 @@
 //	"grant"       GrantID    Grant: the signed grant that it admits, its giver, who asked for it, since when, whether
 //	                         it is paused
 //	"checkpoint"  MemberID   Checkpoint: where that member's journal stood
+//	"recognition" TreeID     Known: the signed recognition of another tree, who asked for it, since when
 //
 // Values are deterministic CBOR (package signed). Every value names random bytes, so none can be guessed from the
 // hashes in a proof. A State is the roster; an Update is what somebody wants changed; Plan checks it and returns the
@@ -19,7 +20,7 @@
 //	kindred/revocation  one thing taken away, on its own, by somebody entitled to it
 //	kindred/address     where a member can be reached
 //	kindred/recipient   to which key is sealed what a member may read
-//	kindred/recognition that one tree knows another
+//	kindred/recognition that one tree knows another: its charter, its name for people, where its gateway is
 //
 // The package is pure: no I/O, no clock. Who may ask for what is decided by its callers.
 package tree
@@ -40,9 +41,10 @@ import (
 
 // The types of entry, which go into their keys.
 const (
-	memberEntry     = "member"
-	grantEntry      = "grant"
-	checkpointEntry = "checkpoint"
+	memberEntry      = "member"
+	grantEntry       = "grant"
+	checkpointEntry  = "checkpoint"
+	recognitionEntry = "recognition"
 )
 
 // MemberKey returns the key of a member's entry.
@@ -53,6 +55,11 @@ func GrantKey(id GrantID) merkle.Hash { return merkle.KeyOf(grantEntry, id[:]) }
 
 // CheckpointKey returns the key of the entry for a member's journal.
 func CheckpointKey(id identity.MemberID) merkle.Hash { return merkle.KeyOf(checkpointEntry, id[:]) }
+
+// RecognitionKey returns the key of the entry for another tree that is recognized.
+func RecognitionKey(other identity.TreeID) merkle.Hash {
+	return merkle.KeyOf(recognitionEntry, other[:])
+}
 
 // A GrantID names a grant: 16 random bytes.
 type GrantID [16]byte

@@ -23,7 +23,7 @@ const vectorFile = "testdata/vectors.json"
 // vectors are for any implementation to run. All bytes are in hexadecimal.
 type vectors struct {
 	About      string            `json:"about"`
-	Keys       map[string]string `json:"keys"`   // of the entries with the ID 000102…0f
+	Keys       map[string]string `json:"keys"`   // of the entries with the ID 000102…0f, or the tree 404142…5f
 	Values     map[string]string `json:"values"` // of entries
 	Leaf       string            `json:"leaf"`   // of the member
 	List       string            `json:"list"`   // a revocation list
@@ -78,12 +78,14 @@ func currentVectors(t *testing.T) vectors {
 		About: "tree: keys and values of roster entries, a revocation list, and statements. Times are Unix seconds.",
 		Keys: map[string]string{
 			"member": tree.MemberKey(id).String(), "grant": tree.GrantKey(grant).String(), "checkpoint": tree.CheckpointKey(id).String(),
+			"recognition": tree.RecognitionKey(treeID).String(),
 		},
 		Values: map[string]string{
-			"member":     hex.EncodeToString(member),
-			"plain":      hex.EncodeToString(encode(tree.Member{Certificate: digest, By: by, Since: 1_795_271_400})),
-			"grant":      hex.EncodeToString(encode(tree.Grant{Statement: digest, Giver: id, By: by, Since: 1_795_271_400})),
-			"checkpoint": hex.EncodeToString(encode(tree.Checkpoint{Size: 1000, Root: digest, Time: 1_795_271_400})),
+			"member":      hex.EncodeToString(member),
+			"plain":       hex.EncodeToString(encode(tree.Member{Certificate: digest, By: by, Since: 1_795_271_400})),
+			"grant":       hex.EncodeToString(encode(tree.Grant{Statement: digest, Giver: id, By: by, Since: 1_795_271_400})),
+			"checkpoint":  hex.EncodeToString(encode(tree.Checkpoint{Size: 1000, Root: digest, Time: 1_795_271_400})),
+			"recognition": hex.EncodeToString(encode(tree.Known{Statement: []byte("statement"), By: by, Since: 1_795_271_400})),
 		},
 		Leaf: merkle.LeafHash(tree.MemberKey(id), member).String(),
 		List: hex.EncodeToString(list),
@@ -98,7 +100,11 @@ func currentVectors(t *testing.T) vectors {
 		{tree.RevocationType, tree.Revocation{Tree: treeID, Leaf: merkle.Hash(digest), Member: id, Time: 1_795_271_400}},
 		{tree.AddressType, tree.Address{Tree: treeID, Member: id, Key: spki(t, key.Public()), Addresses: []string{"/ip4/10.0.0.7/udp/4001/quic-v1"}, Time: 1_795_271_400}},
 		{tree.RecipientType, tree.Recipient{Tree: treeID, Member: id, Key: spki(t, key.Public()), Sealed: "age1pq1…", Time: 1_795_271_400}},
-		{tree.RecognitionType, tree.Recognition{Tree: treeID, Other: identity.TreeID(digest), Epoch: 0, Time: 1_795_271_400}},
+		{tree.RevocationType, tree.Revocation{Tree: treeID, Leaf: merkle.Hash(digest), Other: identity.TreeID(digest), Time: 1_795_271_400}},
+		{tree.RecognitionType, tree.Recognition{
+			Tree: treeID, Other: identity.TreeID(digest), Epoch: 0, Time: 1_795_271_400, Name: "birch", Charter: []byte("charter"),
+			Gateway: tree.Door{Member: id, Key: spki(t, key.Public()), Addresses: []string{"/ip4/10.0.0.7/udp/4001/quic-v1"}},
+		}},
 	} {
 		raw, err := signed.Sign(key, s.typ, s.payload)
 		if err != nil {

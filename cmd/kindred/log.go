@@ -308,6 +308,10 @@ func (t teller) deed(e journal.Entry, what string) string {
 		return fmt.Sprintf("paused %s for %s (%s)", orRight(what), with, t.grant(e.Grant))
 	case journal.Resume:
 		return fmt.Sprintf("resumed %s for %s (%s)", orRight(what), with, t.grant(e.Grant))
+	case journal.Recognize:
+		return "recognized the home " + e.Reason
+	case journal.Forget:
+		return "took back that the home " + e.Reason + " is recognized"
 	case journal.Limit:
 		return "changed how lately whoever uses " + what + " must have been checked"
 	}

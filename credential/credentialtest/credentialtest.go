@@ -251,3 +251,46 @@ func (h *Home) Principal(now time.Time, path identity.Path, grants ...tree.Admit
 	}
 	return p, live
 }
+
+// Recognize has the home recognize another under a name. Its owner's app sam/laptop signs it.
+func (h *Home) Recognize(other *Home, name string) {
+	h.t.Helper()
+	h.Apply(tree.Update{Recognize: [][]byte{h.Recognition(other, name)}})
+}
+
+// Recognition returns the signed recognition of another home, whose gateway is a key of its own.
+func (h *Home) Recognition(other *Home, name string) []byte {
+	h.t.Helper()
+	key, err := x509.MarshalPKIXPublicKey(other.Keeper.Public())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	by := h.At("sam/laptop")
+	return h.Sign(by.Signer, tree.RecognitionType, tree.Recognition{
+		Tree: h.ID, Other: other.ID, Time: h.Clock.Unix(), Name: name, Charter: other.Charter,
+		Gateway: tree.Door{Member: other.At("home").Member(), Key: key},
+	}, by.Raw...)
+}
+
+// Forget has the home recognize another no more.
+func (h *Home) Forget(other *Home) {
+	h.t.Helper()
+	h.Apply(tree.Update{Forget: []identity.TreeID{other.ID}})
+}
+
+// NewFork makes what the holder of a home's root key could make beside it: the same tree and members, under another
+// charter, keeper and ledger.
+func NewFork(t testing.TB, h *Home) *Home {
+	t.Helper()
+	fork := &Home{Tree: h.Tree, Clock: h.Clock, Keeper: identitytest.NewKey(t), Ledger: NewLedger(t, 1)}
+	fork.t, fork.tree = t, h.ID
+	fork.State = tree.NewState(h.ID)
+	fork.Charter = fork.charter()
+	fork.values = map[merkle.Hash][]byte{}
+	var u tree.Update
+	for e := range h.State.Members() {
+		u.Members = append(u.Members, tree.Admission{Chain: e.Chain})
+	}
+	fork.Apply(u)
+	return fork
+}

@@ -40,7 +40,18 @@ func (m Moment) Prove(grants []tree.GrantID, members ...*identitytest.Member) cr
 	return m.prove(grants, lines)
 }
 
-func (m Moment) prove(grants []tree.GrantID, lines []identity.Chain) credential.Proof {
+// ProveTo returns the proof that a visitor shows beside its own tree's: of grants, of members with all above them, and of
+// the recognition of its tree.
+func (m Moment) ProveTo(visitors identity.TreeID, grants []tree.GrantID, members ...*identitytest.Member) credential.Proof {
+	m.t.Helper()
+	var lines []identity.Chain
+	for _, member := range members {
+		lines = append(lines, member.Chain)
+	}
+	return m.prove(grants, lines, visitors)
+}
+
+func (m Moment) prove(grants []tree.GrantID, lines []identity.Chain, others ...identity.TreeID) credential.Proof {
 	m.t.Helper()
 	p := credential.Proof{
 		Charters: [][]byte{m.Charter}, Head: m.Head, Revoked: m.Revoked, Record: m.Record, Block: m.Header,
@@ -64,6 +75,9 @@ func (m Moment) prove(grants []tree.GrantID, lines []identity.Chain) credential.
 	}
 	for _, id := range grants {
 		add(credential.Entry{Grant: id})
+	}
+	for _, id := range others {
+		add(credential.Entry{Other: id})
 	}
 	if len(keys) == 0 {
 		return p
@@ -109,4 +123,10 @@ func (m Moment) Notice(signer *identitytest.Member, r tree.Revocation, chain [][
 		m.t.Fatal(err)
 	}
 	return credential.Notice{Statement: statement, Value: value, Chain: chain, Proof: m.Prove(nil, signer)}
+}
+
+// NoticeOfRecognition returns the revocation of a recognition, signed by a member and with the proof that it is live.
+func (m Moment) NoticeOfRecognition(signer *identitytest.Member, other identity.TreeID, at int64) credential.Notice {
+	m.t.Helper()
+	return m.Notice(signer, tree.Revocation{Tree: m.tree, Other: other, Time: at}, nil)
 }

@@ -1,0 +1,78 @@
+package credential
+
+import (
+	"crypto"
+	"fmt"
+
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// Recognition returns the live recognition of another tree, signed by an owner's app of l's. The error is ErrStranger if
+// it is not proved.
+func (l Live) Recognition(other identity.TreeID) (tree.Recognition, error) {
+	fail := func(err error) (tree.Recognition, error) {
+		return tree.Recognition{}, fmt.Errorf("credential: looking for a recognition of tree %s: %w", other, err)
+	}
+	value, ok := l.values[tree.RecognitionKey(other)]
+	if !ok {
+		return fail(ErrStranger)
+	}
+	var known tree.Known
+	if err := signed.Unmarshal(value, &known); err != nil {
+		return fail(err)
+	}
+	r, _, err := tree.OpenRecognition(known.Statement, l.Tree, l.VerifyChain)
+	if err == nil && r.Other != other {
+		err = fmt.Errorf("it is of tree %s", r.Other)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return r, nil
+}
+
+// recognizes reports whether l proves that a tree recognizes another.
+func (l Live) recognizes(it, other identity.TreeID) bool {
+	if l.Tree != it {
+		return false
+	}
+	_, err := l.Recognition(other)
+	return err == nil
+}
+
+// VerifyVisitor is Verify for a leaf of another tree, which at proves to be live there. here is the proof of the
+// verifier's own tree: it has to recognize the other, with a charter that is not later than the one at was verified
+// under, and with that very one if they are of one epoch. Whoever is verified so has no right but what grants of the
+// verifier's tree say.
+func VerifyVisitor(chain [][]byte, peer crypto.PublicKey, at, here Live) (Principal, error) {
+	fail := func(err error) (Principal, error) {
+		return Principal{}, fmt.Errorf("credential: verifying a visitor: %w", err)
+	}
+	if at.Tree == here.Tree {
+		return fail(fmt.Errorf("it is of tree %s itself", here.Tree))
+	}
+	r, err := here.Recognition(at.Tree)
+	if err != nil {
+		return fail(err)
+	}
+	if err := at.under(r); err != nil {
+		return fail(err)
+	}
+	return Verify(chain, peer, at)
+}
+
+// under reports, as an error, that l was not verified under a charter that a recognition lets count.
+func (l Live) under(r tree.Recognition) error {
+	known, err := tree.OpenCharter(r.Charter, r.Other)
+	switch {
+	case err != nil:
+		return err
+	case l.charter.Epoch < r.Epoch:
+		return fmt.Errorf("its charter is of epoch %d, recognized are those from %d on", l.charter.Epoch, r.Epoch)
+	case l.charter.Epoch == known.Epoch && l.charter.Digest != known.Digest:
+		return fmt.Errorf("its charter of epoch %d is not the one that is recognized", known.Epoch)
+	}
+	return nil
+}

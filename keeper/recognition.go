@@ -1,0 +1,97 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// Recognize admits a signed recognition of another tree, in place of the one there may be, and returns that tree's ID.
+// by, the verified leaf that asks, must be the owner's app that signed it. A recognition that replaces another takes
+// nothing away. Admitting a live recognition again changes nothing.
+func (k *Keeper) Recognize(ctx context.Context, by identity.Chain, raw []byte) (identity.TreeID, error) {
+	other, err := k.recognize(ctx, by, raw)
+	if err != nil {
+		return identity.TreeID{}, fmt.Errorf("keeper: recognizing another tree: %w", err)
+	}
+	return other, nil
+}
+
+func (k *Keeper) recognize(ctx context.Context, by identity.Chain, raw []byte) (identity.TreeID, error) {
+	r, signer, err := tree.OpenRecognition(raw, k.signer.tree, func(chain [][]byte, at time.Time) (identity.Chain, error) {
+		return identity.Verify(chain, k.signer.tree, k.signer.charter.RootCertificate(), at)
+	})
+	if err != nil {
+		return r.Other, err
+	}
+	end, err := k.begin(ctx)
+	if err != nil {
+		return r.Other, err
+	}
+	defer end()
+	if err := k.checkOwner(by); err != nil {
+		return r.Other, err
+	}
+	if signer.Self().Digest != by.Self().Digest {
+		return r.Other, denied("%s asks for what %s signed", by.ID.Path, signer.ID.Path)
+	}
+	if at := time.Unix(r.Time, 0); at.After(k.clock().Add(credential.MaxSkew)) {
+		return r.Other, fmt.Errorf("it is dated %s, in the future", at.UTC().Format(time.RFC3339))
+	}
+	old, ok := k.state.Recognized(r.Other)
+	if ok && bytes.Equal(old.Statement, raw) {
+		return r.Other, nil
+	}
+	if ok && r.Time < old.Time {
+		return r.Other, fmt.Errorf("it is from before the one of %s", time.Unix(old.Time, 0).UTC().Format(time.RFC3339))
+	}
+	if err := k.notForgotten(by, raw, r.Other); err != nil {
+		return r.Other, err
+	}
+	return r.Other, k.apply(ctx, tree.Update{By: by.Member(), Recognize: [][]byte{raw}}, Event{})
+}
+
+// notForgotten checks that a recognition is not one that was taken away, under whose entry it would come back dead.
+func (k *Keeper) notForgotten(by identity.Chain, raw []byte, other identity.TreeID) error {
+	value, err := signed.Marshal(tree.Known{Statement: raw, By: by.Member(), Since: k.now().Unix()})
+	if err != nil {
+		return err
+	}
+	if k.newest.revocations.Names(merkle.LeafHash(tree.RecognitionKey(other), value)) {
+		return fmt.Errorf("this recognition of tree %s: %w", other, ErrGone)
+	}
+	return nil
+}
+
+// across returns the grants that concern members of another tree: who gets them, or gave them.
+func (k *Keeper) across(other identity.TreeID) (grants []tree.Admitted) {
+	for g := range k.state.Grants() {
+		if t, _, err := grant.Parse(g.Raw); err == nil && (t.Subject.Tree == other || t.GiverTree == other) {
+			grants = append(grants, g)
+		}
+	}
+	return grants
+}
+
+// checkSubject checks that there is whom a grant is for, or that their tree is recognized: that is all that is known here
+// of its members.
+func (k *Keeper) checkSubject(s grant.Subject) error {
+	if s.Tree == k.signer.tree {
+		if _, ok := k.state.Member(s.Member); !ok {
+			return fmt.Errorf("it is for member %s, which is %w", s.Member, ErrNotLive)
+		}
+		return nil
+	}
+	if _, ok := k.state.Recognized(s.Tree); !ok {
+		return fmt.Errorf("it is for a member of tree %s, which is %w as one that is recognized", s.Tree, ErrNotLive)
+	}
+	return nil
+}
