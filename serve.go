@@ -423,14 +423,10 @@ func (n *Node) decide(c *call) (grant.Decision, credential.Principal, error) {
 }
 
 // liveGrants returns the grants of a session that stand now.
-func (n *Node) liveGrants(s *session, r *renewed, now time.Time) (grants []grant.Grant) {
-	for _, raw := range s.grants {
-		g, err := n.grants.Verify(raw, r.live, now)
-		if err != nil {
-			n.log.Info("a grant does not count", "who", r.who.ID.Path, "error", err)
-			continue
-		}
-		grants = append(grants, g)
+func (n *Node) liveGrants(s *session, r *renewed, now time.Time) []grant.Grant {
+	grants, err := n.grants.VerifyAll(s.grants, r.live, now)
+	if err != nil {
+		n.log.Info("a grant does not count", "who", r.who.ID.Path, "error", err)
 	}
 	return grants
 }
@@ -438,8 +434,8 @@ func (n *Node) liveGrants(s *session, r *renewed, now time.Time) (grants []grant
 // decideDescribe lets whoever may do anything at the thing, at some time, read what there is.
 func (n *Node) decideDescribe(who credential.Principal, grants []grant.Grant, facts grant.Facts) (grant.Decision, error) {
 	for _, g := range grants {
-		if t := g.Terms(); t.To(who.Chain) && t.On(n.self) {
-			return grant.Decision{Allowed: true, Grant: t.ID, AsOf: who.AsOf, Until: who.NotAfter}, nil
+		if g.Serves(who.Chain, n.self) {
+			return grant.Decision{Allowed: true, Grant: g.Terms().ID, AsOf: who.AsOf, Until: who.NotAfter}, nil
 		}
 	}
 	return grant.Decide(grant.Request{Thing: n.self, Action: grant.Read}, who, nil, facts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -133,8 +134,40 @@ func (g *Gateway) grantsFor(who, thing identity.Chain) (found []tree.Admitted) {
 	return found
 }
 
-// maxEvidence is how many grants go into one hello: the newest.
-const maxEvidence = 16
+// How many grants go into one hello, and how many members' entries beside them.
+const (
+	maxEvidence = 16
+	maxMembers  = 44
+)
+
+// shown picks, of grants that are for a leaf, the newest that allow it something, each with all that it passes on: as many
+// as go into one hello. It returns them with those who have to be proved to be members.
+func (g *Gateway) shown(who identity.Chain, found []tree.Admitted) (grants []tree.Admitted, givers []identity.MemberID) {
+	lines := map[identity.MemberID]bool{}
+	for _, id := range line(who) {
+		lines[id] = true
+	}
+	for _, a := range slices.Backward(found) {
+		if t, _, err := grant.Parse(a.Raw); err != nil || t.Actions == 0 {
+			continue // it is there to be passed on
+		}
+		all, from, more := slices.Clone(grants), slices.Clone(givers), maps.Clone(lines)
+		for _, link := range g.keeper.Chain(a.ID) {
+			if !slices.ContainsFunc(all, func(b tree.Admitted) bool { return b.ID == link.ID }) {
+				all = append(all, link)
+			}
+			giver, _ := g.member(link.Giver)
+			from = append(from, link.Giver)
+			for _, id := range line(giver.Chain) {
+				more[id] = true
+			}
+		}
+		if len(all) <= maxEvidence && len(more) <= maxMembers {
+			grants, givers, lines = all, from, more
+		}
+	}
+	return grants, givers
+}
 
 // Prove proves that the caller is live, and the grants it has for a thing.
 func (h *home) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
@@ -156,13 +189,11 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 			return e, invalid(err)
 		}
 		if thing, ok := g.member(id); ok {
-			found := g.grantsFor(self.Chain, thing.Chain)
-			for _, a := range found[max(0, len(found)-maxEvidence):] {
+			shown, givers := g.shown(self.Chain, g.grantsFor(self.Chain, thing.Chain))
+			members = append(members, givers...)
+			for _, a := range shown {
 				e.Grants = append(e.Grants, a.Raw)
 				grants = append(grants, a.ID)
-				if !slices.Contains(members, a.Giver) {
-					members = append(members, a.Giver)
-				}
 			}
 		}
 	}

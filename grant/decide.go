@@ -71,12 +71,14 @@ type Facts struct {
 // it is known to stand. It serves from the moment it was made until Until, by a clock that was not set back meanwhile.
 type Decision struct {
 	Allowed bool
-	Offline bool         // the proof is not fresh: an offline term allowed it
-	Grant   tree.GrantID // what allowed it, or came nearest; zero for the right of owners
-	AsOf    time.Time    // as of when the right is known to have stood
-	Until   time.Time    // if allowed: it holds before this moment, and may not hold from it on
-	View    View         // if allowed: what of the values may be shown
-	Counts  bool         // if allowed: it rests on what was used before, and so is good for this request alone
+	Offline bool           // the proof is not fresh: an offline term allowed it
+	Grant   tree.GrantID   // what allowed it, or came nearest; zero for the right of owners
+	Above   []tree.GrantID // what Grant passes on, up to an owner's
+	At      tree.GrantID   // if denied: which of them, Grant or one above, did not allow it
+	AsOf    time.Time      // as of when the right is known to have stood
+	Until   time.Time      // if allowed: it holds before this moment, and may not hold from it on
+	View    View           // if allowed: what of the values may be shown
+	Counts  bool           // if allowed: it rests on what was used before, and so is good for this request alone
 	Reason  Reason
 }
 
@@ -179,7 +181,7 @@ func (d *decider) visits() bool { return d.who.ID.Tree != d.req.Thing.ID.Tree }
 // consider keeps the better decision: one that allows, is fresh, uses nothing up, shows more, and holds longer; or the
 // reason that comes nearest to being allowed.
 func (d *decider) consider(next Decision) {
-	better := next.Reason.Code > d.best.Reason.Code
+	better := next.Reason.Code > d.best.Reason.Code || d.best.Reason == Reason{}
 	switch {
 	case next.Allowed != d.best.Allowed:
 		better = next.Allowed
@@ -201,13 +203,17 @@ func (d *decider) consider(next Decision) {
 func (d *decider) one(g Grant) (Decision, error) {
 	decision := Decision{Grant: g.rules.terms.ID, AsOf: g.asOf, Reason: Reason{Code: Granted}}
 	offline, until := MaxOffline, d.who.NotAfter
-	for _, r := range g.links() {
-		reason, left, err := d.link(r)
+	for i, l := range g.links(d.who.Chain) {
+		r := l.rules
+		if i > 0 {
+			decision.Above = append(decision.Above, r.terms.ID)
+		}
+		reason, left, err := d.link(l, i > 0)
 		if err != nil {
 			return Decision{}, err
 		}
 		if reason.Code < decision.Reason.Code {
-			decision.Reason = reason
+			decision.Reason, decision.At = reason, r.terms.ID
 		}
 		if reason.Code != Granted {
 			continue
@@ -224,7 +230,7 @@ func (d *decider) one(g Grant) (Decision, error) {
 		decision.Reason = g.lacks(d.facts.Never)
 	}
 	if decision.Reason.Code != Granted {
-		return Decision{Grant: decision.Grant, AsOf: decision.AsOf, Reason: decision.Reason}, nil
+		return Decision{Grant: decision.Grant, Above: decision.Above, At: decision.At, AsOf: decision.AsOf, Reason: decision.Reason}, nil
 	}
 	asOf := g.asOf
 	if !d.visits() && d.who.AsOf.Before(asOf) {
@@ -246,19 +252,20 @@ func (g Grant) lacks(never bool) Reason {
 
 // link decides on one link of a grant: what it lacks, and until when it lasts if that is nothing. What its policy says
 // and what its terms say have to be the same.
-func (d *decider) link(r *rules) (Reason, time.Time, error) {
+func (d *decider) link(l link, above bool) (Reason, time.Time, error) {
+	r := l.rules
+	if reason := d.apart(&r.terms, above); reason.Code != Granted {
+		return reason, time.Time{}, nil
+	}
 	if err := r.compile(); err != nil {
 		return Reason{}, time.Time{}, err
-	}
-	if d.query == nil {
-		d.query = d.newQuery()
 	}
 	var used *Usage
 	if r.terms.counted() && d.facts.Usage != nil {
 		usage := d.facts.Usage(&r.terms)
 		used = &usage
 	}
-	permitted, err := r.permits(d.query, d.facts.Now, used)
+	permitted, err := r.permits(d.queryFor(l.who), d.facts.Now, used)
 	if err != nil {
 		return Reason{}, time.Time{}, err
 	}
@@ -270,6 +277,30 @@ func (d *decider) link(r *rules) (Reason, time.Time, error) {
 		return reason, time.Time{}, nil
 	}
 	return reason, r.until(d.facts.Now, d.who.NotAfter, used), nil
+}
+
+// apart is what a link lacks that no policy says.
+func (d *decider) apart(t *Terms, above bool) Reason {
+	switch {
+	case !t.On(d.req.Thing):
+		return Reason{NoGrant, "what was passed on is about something else"}
+	case above && t.HandOn.Has(d.req.Action) && t.To(d.who.Chain):
+		return Reason{Doing, fmt.Sprintf("granted is to let others %s alone", d.req.Action)}
+	case t.Actions == 0:
+		return Reason{Doing, fmt.Sprintf("granted is to let others %s, not to %s", and(t.HandOn.names()), d.req.Action)}
+	}
+	return Reason{Code: Granted}
+}
+
+// queryFor returns the request as it is put for a leaf: the caller, whose question is kept, or one who passed a grant on.
+func (d *decider) queryFor(who identity.Chain) *query {
+	if who.Member() != d.who.Member() || who.ID.Tree != d.who.ID.Tree {
+		return d.newQuery(who, groups(who, who.ID.Tree != d.req.Thing.ID.Tree))
+	}
+	if d.query == nil {
+		d.query = d.newQuery(d.who.Chain, d.groups)
+	}
+	return d.query
 }
 
 // until returns when a link that allows something now stops allowing it by itself, or limit if that is earlier.

@@ -6,7 +6,7 @@
 //
 //	 1  tree      the tree of the thing, whose roster admits the grant
 //	 2  ID        tree.GrantID, the key in that roster
-//	 3  giver     the owner, or person, who gives it; the signer is an app right below them
+//	 3  giver     the owner who gives it, and the signer is an app right below them; or whoever passes it on
 //	 4  subject   {1: tree, 2: member, 3: below, 4: path} who gets it; path is for people, of members of other trees
 //	 5  thing     {1: member, 2: affordance} what it is about; without an affordance, all of them
 //	 6  actions   bits: 1 read, 2 write, 4 invoke, 8 observe
@@ -39,6 +39,10 @@
 // Windows. Days are bits, Monday the lowest; from and to are minutes of the day by the clock on the wall of the zone.
 // A window opens on its days at from and closes at to; where to is not later than from, it closes on the day after. An
 // hour that the clock skips is in no window, one that it repeats is in it twice.
+//
+// Passing on. A grant whose depth is not 0 may be passed on by whom it is for: with a grant that names it as its
+// parent, of a smaller depth, about the same thing or one below, and of no other actions. Every grant of such a chain
+// must be live, and must allow a request: see VerifyAll. Hand on is what may be passed on and not done by oneself.
 //
 // Each grant is compiled to one Cedar policy, a permit, validated against the package's schema. No policy forbids
 // anything, because Cedar skips a policy whose evaluation fails; here a failure denies. What the policy says about
@@ -78,14 +82,17 @@ const (
 	maxText    = 128                  // bytes of a text for people
 )
 
-// ErrDelegated says that a grant passes on another one, which this version cannot judge.
-var ErrDelegated = errors.New("grants that pass on other grants are not understood by this version")
+// ErrNoGiver says that a grant was signed for somebody who is no owner, and passes nothing on.
+var ErrNoGiver = errors.New("which acts for no owner, and it passes nothing on")
+
+// ErrForeign says that a grant is from a giver of another tree, which this version cannot judge.
+var ErrForeign = errors.New("grants from givers of other trees are not understood by this version")
 
 // Terms are what a grant says.
 type Terms struct {
 	Tree    identity.TreeID   `cbor:"1,keyasint"`            // the thing's
 	ID      tree.GrantID      `cbor:"2,keyasint"`            //
-	Giver   identity.MemberID `cbor:"3,keyasint"`            // an owner or a person of Tree
+	Giver   identity.MemberID `cbor:"3,keyasint"`            // an owner of Tree; with a Parent, whom that is for
 	Subject Subject           `cbor:"4,keyasint"`            // who
 	Thing   Thing             `cbor:"5,keyasint"`            // may use what,
 	Actions Actions           `cbor:"6,keyasint"`            // how,
@@ -194,8 +201,8 @@ func (t Terms) Validate() error {
 		return errors.New("grant: checking terms: it is about no thing")
 	case t.Thing.Affordance != "" && !validName(t.Thing.Affordance):
 		return fmt.Errorf("grant: checking terms: %.80q is no name of an affordance", t.Thing.Affordance)
-	case !t.Actions.valid():
-		return fmt.Errorf("grant: checking terms: actions %#x, want one or more of the bits %#x", uint8(t.Actions), uint8(Use))
+	case !(t.Actions | t.HandOn).valid():
+		return fmt.Errorf("grant: checking terms: actions %#x, want one or more of the bits %#x", uint8(t.Actions|t.HandOn), uint8(Use))
 	case t.Time <= 0 || t.Time > maxTime:
 		return fmt.Errorf("grant: checking terms: signed at Unix time %d", t.Time)
 	case t.From < 0 || t.From > maxTime || t.Until < 0 || t.Until > maxTime:
@@ -204,8 +211,9 @@ func (t Terms) Validate() error {
 		return fmt.Errorf("grant: checking terms: it ends at %s, before it begins", clock(t.Until, time.UTC, english.layout))
 	case t.Offline < 0 || t.Offline > int64(MaxOffline/time.Second):
 		return fmt.Errorf("grant: checking terms: an offline term of %d seconds, of at most %d", t.Offline, int64(MaxOffline/time.Second))
-	case !t.Parent.IsZero() || t.Depth != 0 || t.HandOn != 0 || !t.GiverTree.IsZero():
-		return fmt.Errorf("grant: checking terms: %w", ErrDelegated)
+	}
+	if err := t.validateDepth(); err != nil {
+		return err
 	}
 	if t.Subject.Path != "" {
 		if _, err := identity.ParsePath(string(t.Subject.Path)); err != nil {
@@ -219,6 +227,25 @@ func (t Terms) Validate() error {
 		return err
 	}
 	return t.validateHours()
+}
+
+// validateDepth checks what may be passed on.
+func (t Terms) validateDepth() error {
+	deepest := uint8(MaxDepth)
+	if !t.Parent.IsZero() {
+		deepest--
+	}
+	switch {
+	case t.Depth > deepest:
+		return fmt.Errorf("grant: checking terms: it may be passed on %d times, of at most %d", t.Depth, deepest)
+	case t.HandOn&t.Actions != 0:
+		return fmt.Errorf("grant: checking terms: to %s is allowed, and also only to be passed on", and((t.HandOn & t.Actions).names()))
+	case t.HandOn != 0 && t.Depth == 0:
+		return errors.New("grant: checking terms: it is there to be passed on, and may not be")
+	case !t.GiverTree.IsZero():
+		return fmt.Errorf("grant: checking terms: %w", ErrForeign)
+	}
+	return nil
 }
 
 // validateUse checks how much, how finely and how often something may be used.
@@ -356,7 +383,8 @@ func (t *Terms) below(who identity.Chain) bool {
 	return who.ID.Tree == t.Subject.Tree && slices.ContainsFunc(who.Line, func(l identity.Link) bool { return l.Member == t.Subject.Member })
 }
 
-// On reports whether the grant is about a thing: the device itself, or a place above it.
+// On reports whether the grant is about a thing: the device itself, or a place above it. Of a place it says whether the
+// grant is about all of it.
 func (t *Terms) On(thing identity.Chain) bool {
 	return thing.ID.Tree == t.Tree && slices.Contains(places(thing), t.Thing.Member)
 }

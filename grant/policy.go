@@ -254,8 +254,9 @@ func (q *query) branch() {
 	q.who.Parents = cedar.NewEntityUIDSet(parents...)
 }
 
-func (d *decider) newQuery() *query {
-	q := &query{chain: d.who.Chain, who: entity(d.who.Chain, d.groups), thing: entity(d.req.Thing, d.places)}
+// newQuery puts the request for a leaf, which groups' grants serve.
+func (d *decider) newQuery(who identity.Chain, groups []identity.MemberID) *query {
+	q := &query{chain: who, who: entity(who, groups), thing: entity(d.req.Thing, d.places)}
 	q.cedar = cedar.Request{Principal: q.who.UID, Action: actionUID(d.req.Action), Resource: q.thing.UID}
 	q.context = cedar.RecordMap{
 		"affordance": cedar.String(d.req.Affordance),

@@ -15,6 +15,7 @@ import (
 // Open makes one.
 type Opened struct {
 	rules  *rules
+	above  *rules // what it allows those whom it is passed on to: what is handed on is among its actions
 	signer identity.Chain
 }
 
@@ -27,8 +28,10 @@ func (o Opened) Signer() identity.Chain { return o.signer }
 // Digest returns the name of the signed statement, which the roster's entry holds.
 func (o Opened) Digest() signed.Digest { return o.rules.statement }
 
-// Open checks that a grant was signed by an owner's app, for that owner, in the tree that it is about. Chains are
-// checked by verify, as of the moment the grant was signed: credential.Live.VerifyChain, or whatever knows the root.
+// Open checks that a grant was signed by a leaf that acted for its giver then: for an owner of the tree that the grant
+// is about or, if it passes on another one, for anybody. Whether that one allows it is another matter: see Under.
+// Chains are checked by verify, as of the moment the grant was signed: credential.Live.VerifyChain, or whatever knows
+// the root.
 func Open(raw []byte, verify func(chain [][]byte, at time.Time) (identity.Chain, error)) (Opened, error) {
 	o, err := open(raw, verify)
 	if err != nil {
@@ -52,19 +55,29 @@ func open(raw []byte, verify func([][]byte, time.Time) (identity.Chain, error)) 
 	switch path := signer.ID.Path; {
 	case signer.ID.Tree != t.Tree:
 		err = fmt.Errorf("signed by %s, and about a thing of tree %s", signer.ID, t.Tree)
-	case signer.ActsFor() != t.Giver:
+	case !signer.Kind().Leaf():
+		err = fmt.Errorf("signed by %s, which is no leaf", path)
+	case signer.ActsFor() != t.Giver && signer.Member() != t.Giver:
 		err = fmt.Errorf("signed by %s, which does not act for the giver %s", path, t.Giver)
-	case !signer.Owner():
-		err = fmt.Errorf("signed by %s, which acts for no owner: %w", path, ErrDelegated)
+	case t.Parent.IsZero() && (!signer.Owner() || signer.ActsFor() != t.Giver):
+		err = fmt.Errorf("signed by %s, %w", path, ErrNoGiver)
 	}
-	return Opened{rules: &rules{terms: t, statement: s.Digest}, signer: signer}, err
+	o := Opened{rules: &rules{terms: t, statement: s.Digest}, signer: signer}
+	o.above = o.rules
+	if t.HandOn != 0 {
+		t.Actions |= t.HandOn
+		o.above = &rules{terms: t, statement: s.Digest}
+	}
+	return o, err
 }
 
-// A Grant is a grant that stood at a moment. Only Verify makes one; the zero Grant allows nothing.
+// A Grant is a grant that stood at a moment, with those that it passes on. Only Verify and VerifyAll make one; the zero
+// Grant allows nothing.
 type Grant struct {
 	rules  *rules
+	above  []link // what it passes on: the nearest first, the one from an owner last
 	asOf   time.Time
-	paused bool
+	paused bool // it, or one that it passes on
 
 	accepted, seconded bool // see With
 }
@@ -77,36 +90,32 @@ func (g Grant) Terms() Terms {
 	return g.rules.terms
 }
 
-// Paused reports whether the grant stands, and allows nothing until it is resumed.
+// Paused reports whether the grant stands, and allows nothing until it, or one that it passes on, is resumed.
 func (g Grant) Paused() bool { return g.paused }
-
-// links returns the rules that all have to allow a request, from the owner's on.
-func (g Grant) links() []*rules { return []*rules{g.rules} }
 
 // AsOf returns the newest moment at which the grant, and its giver, are known to have been live.
 func (g Grant) AsOf() time.Time { return g.asOf }
 
 // Verify checks that a grant was given by an owner of the tree (see Open), that the roster's entry is for this very
-// statement, and that the giver is still a member. A zero now says that the clock was not set since boot.
+// statement, and that the giver is still a member. A zero now says that the clock was not set since boot. For grants
+// that pass on others there is VerifyAll.
 func Verify(raw []byte, live credential.Live, now time.Time) (Grant, error) {
-	o, err := Open(raw, live.VerifyChain)
-	if err != nil {
-		return Grant{}, err
-	}
-	return o.rules.verify(live, now)
+	return alone(VerifyAll([][]byte{raw}, live, now))
 }
 
-// Renew returns the grant as of what live says, such as a credential.Live that was itself renewed, if it still stands.
+// Renew returns the grant as of what live says, such as a credential.Live that was itself renewed, if it, and all that it
+// passes on, still stands.
 func (g Grant) Renew(live credential.Live, now time.Time) (Grant, error) {
 	if g.rules == nil {
 		return Grant{}, errors.New("grant: renewing: there is none")
 	}
-	return g.rules.verify(live, now)
+	return g.verify(live, now)
 }
 
-func (r *rules) verify(live credential.Live, now time.Time) (Grant, error) {
+// verify checks that one grant of a chain, for itself, is live, and so is its giver. It reports whether it is paused.
+func (r *rules) verify(live credential.Live, now time.Time) (paused bool, err error) {
 	t := &r.terms
-	fail := func(err error) (Grant, error) { return Grant{}, fmt.Errorf("grant: verifying %s: %w", t.ID, err) }
+	fail := func(err error) (bool, error) { return false, fmt.Errorf("grant: verifying %s: %w", t.ID, err) }
 	if t.Tree != live.Tree {
 		return fail(fmt.Errorf("it is of tree %s, the proof of tree %s", t.Tree, live.Tree))
 	}
@@ -128,11 +137,11 @@ func (r *rules) verify(live credential.Live, now time.Time) (Grant, error) {
 	if _, ok := live.Member(t.Giver); !ok {
 		return fail(fmt.Errorf("its giver %s is not proved to be live", t.Giver))
 	}
-	return Grant{rules: r, asOf: live.AsOf, paused: entry.Paused}, nil
+	return entry.Paused, nil
 }
 
 // A Cache spares the dear part of Verify, signatures and compiling, for grants seen before. It remembers what cannot
-// change: that these bytes are a grant from an owner. Whether the grant is live is checked each time. A Cache is for
+// change: that these bytes are a grant from their giver. Whether the grant is live is checked each time. A Cache is for
 // one charter of one tree: who trusts a new charter takes a new Cache. It may be used by several goroutines.
 type Cache struct {
 	size int
@@ -148,16 +157,25 @@ func NewCache(size int) *Cache {
 
 // Verify is the package's Verify.
 func (c *Cache) Verify(raw []byte, live credential.Live, now time.Time) (Grant, error) {
+	return alone(c.VerifyAll([][]byte{raw}, live, now))
+}
+
+// VerifyAll is the package's VerifyAll.
+func (c *Cache) VerifyAll(raws [][]byte, live credential.Live, now time.Time) ([]Grant, error) {
+	return verifyAll(raws, live, now, c.open)
+}
+
+// open is Open, for grants that were signed in the tree of live.
+func (c *Cache) open(raw []byte, live credential.Live) (Opened, error) {
 	key := signed.Sum(raw)
-	o, ok := c.find(key)
-	if !ok {
-		var err error
-		if o, err = Open(raw, live.VerifyChain); err != nil {
-			return Grant{}, err
-		}
+	if o, ok := c.find(key); ok {
+		return o, nil
+	}
+	o, err := Open(raw, live.VerifyChain)
+	if err == nil {
 		c.keep(key, o)
 	}
-	return o.rules.verify(live, now)
+	return o, err
 }
 
 func (c *Cache) find(key signed.Digest) (Opened, bool) {

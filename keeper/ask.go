@@ -36,7 +36,7 @@ func (k *Keeper) admit(ctx context.Context, by identity.Chain, admissions []tree
 	if err := k.checkLive(by); err != nil {
 		return err
 	}
-	u := tree.Update{By: by.Member()}
+	u, event := tree.Update{By: by.Member()}, Event{}
 	for _, a := range admissions {
 		if err := checkAdmission(a, k.clock()); err != nil {
 			return err
@@ -47,12 +47,14 @@ func (k *Keeper) admit(ctx context.Context, by identity.Chain, admissions []tree
 		}
 		if changed {
 			u.Members = append(u.Members, a)
+			event.Grants = append(event.Grants, k.leftBehind(a.Chain)...)
 		}
 	}
 	if len(u.Members) == 0 {
 		return nil
 	}
-	return k.apply(ctx, u, Event{})
+	k.takeBack(&u, &event)
+	return k.apply(ctx, u, event)
 }
 
 // admission checks that by may admit a member, and completes the admission of a live one. It reports whether it
@@ -87,9 +89,10 @@ func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admissio
 	return a, !same, nil
 }
 
-// Grant admits a signed grant and returns its ID. by, the verified leaf that asks, must have signed it, for the owner
-// it acts for. What it is about must be a live member of this tree, and whom it is for one too, or of a tree that this
-// one recognizes. Admitting a live grant again changes nothing.
+// Grant admits a signed grant and returns its ID. by, the verified leaf that asks, must have signed it: for the owner it
+// acts for, or to pass on a live grant that is for it and says that it may be passed on. What it is about must be a live
+// member of this tree, and whom it is for one too, or of a tree that this one recognizes. Admitting a live grant again
+// changes nothing.
 func (k *Keeper) Grant(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
 	id, err := k.grant(ctx, by, raw)
 	if err != nil {
@@ -99,13 +102,11 @@ func (k *Keeper) Grant(ctx context.Context, by identity.Chain, raw []byte) (tree
 }
 
 func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
-	opened, err := grant.Open(raw, func(chain [][]byte, at time.Time) (identity.Chain, error) {
-		return identity.Verify(chain, k.signer.tree, k.signer.charter.RootCertificate(), at)
-	})
+	opened, err := k.openGrant(raw)
+	if errors.Is(err, grant.ErrNoGiver) {
+		err = denied("%v", err)
+	}
 	if err != nil {
-		if errors.Is(err, grant.ErrDelegated) {
-			err = denied("%v", err)
-		}
 		return tree.GrantID{}, err
 	}
 	end, err := k.begin(ctx)
@@ -113,7 +114,7 @@ func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree
 		return tree.GrantID{}, err
 	}
 	defer end()
-	if err := k.checkOwner(by); err != nil {
+	if err := k.checkLive(by); err != nil {
 		return tree.GrantID{}, err
 	}
 	if s := opened.Signer(); s.Self().Digest != by.Self().Digest {
@@ -123,6 +124,9 @@ func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree
 	if old, live := k.state.Grant(t.ID); live && old.Statement == opened.Digest() {
 		return t.ID, nil
 	}
+	if err := k.checkGiver(by, opened); err != nil {
+		return tree.GrantID{}, err
+	}
 	if err := k.checkTerms(t); err != nil {
 		return tree.GrantID{}, err
 	}
@@ -130,7 +134,7 @@ func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree
 	return t.ID, k.apply(ctx, tree.Update{By: by.Member(), Grants: []tree.Admitted{admitted}}, Event{})
 }
 
-// checkTerms checks a grant from an owner against the roster and the clock.
+// checkTerms checks a grant against the roster and the clock.
 func (k *Keeper) checkTerms(t grant.Terms) error {
 	now := k.clock()
 	thing, thingLive := k.state.Member(t.Thing.Member)
@@ -174,7 +178,7 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 	switch {
 	case !ok:
 		return fmt.Errorf("grant %s is %w", id, ErrNotLive)
-	case !by.Owner() && by.ActsFor() != g.Giver:
+	case !by.Owner() && by.ActsFor() != g.Giver && by.Member() != g.Giver:
 		return denied("%s neither gave grant %s nor acts for an owner", by.ID.Path, id)
 	case !g.Paused:
 		return nil
@@ -184,7 +188,9 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 
 // Revoke takes away what a revocation names: a grant, or only pauses it; or the recognition of another tree, with every
 // grant to its members; or a member, with all below it, the tools it made, and every grant from, to or about any of them.
-// Who takes a member away means it, whatever its certificate or label has become since the entry that the revocation names. What is not live is taken away already, which is no error; so is an entry that was revoked before
+// With a grant goes every grant that passes it on. Who takes a member away means it, whatever its certificate or label has
+// become since the entry that the revocation names. What is not live is taken away already, which is no error; so is an
+// entry that was revoked before
 // and whose member has another one since, because its key was stolen or it moved.
 func (k *Keeper) Revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
 	if already, err = k.revoke(ctx, p); err != nil {
@@ -215,7 +221,7 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		if !ok {
 			return true, nil
 		}
-		if !p.Signer.Owner() && p.Signer.ActsFor() != g.Giver {
+		if !p.Signer.Owner() && p.Signer.ActsFor() != g.Giver && p.Signer.Member() != g.Giver {
 			return false, denied("%s neither gave grant %s nor acts for an owner", p.Signer.ID.Path, g.ID)
 		}
 		if p.Pause {
@@ -249,9 +255,7 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 			event.Members, event.Grants = append(event.Members, members...), append(event.Grants, grants...)
 		}
 	}
-	for _, g := range event.Grants {
-		u.Revoke = append(u.Revoke, g.ID)
-	}
+	k.takeBack(&u, &event)
 	return false, k.apply(ctx, u, event)
 }
 

@@ -81,8 +81,11 @@ type Keeper struct {
 	checkpoints map[identity.MemberID]tree.Checkpoint // for the next head
 }
 
-// parties are whom a grant concerns.
-type parties struct{ giver, subject, thing identity.MemberID }
+// parties are whom a grant concerns, and what it passes on.
+type parties struct {
+	giver, subject, thing identity.MemberID
+	parent                signed.Digest // zero: nothing
+}
 
 // touches reports whether one of the parties is among these members.
 func (p parties) touches(members map[identity.MemberID]bool) bool {

@@ -207,7 +207,7 @@ func partiesOf(g tree.Admitted) (parties, error) {
 	if err == nil && (t.ID != g.ID || t.Giver != g.Giver) {
 		err = fmt.Errorf("the statement is of grant %s from %s", t.ID, t.Giver)
 	}
-	return parties{giver: t.Giver, subject: t.Subject.Member, thing: t.Thing.Member}, err
+	return parties{giver: t.Giver, subject: t.Subject.Member, thing: t.Thing.Member, parent: t.Parent}, err
 }
 
 func (k *Keeper) restoreGone(ctx context.Context) error {

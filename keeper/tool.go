@@ -58,9 +58,7 @@ func (k *Keeper) changeTools(ctx context.Context, plan func(now time.Time) (tree
 		event.Members = append(event.Members, members...)
 		event.Grants = append(event.Grants, grants...)
 	}
-	for _, g := range event.Grants {
-		u.Revoke = append(u.Revoke, g.ID)
-	}
+	k.takeBack(&u, &event)
 	return k.apply(ctx, u, event)
 }
 

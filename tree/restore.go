@@ -119,6 +119,7 @@ func (r *restorer) grant(id GrantID, raw []byte) error {
 		return errors.New("the statement is not the one in the roster")
 	}
 	r.grants[id] = g
+	r.stated[g.Statement] = id
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/signed"
 )
 
 // A State is the roster of one tree. Its reading methods may run at the same time as each other, not as Commit.
@@ -20,7 +21,8 @@ type State struct {
 	paths   map[identity.Path]identity.MemberID
 	grants  map[GrantID]Admitted
 	others  map[identity.TreeID]Recognized
-	values  map[merkle.Hash][]byte // the encoded values, by key
+	stated  map[signed.Digest]GrantID // grants by their statements
+	values  map[merkle.Hash][]byte    // the encoded values, by key
 }
 
 // An Entry is a member with its certificates.
@@ -47,6 +49,7 @@ func NewState(tree identity.TreeID) *State {
 		paths:   map[identity.Path]identity.MemberID{},
 		grants:  map[GrantID]Admitted{},
 		others:  map[identity.TreeID]Recognized{},
+		stated:  map[signed.Digest]GrantID{},
 		values:  map[merkle.Hash][]byte{},
 	}
 }
@@ -87,6 +90,11 @@ func (s *State) Members() iter.Seq[Entry] {
 func (s *State) Grant(id GrantID) (Admitted, bool) {
 	g, ok := s.grants[id]
 	return g, ok
+}
+
+// Stated returns the live grant that a signed statement is.
+func (s *State) Stated(statement signed.Digest) (Admitted, bool) {
+	return s.Grant(s.stated[statement])
 }
 
 // Grants returns the live grants, the oldest first.
@@ -136,6 +144,7 @@ func (s *State) Commit(c Change) {
 		delete(s.members, id)
 	}
 	for _, id := range c.dropped {
+		delete(s.stated, s.grants[id].Statement)
 		delete(s.grants, id)
 	}
 	for _, e := range c.Set {
@@ -151,6 +160,7 @@ func (s *State) Commit(c Change) {
 	}
 	for _, g := range c.grants {
 		s.grants[g.ID] = g
+		s.stated[g.Statement] = g.ID
 	}
 	for _, other := range c.forgotten {
 		delete(s.others, other)
