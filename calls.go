@@ -52,6 +52,16 @@ type call struct {
 	cancel     context.CancelCauseFunc
 	caller     *thing.Caller
 
+	entry   journal.Entry                 // that was written when it was allowed
+	place   atomic.Pointer[journal.Place] // where that stands; nil: nowhere yet
+	request *digested                     // the body of an action; nil: of anything else
+	began   time.Time
+
+	telling      sync.Mutex // one receipt for it after the other
+	part         uint32     // receipts there were for the stream
+	count, bytes uint64     // what the last of them said
+	told         bool       // all that there was
+
 	mu       sync.Mutex
 	id       uint64 // pairs begin and end of a stream in the journal; 0 for what is none
 	lasts    bool   // it is a stream, or a file that may be long, and is decided again
@@ -77,8 +87,12 @@ func (cs *calls) start(n *Node) error {
 		}
 	}
 	cs.wait.Go(func() {
+		minutes := time.NewTicker(receiptEvery)
+		defer minutes.Stop()
 		for {
 			select {
+			case <-minutes.C:
+				cs.tellStreams(receiptEvery)
 			case <-cs.wake:
 				cs.recheck()
 				n.recheckCallees()
@@ -123,6 +137,9 @@ func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
 	member := a.session.who.Member()
 	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), way: cs.node.wayOf(r), cancel: cancel}
 	c.caller = &thing.Caller{Name: member.String(), Base: a.base, View: c.view}
+	if end := c.account(&w, r); end != nil {
+		defer end()
+	}
 	handler := cs.enter(c)
 	if handler == nil {
 		problem(w, &thing.Problem{Status: http.StatusServiceUnavailable, Detail: "there is nothing here, or too many of your calls at once"})
@@ -156,9 +173,10 @@ func (cs *calls) leave(c *call) {
 	cs.mu.Unlock()
 	if c.caller.Failed != "" {
 		c.finish(journal.Failed, c.caller.Failed)
-		return
+	} else {
+		c.end(c.caller.Ended)
 	}
-	c.end(c.caller.Ended)
+	c.tellStream(journal.Ended)
 }
 
 // recheck decides again on all that is being served.
@@ -268,6 +286,9 @@ func (c *call) finish(outcome journal.Outcome, reason string) {
 	}
 	n := c.calls.node
 	e := n.entry(c.session.who, c.op, c.affordance, c.decision)
-	e.Outcome, e.Reason, e.Stream = outcome, reason, c.id
+	e.Outcome, e.Reason, e.Stream, e.Call = outcome, reason, c.id, c.entry.Call
+	if c.caller.Sent != nil {
+		e.Bytes = c.caller.Sent.Bytes()
+	}
 	n.note(e)
 }

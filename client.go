@@ -41,7 +41,13 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := n.prepare(req.Context(), identity.MemberID{}); err != nil {
 			n.log.Info("calling with nothing but certificates to show", "error", err)
 		}
-		return t.base.RoundTrip(req)
+		return t.tell(req, func(req *http.Request) (*http.Response, error) {
+			resp, err := t.base.RoundTrip(req)
+			if err != nil || !t.settles(req, resp) {
+				return resp, err
+			}
+			return t.again(req, resp, err)
+		})
 	}
 	member, err := n.memberOf(req.URL.Host)
 	if err != nil {
@@ -54,10 +60,43 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	n.recheckCallees()
+	return t.tell(req, func(req *http.Request) (*http.Response, error) { return t.call(req, member) })
+}
+
+// tell makes a call and tells the node's journal of it.
+func (t transport) tell(req *http.Request, call func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+	out, sent := t.node.accounts.begin(req)
+	resp, err := call(sent)
+	if out == nil {
+		t.node.accounts.countRead(req, resp, err)
+		return resp, err
+	}
+	return out.end(resp, err)
+}
+
+// settles signs what a thing says that the node owes it, and reports whether it may now have what it asked for.
+func (t transport) settles(req *http.Request, resp *http.Response) bool {
+	if resp.StatusCode != http.StatusForbidden || resp.Header.Get(owesHeader) == "" || !repeatable(req) {
+		return false
+	}
+	err := t.node.accounts.settle(req.Context(), req.URL.Host, false)
+	if err != nil {
+		t.node.log.Warn("what is owed cannot be signed for", "at", req.URL.Host, "error", err)
+	}
+	return err == nil
+}
+
+// call calls a member, twice if something can be done about a first try that failed.
+func (t transport) call(req *http.Request, member identity.MemberID) (*http.Response, error) {
 	resp, err := t.base.RoundTrip(req)
 	if !t.worthAnother(req, member, resp, err) {
 		return resp, err
 	}
+	return t.again(req, resp, err)
+}
+
+// again makes a call once more, unless its body cannot be had again.
+func (t transport) again(req *http.Request, resp *http.Response, err error) (*http.Response, error) {
 	again, rerr := repeat(req)
 	if rerr != nil {
 		return resp, err
@@ -101,6 +140,8 @@ func (t transport) worthAnother(req *http.Request, member identity.MemberID, res
 		return err == nil && fmt.Sprint(c.Addresses) != fmt.Sprint(before.Addresses) || n.seek(req.Context(), member)
 	case err != nil:
 		return false
+	case resp.Header.Get(owesHeader) != "":
+		return t.settles(req, resp)
 	}
 	var maxAge time.Duration
 	if ms, err := strconv.ParseInt(resp.Header.Get(maxAgeHeader), 10, 64); err == nil {

@@ -1,5 +1,13 @@
 package kindred
 
+import (
+	"context"
+	"net/http"
+
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+)
+
 // HangUp closes the connection with a member, so that the next call is a cold one.
 func (n *Node) HangUp(c Contact) error { return n.host.Disconnect(c.Key) }
 
@@ -19,3 +27,37 @@ func (n *Node) Find(c Contact, addresses ...string) {
 
 // Between puts somebody between the node and its home's gateway.
 func (n *Node) Between(f func(Home) Home) { n.home = f(n.home) }
+
+// Bare calls others as the node does, but signs and keeps nothing: a program of somebody who has its key.
+func (n *Node) Bare(ctx context.Context, member identity.MemberID) (http.RoundTripper, error) {
+	return n.host.Transport(n.target), n.prepare(ctx, member)
+}
+
+// TellStreams gives receipts for all streams now, however short they have lasted.
+func (n *Node) TellStreams() { n.calls.tellStreams(0) }
+
+// AskForReceipts does what is done once a minute.
+func (n *Node) AskForReceipts(ctx context.Context) { n.accounts.askForReceipts(ctx) }
+
+// HandBack hands back all countersignatures now.
+func (n *Node) HandBack(ctx context.Context) { n.accounts.handBack(ctx) }
+
+// The names of what goes with calls.
+const (
+	ReceiptsPath        = receiptsPath
+	ReceiptHeader       = receiptHeader
+	CountersignedHeader = countersignedHeader
+)
+
+// Sign signs with the node's key.
+func (n *Node) Sign(c journal.Countersignature) ([]byte, error) { return c.Sign(n.key) }
+
+// Owes returns how many receipts the node's callers have not signed.
+func (n *Node) Owes() (owed int) {
+	n.receipts.mu.Lock()
+	defer n.receipts.mu.Unlock()
+	for _, d := range n.receipts.owed {
+		owed += len(d.list)
+	}
+	return owed
+}

@@ -120,6 +120,8 @@ type Node struct {
 	https    *httpsServer // nil: none
 	grants   *grant.Cache
 	calls    calls // being served now
+	receipts receipts
+	accounts accounts
 	trust    trust
 	contact  contacts
 	proofs   proofs
@@ -170,6 +172,9 @@ func open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.journal, err = journal.Open(ctx, db, n.self.Member(), n.self.ID.Tree, key)
 	if err != nil {
+		return nil, err
+	}
+	if err := n.receipts.load(ctx, n); err != nil {
 		return nil, err
 	}
 	return n, n.connect()
@@ -259,6 +264,7 @@ func (n *Node) connect() error {
 	if g := n.cfg.Gateway; g != nil {
 		n.home = g.Home
 	}
+	n.accounts.start(ctx, n)
 	n.link.inTouch, n.link.found = make(chan struct{}), make(chan struct{})
 	if c, err := n.remembered(ctx, n.gateway.Member); err == nil {
 		n.follow(c.Relays)
@@ -289,6 +295,7 @@ func (n *Node) Close() (err error) {
 func (n *Node) close() error {
 	var errs []error
 	if n.cancel != nil {
+		n.accounts.close()
 		n.cancel()
 	}
 	if n.host != nil {

@@ -257,6 +257,8 @@ func (n *Node) handler() http.Handler {
 		mux.Handle("/", g.Handler(n.caller))
 		return mux
 	}
+	mux.HandleFunc("GET "+receiptsPath, n.receipts.show)
+	mux.HandleFunc("POST "+receiptsPath, n.receipts.receive)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { n.calls.serve(w, r) })
 	return mux
 }
@@ -365,17 +367,13 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	if r.Method == http.MethodOptions {
 		return nil // it was asked, and nothing is done
 	}
-	entry.Stream = c.begin(d)
-	if op == thing.OpInvokeAction || op == thing.OpConnect || op == thing.OpWriteProperty {
-		if err := n.journal.Append(r.Context(), entry); err != nil {
-			n.log.Error("nothing is done that cannot be written down", "error", err)
-			return &thing.Problem{Status: http.StatusServiceUnavailable, Detail: "the journal cannot be written"}
-		}
-		n.link.poke()
-		return nil
+	if err := c.unsigned(r.Context()); err != nil {
+		entry.Outcome, entry.Reason = journal.Refused, "did not sign the receipt for what it did before"
+		n.note(entry)
+		return err
 	}
-	n.note(entry)
-	return nil
+	entry.Stream = c.begin(d)
+	return c.write(r.Context(), entry)
 }
 
 // refusal explains a refusal to a verified caller: the reason is about the caller's own rights.

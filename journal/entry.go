@@ -42,25 +42,28 @@ const (
 	Resume  Op = "resume"  // a right
 	Limit   Op = "limit"   // how fresh a proof a thing asks for
 
-	Recognize Op = "recognize" // another tree, whose name is the reason
-	Forget    Op = "forget"    // another tree, likewise
+	Recognize   Op = "recognize"   // another tree, whose name is the reason
+	Forget      Op = "forget"      // another tree, likewise
+	Countersign Op = "countersign" // a receipt: the caller signed for what an entry before tells
 )
 
 // Outcome is how it went.
 type Outcome uint8
 
 // The outcomes. A stream has an entry when it begins (Served) and one when it
-// ends (Ended).
+// ends (Ended). Whoever calls writes down that it asks before it does (Asked),
+// and then what came of it.
 const (
 	Served  Outcome = 1 // allowed and done, or begun
 	Refused Outcome = 2 // not allowed
 	Ended   Outcome = 3 // a stream's end
 	Failed  Outcome = 4 // allowed, and the thing could not do it
+	Asked   Outcome = 5 // by the caller, who does not know yet
 )
 
-var outcomes = [...]string{Served: "served", Refused: "refused", Ended: "ended", Failed: "failed"}
+var outcomes = [...]string{Served: "served", Refused: "refused", Ended: "ended", Failed: "failed", Asked: "asked"}
 
-// String returns "served", "refused", "ended" or "failed".
+// String returns "served", "refused", "ended", "failed" or "asked".
 func (o Outcome) String() string {
 	if o.valid() {
 		return outcomes[o]
@@ -68,7 +71,7 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("outcome %d", uint8(o))
 }
 
-func (o Outcome) valid() bool { return o >= Served && o <= Failed }
+func (o Outcome) valid() bool { return o >= Served && o <= Asked }
 
 // Party is somebody in an entry: the member, and what it was called then. The
 // zero Party is nobody.
@@ -102,13 +105,17 @@ type Entry struct {
 	Op         Op        `json:"op"`
 	Affordance string    `json:"affordance,omitempty"` // the property, action or event
 	Outcome    Outcome   `json:"outcome"`
-	Grant      string    `json:"grant,omitempty"`   // the grant it rested on; empty for an owner's implicit right and for strangers
-	Reason     string    `json:"reason,omitempty"`  // a short plain sentence for the owner: why it was refused, ended or failed
-	AsOf       time.Time `json:"asOf,omitzero"`     // how fresh the caller's proof was; zero for none
-	Offline    bool      `json:"offline,omitempty"` // served by an offline term, on an old proof
-	Count      uint32    `json:"count,omitempty"`   // how many calls the entry stands for; 0 for one
-	Stream     uint64    `json:"stream,omitempty"`  // the same for the beginning and the end of a stream; 0 for none
-	With       Party     `json:"with,omitzero"`     // who got or lost a right; zero elsewhere
+	Grant      string    `json:"grant,omitempty"`    // the grant it rested on; empty for an owner's implicit right and for strangers
+	Reason     string    `json:"reason,omitempty"`   // a short plain sentence for the owner: why it was refused, ended or failed
+	AsOf       time.Time `json:"asOf,omitzero"`      // how fresh the caller's proof was; zero for none
+	Offline    bool      `json:"offline,omitempty"`  // served by an offline term, on an old proof
+	Count      uint32    `json:"count,omitempty"`    // how many calls the entry stands for; 0 for one
+	Stream     uint64    `json:"stream,omitempty"`   // the same for the beginning and the end of a stream; 0 for none
+	With       Party     `json:"with,omitzero"`      // who got or lost a right; zero elsewhere
+	Call       uint64    `json:"call,omitempty"`     // by which the caller knows the call; the same at both ends
+	Bytes      uint64    `json:"bytes,omitempty"`    // that a stream carried, at its end
+	OneSided   bool      `json:"oneSided,omitempty"` // the caller has no way to sign for it
+	Exchange   *Exchange `json:"exchange,omitempty"` // what was signed about the call; nil for nothing
 }
 
 // The forms on the wire. The package doc is their specification.
@@ -127,6 +134,11 @@ type (
 		Count      uint32     `cbor:"11,keyasint,omitempty"`
 		Stream     uint64     `cbor:"12,keyasint,omitempty"`
 		With       *wireParty `cbor:"13,keyasint,omitempty"`
+		Call       uint64     `cbor:"14,keyasint,omitempty"`
+		Bytes      uint64     `cbor:"15,keyasint,omitempty"`
+		OneSided   bool       `cbor:"16,keyasint,omitempty"`
+		Receipt    []byte     `cbor:"17,keyasint,omitempty"`
+		Signature  []byte     `cbor:"18,keyasint,omitempty"`
 	}
 	wireParty struct {
 		Member [16]byte `cbor:"1,keyasint"`
@@ -144,6 +156,10 @@ func (e Entry) encode(tree identity.TreeID) ([]byte, error) {
 		Affordance: printable(e.Affordance, maxText), Grant: printable(e.Grant, maxText), Reason: printable(e.Reason, maxReason),
 		Offline: e.Offline, Count: e.Count, Stream: e.Stream,
 		Thing: e.Thing.wire(tree), Caller: e.Caller.wire(tree), With: e.With.wire(tree),
+		Call: e.Call, Bytes: e.Bytes, OneSided: e.OneSided,
+	}
+	if e.Exchange != nil {
+		w.Receipt, w.Signature = e.Exchange.Receipt, e.Exchange.Countersignature
 	}
 	if !e.AsOf.IsZero() {
 		w.AsOf = e.AsOf.UnixMilli()
@@ -176,7 +192,7 @@ func (w wireEntry) entry(tree identity.TreeID) (Entry, error) {
 	e := Entry{
 		Op: Op(w.Op), Outcome: Outcome(w.Outcome),
 		Affordance: w.Affordance, Grant: w.Grant, Reason: w.Reason,
-		Offline: w.Offline, Count: w.Count, Stream: w.Stream,
+		Offline: w.Offline, Count: w.Count, Stream: w.Stream, Call: w.Call, Bytes: w.Bytes, OneSided: w.OneSided,
 	}
 	if w.Time <= 0 || w.Time >= maxTime || w.AsOf < 0 || w.AsOf >= maxTime {
 		return e, fmt.Errorf("time %d or proof time %d out of range", w.Time, w.AsOf)
@@ -208,7 +224,11 @@ func (w wireEntry) entry(tree identity.TreeID) (Entry, error) {
 			return e, err
 		}
 	}
-	return e, nil
+	if len(w.Receipt) == 0 && len(w.Signature) == 0 {
+		return e, nil
+	}
+	e.Exchange = &Exchange{Receipt: w.Receipt, Countersignature: w.Signature}
+	return e, e.Exchange.check()
 }
 
 func (p Party) wire(tree identity.TreeID) *wireParty {

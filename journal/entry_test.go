@@ -70,7 +70,7 @@ func TestEntryRefused(t *testing.T) {
 		`operation ""`:         change(func(e *Entry) { e.Op = "" }),
 		`operation "Read"`:     change(func(e *Entry) { e.Op = "Read" }),
 		"unknown outcome 0":    change(func(e *Entry) { e.Outcome = 0 }),
-		"unknown outcome 5":    change(func(e *Entry) { e.Outcome = 5 }),
+		"unknown outcome 6":    change(func(e *Entry) { e.Outcome = 6 }),
 		"without a member ID":  change(func(e *Entry) { e.Caller.ID.Tree = home }),
 		"not another tree":     change(func(e *Entry) { e.Thing.Member = lock.Member }),
 		"no name":              change(func(e *Entry) { e.With = lock; e.With.ID.Path = "home//lock" }),

@@ -12,7 +12,7 @@ import (
 // MarshalText returns what String does.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// UnmarshalText reads "served", "refused", "ended" or "failed".
+// UnmarshalText reads what String returns.
 func (o *Outcome) UnmarshalText(text []byte) error {
 	i := slices.Index(outcomes[Served:], string(text))
 	if i < 0 {

@@ -95,15 +95,30 @@ func checkKept(ctx context.Context, port Port, node identity.MemberID, tree iden
 // is then not in the log, or, if ctx ended first or the port failed both to
 // write and to read, may be.
 func (l *Log) Append(ctx context.Context, e Entry) error {
-	data, err := e.encode(l.tree)
+	_, err := l.AppendAt(ctx, e)
+	return err
+}
+
+// A Place is where an entry stands in a log.
+type Place struct {
+	Index int64
+	Leaf  tlog.Hash // RFC 6962 hash of the entry
+}
+
+// AppendAt is [Log.Append], and says where the entry stands.
+func (l *Log) AppendAt(ctx context.Context, e Entry) (Place, error) {
+	p, err := l.pendingOf(e)
 	if err != nil {
-		return err
+		return Place{}, err
 	}
-	p := &pending{row: e.row(data), result: make(chan error, 1)}
+	p.result = make(chan error, 1)
 	if err := l.enqueue(p); err != nil {
-		return err
+		return Place{}, err
 	}
-	return l.await(ctx, p)
+	if err := l.await(ctx, p); err != nil {
+		return Place{}, err
+	}
+	return p.place, nil
 }
 
 // Note writes an entry within 100 ms and does not wait for it, except when the
@@ -114,6 +129,17 @@ func (l *Log) Note(e Entry) error {
 	if err != nil {
 		return err
 	}
+	return l.note(p)
+}
+
+// NoteAt is [Log.Note], and calls at with where the entry stands once it is on
+// disk. at must not wait, and not call the log.
+func (l *Log) NoteAt(e Entry, at func(Place)) error {
+	p, err := l.pendingOf(e)
+	if err != nil {
+		return err
+	}
+	p.at = at
 	return l.note(p)
 }
 
@@ -216,6 +242,31 @@ func (l *Log) Query(ctx context.Context, f Filter) ([]Item, error) {
 		return nil, err
 	}
 	return query(ctx, l.port, l.tree, f)
+}
+
+// By calls each with the entries of one caller among the node's own from index
+// from on, with what was noted before, until each returns false or it has looked
+// at so many entries of anybody. It returns where to go on.
+func (l *Log) By(ctx context.Context, caller Party, from, most int64, each func(Item) bool) (next int64, err error) {
+	if err := l.Sync(ctx); err != nil {
+		return from, err
+	}
+	next, tag := from, caller.tag()
+	err = l.port.LogRows(ctx, l.node[:], from, from+most, func(index int64, row Row) error {
+		next = index + 1
+		if row.Caller != tag {
+			return nil
+		}
+		item, err := readItem(l.tree, l.node[:], index, row)
+		if err == nil && item.Entry.Caller.same(caller) && !each(item) {
+			err = errEnough
+		}
+		return err
+	})
+	if err != nil && err != errEnough {
+		return next, fmt.Errorf("journal: reading the log of %s: %w", l.node, err)
+	}
+	return next, nil
 }
 
 // Verify reads the whole log, recomputes every hash and compares with what is

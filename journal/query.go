@@ -21,6 +21,16 @@ type Filter struct {
 	Thing        Party     // only at this thing, likewise
 	Limit        int       // at most so many, MaxLimit at most; 0 for DefaultLimit
 	Oldest       bool      // oldest first
+	Accounts     bool      // also what nodes say of what they did elsewhere, and what signs for what was done
+}
+
+// account reports whether an entry is a node's own account of what it did at another, who has an entry of it too.
+func (i Item) account() bool {
+	switch i.Entry.Op {
+	case Read, Write, Invoke, Observe:
+		return i.Entry.Caller.Member == i.Node
+	}
+	return i.Entry.Op == Countersign
 }
 
 // Item is an entry with the place it has in a log.
@@ -55,6 +65,9 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 		}
 		// Two parties may share a tag.
 		if !f.Who.IsZero() && !f.Who.same(item.Entry.Caller) || !f.Thing.IsZero() && !f.Thing.same(item.Entry.Thing) {
+			return nil
+		}
+		if !f.Accounts && item.account() {
 			return nil
 		}
 		if items = append(items, item); len(items) == limit {

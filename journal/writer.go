@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 const (
@@ -23,10 +25,12 @@ const (
 // set, call it once all rows before are written.
 type pending struct {
 	row    Row
-	tally  *Entry // what row is of, where others of its kind are counted with it
-	kind   Entry  // tally without time and count
-	sum    uint64 // of kind
-	noted  bool   // nobody was told that it failed, so it is tried again
+	tally  *Entry      // what row is of, where others of its kind are counted with it
+	kind   Entry       // tally without time and count
+	sum    uint64      // of kind
+	place  Place       // where row stands, once it is written; of the writer until then
+	at     func(Place) // told that; nil: nobody
+	noted  bool        // nobody was told that it failed, so it is tried again
 	call   func(context.Context) error
 	result chan error // capacity 1; nil when nobody waits
 	told   bool       // result was sent; of the writer alone
@@ -217,6 +221,9 @@ func (l *Log) append(ctx context.Context, rows []*pending) error {
 	l.w.next, l.w.doubt, l.w.wrote = l.w.edge, rows, make([]Row, 0, len(rows))
 	for _, p := range rows {
 		p.count(l.tree)
+		if p.at != nil || p.result != nil {
+			p.place = Place{l.w.next.size, tlog.RecordHash(p.row.Data)}
+		}
 		hashes, err := l.w.next.append(p.row.Data)
 		if err != nil {
 			l.refuse(err)
@@ -284,6 +291,9 @@ func (l *Log) written() {
 	l.failed = nil
 	l.mu.Unlock()
 	for _, p := range rows {
+		if p.at != nil {
+			p.at(p.place)
+		}
 		p.answer(nil)
 	}
 }

@@ -46,7 +46,7 @@ func (s *servient) film(w http.ResponseWriter, r *http.Request, name string, p *
 		refuse(w, err, http.StatusInternalServerError)
 		return
 	}
-	f := &film{stream: stream{w: w, rc: http.NewResponseController(w), ctx: r.Context()}, boundary: rand.Text()}
+	f := &film{stream: stream{w: w, rc: http.NewResponseController(w), ctx: r.Context(), sent: CallerOf(r.Context()).Sent}, boundary: rand.Text()}
 	unhook := context.AfterFunc(f.ctx, func() { f.deadline(endLimit) })
 	defer f.close(unhook)
 	h := w.Header()
@@ -81,6 +81,7 @@ func (f *film) run(name string, p *property, value []byte) error {
 			if err := f.part(p.contentType, value, ""); err != nil {
 				return err
 			}
+			f.sent.event(len(value))
 			good = time.Now()
 		}
 		select {

@@ -118,7 +118,7 @@ func (s *servient) connect(w http.ResponseWriter, r *http.Request, at route) {
 		refuse(w, fmt.Errorf("what is offered as %s does not answer", name), http.StatusBadGateway)
 		return
 	}
-	switch err := tunnel.Accept(w, r, to.network, conn); {
+	switch err := tunnel.Accept(w, r, to.network, CallerOf(r.Context()).Sent.counting(conn)); {
 	case errors.Is(err, http.ErrNotSupported):
 		refuse(w, errors.New("services cannot be reached this way"), http.StatusNotImplemented)
 	case errors.Is(err, tunnel.ErrIdle):

@@ -93,6 +93,19 @@ var (
 	serviceMethods  = map[string]method{"GET": {OpConnect, (*servient).connect}, "OPTIONS": {OpConnect, (*servient).mayConnect}}
 )
 
+// Means tells what a request asks of a thing, and of which affordance. Upgrade says whether it asks to switch protocols.
+func Means(method, path string, upgrade bool) (op Op, affordance string, ok bool) {
+	to, ok := routeOf(path)
+	if !ok {
+		return "", "", false
+	}
+	m, ok := to.methods[method]
+	if m.op == OpConnect && !(upgrade && method == http.MethodGet) {
+		return "", "", false // it asks whether it may, and nothing is done
+	}
+	return m.op, to.name, ok
+}
+
 func routeOf(path string) (route, bool) {
 	if path == "" || path == "/" || path == "/.well-known/wot" {
 		return route{methods: describeMethods}, true

@@ -22,9 +22,10 @@ const problemEvent = "problem"
 
 // stream writes server-sent events to one reader.
 type stream struct {
-	w   http.ResponseWriter
-	rc  *http.ResponseController
-	ctx context.Context
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	ctx  context.Context
+	sent *Sent // nil: nobody counts
 
 	told []byte // the value that a reader with a coarse view was sent last
 
@@ -77,7 +78,7 @@ func serveStream(w http.ResponseWriter, r *http.Request, from source) {
 		refuse(w, err, http.StatusInternalServerError)
 		return
 	}
-	s := &stream{w: w, rc: http.NewResponseController(w), ctx: r.Context()}
+	s := &stream{w: w, rc: http.NewResponseController(w), ctx: r.Context(), sent: CallerOf(r.Context()).Sent}
 	// While a write blocks, only a deadline can end it.
 	unhook := context.AfterFunc(s.ctx, func() { s.deadline(endLimit) })
 	defer s.close(unhook)
@@ -167,6 +168,7 @@ func (s *stream) event(id string, data []byte) {
 		fmt.Fprintf(s.w, "id: %s\n", id)
 	}
 	fmt.Fprintf(s.w, "data: %s\n\n", data)
+	s.sent.event(len(data))
 }
 
 func (s *stream) flush() error { return s.rc.Flush() }

@@ -125,6 +125,8 @@ type Caller struct {
 	// the connection ended against the caller's wish, or did not come about: a
 	// short plain sentence says why.
 	Ended, Failed string
+	// Sent, unless nil, counts what a stream or a connection carries.
+	Sent *Sent
 }
 
 type callerKey struct{}

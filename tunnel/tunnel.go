@@ -115,8 +115,8 @@ type Conn interface {
 
 // Accept turns a request that [Asked] for a tunnel into one, and carries it to
 // a connection until [Carry] has done so; the request's context ends it. It
-// takes both over. Where the stream cannot be had nothing was answered, and the
-// error is [http.ErrNotSupported].
+// takes both over. What w's header holds is answered too. Where the stream
+// cannot be had nothing was answered, and the error is [http.ErrNotSupported].
 func Accept(w http.ResponseWriter, r *http.Request, network string, to net.Conn) error {
 	defer to.Close()
 	stream, buffered, err := http.NewResponseController(w).Hijack()
@@ -134,7 +134,9 @@ func Accept(w http.ResponseWriter, r *http.Request, network string, to net.Conn)
 	if window > 0 {
 		answer += fmt.Sprintf("%s: %d\r\n", windowHeader, Window)
 	}
-	answer += "\r\n"
+	var also strings.Builder
+	_ = w.Header().Write(&also) // a Builder takes all
+	answer += also.String() + "\r\n"
 	if _, err := io.WriteString(stream, answer); err != nil {
 		return fmt.Errorf("tunnel: answering: %w", err)
 	}
