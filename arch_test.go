@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"control":        {"identity", "tree", "credential", "grant", "journal", "pairing"},
 	"keeper":         {"identity", "signed", "merkle", "tree", "ledger", "ledger/light", "credential", "grant"},
 	"store":          {},
-	"vault":          {},
+	"vault":          {"identity", "signed"},
 	"tunnel":         {},
 	"thing":          {"tunnel"},
 	"meter/p1":       {},

@@ -3,7 +3,6 @@ package vault
 import (
 	"context"
 	"crypto"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -40,8 +39,8 @@ func NewRecorder(store Store, key crypto.Signer, thing identity.Chain, now func(
 }
 
 // Record seals a recording to recipients and stores it, and then the index that lists it. When it returns nil both are in
-// the store. When it does not, the recording is not listed, and at most its object is left over. The error is ErrFull
-// where the store has no room.
+// the store. When it does not, the recording is listed together with the next one to the same recipients, or never. The
+// error is ErrFull where the store has no room.
 func (r *Recorder) Record(ctx context.Context, rec Recording, to []Recipient) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,13 +71,9 @@ func (r *Recorder) record(ctx context.Context, rec Recording, to []Recipient) er
 	if err := r.store.Put(ctx, e.Object.String(), content); err != nil {
 		return err
 	}
-	if err := r.store.Put(ctx, p.index.Name.String(), index); err != nil {
-		// What the index would have listed is of no use, and the room is perhaps. An index that is stored all the same is
-		// replaced by the next.
-		return errors.Join(err, r.store.Delete(context.WithoutCancel(ctx), e.Object.String()))
-	}
+	// Stored or not, or nobody knows: the next one lists it too.
 	r.pages[rec.Affordance] = p
-	return nil
+	return r.store.Put(ctx, p.index.Name.String(), index)
 }
 
 // page returns the page that the next recording of an affordance goes onto: the last one, if it is sealed to the same
