@@ -156,7 +156,8 @@ func (t transport) worthAnother(req *http.Request, member identity.MemberID, res
 	if callee, _ := peer.Callee(resp); maxAge > 0 || !callee.Showed { // the proof was not good enough
 		return !bytes.Equal(before.Evidence.Proof, after.Evidence.Proof)
 	}
-	return !slices.EqualFunc(before.Evidence.Grants, after.Evidence.Grants, bytes.Equal) || !before.sameHead(after)
+	return !slices.EqualFunc(before.Evidence.Grants, after.Evidence.Grants, bytes.Equal) ||
+		!slices.EqualFunc(before.Evidence.Consents, after.Evidence.Consents, bytes.Equal) || !before.sameHead(after)
 }
 
 // Thing returns a client for the thing at a path of the node's own tree.

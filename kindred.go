@@ -64,6 +64,10 @@ type Config struct {
 	// Moved is called when Addresses or Reach may have changed. It must not wait. Nil is nobody.
 	Moved func()
 
+	// Agree says why a service does not accept what is agreed on in the terms of a grant to it, nil that it does. If it is
+	// nil itself, all is accepted that can be.
+	Agree func(grant.Terms) error
+
 	// Gateway is for the gateway itself, whose own home is not across the network.
 	Gateway *Gateway
 }
@@ -123,6 +127,7 @@ type Node struct {
 	receipts receipts
 	accounts accounts
 	trust    trust
+	apart    apart
 	contact  contacts
 	proofs   proofs
 	sessions sessions
@@ -207,6 +212,9 @@ func (n *Node) load(ctx context.Context) error {
 		return err
 	}
 	if err := n.trust.load(ctx, n.db, s.Tree); err != nil {
+		return err
+	}
+	if err := n.apart.load(ctx, n.db); err != nil {
 		return err
 	}
 	if err := n.calls.start(n); err != nil {

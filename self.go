@@ -138,7 +138,7 @@ func helloOf(e control.Evidence) (credential.Hello, error) {
 	if err != nil {
 		return credential.Hello{}, err
 	}
-	return credential.Hello{Chain: e.Chain, Grants: e.Grants, Proofs: []credential.Proof{proof}}, nil
+	return credential.Hello{Chain: e.Chain, Grants: e.Grants, Consents: e.Consents, Proofs: []credential.Proof{proof}}, nil
 }
 
 func (p *proofs) get(thing identity.MemberID) (kept, bool) {
@@ -200,6 +200,16 @@ func (n *Node) refresh(ctx context.Context, thing identity.MemberID, maxAge time
 	if err := n.keep(ctx, thing, e); err != nil {
 		return err
 	}
+	if accepted, err := n.accept(ctx, e); err != nil {
+		n.log.Warn("what was agreed cannot be accepted", "error", err)
+	} else if accepted {
+		if e, err = n.home.Prove(ctx, q); err == nil {
+			err = n.keep(ctx, thing, e)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	n.compareRecipient(ctx, e)
 	n.whereGateway(ctx)
 	return nil
@@ -225,6 +235,9 @@ func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evid
 	}
 	k := kept{Evidence: e, Fetched: n.cfg.Clock()}
 	if err := n.proofs.set(thing, k); err != nil {
+		return err
+	}
+	if err := n.setApart(ctx, e.Classes, live); err != nil {
 		return err
 	}
 	n.rendezvous.again()

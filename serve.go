@@ -30,6 +30,7 @@ type session struct {
 	who    credential.Principal
 	live   credential.Live
 	grants [][]byte
+	agreed []grant.Consented // consents to the grants
 
 	vouched *vouched // for a caller that showed nothing but certificates; nil: it showed all of this itself
 	last    atomic.Pointer[renewed]
@@ -147,7 +148,7 @@ func (n *Node) examineHello(ctx context.Context, key crypto.PublicKey, hello cre
 	if err != nil {
 		return nil, err
 	}
-	return &session{who: who, live: live, grants: hello.Grants}, nil
+	return &session{who: who, live: live, grants: hello.Grants, agreed: n.consented(hello.Consents, live)}, nil
 }
 
 // proofOf picks the proof about the node's own tree. The gateway needs none: it has the roster.
@@ -268,6 +269,7 @@ func (n *Node) Serve(ctx context.Context, t *thing.Thing) error {
 	t.ID = n.self.ID.String()
 	t.Base = n.url(n.self.Member()) + "/"
 	d := t.Describe()
+	n.apart.describes(d)
 	n.calls.offer(t.Handler(n.authorize), func(op thing.Op, affordance string) bool { return offers(d, op, affordance) })
 	defer n.calls.offer(nil, nil)
 	<-ctx.Done()
@@ -403,7 +405,7 @@ func (n *Node) decide(c *call) (grant.Decision, credential.Principal, error) {
 	}
 	req, facts := grant.Request{Thing: n.self, Affordance: affordance, Action: action, Purpose: c.purpose}, n.facts(affordance, now)
 	facts.Way = c.way
-	q := question{op, affordance, req.Purpose, facts.Way, facts.Limit, facts.Isolated}
+	q := question{op, affordance, req.Purpose, facts.Way, facts.Limit, facts.Never, facts.Isolated}
 	if d, ok := r.stands.find(q, now); ok {
 		return d, r.who, nil
 	}
@@ -426,6 +428,9 @@ func (n *Node) liveGrants(s *session, r *renewed, now time.Time) []grant.Grant {
 	if err != nil {
 		n.log.Info("a grant does not count", "who", r.who.ID.Path, "error", err)
 	}
+	for i := range grants {
+		grants[i] = grants[i].With(s.agreed, r.live, now)
+	}
 	return grants
 }
 
@@ -440,7 +445,9 @@ func (n *Node) decideDescribe(who credential.Principal, grants []grant.Grant, fa
 }
 
 func (n *Node) facts(affordance string, now time.Time) grant.Facts {
-	return grant.Facts{Now: now, Limit: grant.LimitFor(n.proofs.entry(), affordance), Isolated: n.isolated()}
+	return grant.Facts{
+		Now: now, Limit: grant.LimitFor(n.proofs.entry(), affordance), Never: n.apart.never(affordance), Isolated: n.isolated(),
+	}
 }
 
 // freshen gets a newer proof from the gateway, for a caller whose proof is too old by what the node knows.

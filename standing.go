@@ -15,6 +15,7 @@ type question struct {
 	purpose  string
 	way      grant.Way
 	limit    grant.Limit
+	never    bool
 	isolated bool
 }
 

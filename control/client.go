@@ -52,6 +52,16 @@ func (c Client) Recognize(ctx context.Context, raw []byte) error {
 	return do(ctx, c, "recognize", SignedRecognition{raw})
 }
 
+// Consent hands in a signed consent to a grant, or to a class.
+func (c Client) Consent(ctx context.Context, raw []byte) error {
+	return do(ctx, c, "consent", SignedConsent{raw})
+}
+
+// Classify hands in a signed class of an affordance of a thing.
+func (c Client) Classify(ctx context.Context, raw []byte) (Classified, error) {
+	return call[Classified](ctx, c, "classify", SignedClass{raw})
+}
+
 // Revoke hands in a revocation, an encoded credential.Notice, and says what has become of it.
 func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 	return call[Report](ctx, c, "revoke", SignedNotice{notice})

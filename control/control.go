@@ -35,6 +35,8 @@ type Home interface {
 	Roster(ctx context.Context, who credential.Principal, q None) (Roster, error)
 	AddPlace(ctx context.Context, who credential.Principal, p Place) (None, error)
 	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
+	Consent(ctx context.Context, who credential.Principal, c SignedConsent) (None, error)
+	Classify(ctx context.Context, who credential.Principal, c SignedClass) (Classified, error)
 	Revoke(ctx context.Context, who credential.Principal, n SignedNotice) (Report, error)
 	Follow(ctx context.Context, who credential.Principal, f Following) (Report, error)
 	Recognize(ctx context.Context, who credential.Principal, r SignedRecognition) (None, error)
@@ -89,7 +91,9 @@ type Evidence struct {
 	Self   []byte   `json:"self"`             // the caller's own roster entry: an encoded tree.Member
 
 	// Recipient names the signed tree.Recipient of the caller that the gateway has; none if it has none.
-	Recipient []byte `json:"recipient,omitempty"`
+	Recipient []byte   `json:"recipient,omitempty"`
+	Consents  [][]byte `json:"consents,omitempty"` // signed consents to the grants, by members whom the proof covers
+	Classes   []Class  `json:"classes,omitempty"`  // of a thing, about itself: what its owners set apart, whom the proof covers
 
 	// Rendezvous is the secret with which members find each other at the home's relays, 32 bytes: see package relay.
 	Rendezvous []byte `json:"rendezvous,omitempty"`
@@ -118,13 +122,23 @@ type Member struct {
 	Since   time.Time     `json:"since"`
 	Address []byte        `json:"address,omitempty"` // its signed address record, for owners
 	Limits  []tree.Limit  `json:"limits,omitempty"`
-	Online  *bool         `json:"online,omitempty"` // connected to the gateway now; absent where nobody keeps a connection
+	Classes []Class       `json:"classes,omitempty"` // what of a thing was set apart, for owners
+	Online  *bool         `json:"online,omitempty"`  // connected to the gateway now; absent where nobody keeps a connection
 }
 
 // A Grant is an entry of a Roster.
 type Grant struct {
 	Raw   []byte `json:"raw"`   // the signed grant
 	Value []byte `json:"value"` // its roster entry: an encoded tree.Grant
+
+	Consents [][]byte `json:"consents,omitempty"` // signed grant.Consents to it
+}
+
+// A Class is what an owner said of an affordance of a thing.
+type Class struct {
+	Raw      []byte   `json:"raw"`                // a signed grant.Class
+	Consents [][]byte `json:"consents,omitempty"` // signed grant.Consents to it
+	Waits    bool     `json:"waits,omitempty"`    // it does not count yet: another owner has to consent
 }
 
 // A Place asks the gateway for a place below one of its own.
@@ -142,6 +156,21 @@ type SignedGrant struct {
 // A SignedRecognition hands in the recognition of another tree.
 type SignedRecognition struct {
 	Raw []byte `json:"raw"`
+}
+
+// A SignedConsent hands in a grant.Consent.
+type SignedConsent struct {
+	Raw []byte `json:"raw"`
+}
+
+// A SignedClass hands in a grant.Class.
+type SignedClass struct {
+	Raw []byte `json:"raw"`
+}
+
+// Classified says what has become of a class.
+type Classified struct {
+	Waits bool `json:"waits,omitempty"` // it counts once another owner, or the root key, consents
 }
 
 // A SignedNotice hands in a revocation: an encoded credential.Notice.

@@ -32,6 +32,8 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"roster":   handle(s, home.Roster),
 		"place":    handle(s, home.AddPlace),
 		"grant":    handle(s, home.Grant),
+		"consent":  handle(s, home.Consent),
+		"classify": handle(s, home.Classify),
 		"revoke":   handle(s, home.Revoke),
 		"follow":   handle(s, home.Follow),
 		"resume":   handle(s, home.Resume),

@@ -194,6 +194,12 @@ func (l Live) Member(id identity.MemberID) (tree.Member, bool) {
 	return m, l.entry(tree.MemberKey(id), &m)
 }
 
+// IsMember reports whether a member is live.
+func (l Live) IsMember(id identity.MemberID) bool {
+	_, ok := l.Member(id)
+	return ok
+}
+
 // Grant returns the entry of a grant.
 func (l Live) Grant(id tree.GrantID) (tree.Grant, bool) {
 	var g tree.Grant

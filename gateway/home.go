@@ -194,8 +194,18 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 			for _, a := range shown {
 				e.Grants = append(e.Grants, a.Raw)
 				grants = append(grants, a.ID)
+				raw, by := g.keeper.Consents(a.ID)
+				e.Consents = append(e.Consents, raw...)
+				members = g.addOwners(members, by)
 			}
 		}
+	}
+	if q.Thing == "" && self.Chain.Kind() == identity.Device {
+		classes, owners := g.keeper.Classes(who.Member(), false)
+		for _, c := range classes {
+			e.Classes = append(e.Classes, control.Class{Raw: c.Raw, Consents: c.Consents})
+		}
+		members = g.addOwners(members, owners)
 	}
 	others, err := g.known(q.Other)
 	if err != nil {
@@ -212,6 +222,16 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	return e, nil
 }
 
+// addOwners adds to members who is an owner and is not there: those whom consents rest on. One who is gone is left out.
+func (g *Gateway) addOwners(members, owners []identity.MemberID) []identity.MemberID {
+	for _, id := range owners {
+		if e, ok := g.member(id); ok && e.Chain.Kind() == identity.Owner && !slices.Contains(members, id) {
+			members = append(members, id)
+		}
+	}
+	return members
+}
+
 // Roster lists what of the tree the caller may see.
 func (h *home) Roster(_ context.Context, who credential.Principal, _ control.None) (control.Roster, error) {
 	return h.roster(who.Chain), nil
@@ -221,6 +241,7 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 	var r control.Roster
 	var entries []tree.Entry
 	var grants []tree.Admitted
+	var ids []tree.GrantID
 	values := map[identity.MemberID][]byte{}
 	g.keeper.View(func(s *tree.State) {
 		entries = slices.Collect(s.Members())
@@ -232,6 +253,7 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 			t, _, err := grant.Parse(a.Raw)
 			if value, ok := s.Value(tree.GrantKey(a.ID)); ok && err == nil && (who.Owner() || t.To(who)) {
 				r.Grants = append(r.Grants, control.Grant{Raw: a.Raw, Value: value})
+				ids = append(ids, a.ID)
 			}
 		}
 		for o := range s.Recognitions() {
@@ -240,6 +262,9 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 			}
 		}
 	})
+	for i, id := range ids {
+		r.Grants[i].Consents, _ = g.keeper.Consents(id)
+	}
 	h := &home{g}
 	for _, e := range entries {
 		if !h.concerns(who, e.Chain) {
@@ -252,6 +277,7 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 		}
 		if who.Owner() {
 			m.Address, _ = g.keeper.Address(id)
+			m.Classes = g.classes(id)
 		}
 		if e.Chain.Kind() == identity.Device {
 			online := id == g.started().Self().Member() || g.watchers.online(id)

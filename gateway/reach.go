@@ -101,6 +101,21 @@ func (ws *watchers) refresh() {
 	}
 }
 
+// renew tells a member that newer news of itself are to be had.
+func (ws *watchers) renew(member identity.MemberID) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.open {
+		if w.member != member {
+			continue
+		}
+		select {
+		case w.fresh <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // push sends a revocation to all watchers and returns those of the things named that are connected.
 func (ws *watchers) push(notice []byte, things []identity.MemberID) (connected []identity.MemberID) {
 	ws.mu.Lock()

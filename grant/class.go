@@ -80,48 +80,65 @@ func ParseClass(raw []byte) (Class, signed.Statement, error) {
 	return c, s, nil
 }
 
-// VerifyClass checks that an owner, who is live, signed a class, and where it takes something out of the never class
-// that one of the consents is the second it takes.
-func VerifyClass(raw []byte, consents [][]byte, live credential.Live, now time.Time) (Class, error) {
+// A Classed is a class that an owner's app signed. Whether it counts is another matter: see Stands. Only OpenClass makes
+// one.
+type Classed struct {
+	class  Class
+	digest signed.Digest
+	signer identity.Chain
+}
+
+// Class returns what was signed.
+func (c Classed) Class() Class { return c.class }
+
+// Digest returns the name of the signed statement, which consents to it name.
+func (c Classed) Digest() signed.Digest { return c.digest }
+
+// Signer returns the leaf that signed it for its owner.
+func (c Classed) Signer() identity.Chain { return c.signer }
+
+// OpenClass checks that a class was signed by an app of the owner that it names. Chains are checked by verify, as of the
+// moment of signing, as in Open.
+func OpenClass(raw []byte, verify func(chain [][]byte, at time.Time) (identity.Chain, error)) (Classed, error) {
 	c, s, err := ParseClass(raw)
 	if err != nil {
-		return Class{}, err
+		return Classed{}, err
 	}
-	fail := func(err error) (Class, error) {
-		return Class{}, fmt.Errorf("grant: verifying a class of %s: %w", c.Affordance, err)
+	signer, err := verify(s.Chain, time.Unix(c.Time, 0))
+	if err == nil {
+		err = s.Open(signer.Key, ClassType, &c)
 	}
-	at := time.Unix(c.Time, 0)
-	signer, err := live.VerifyChain(s.Chain, at)
+	if err == nil && (signer.ID.Tree != c.Tree || !signer.Owner() || signer.ActsFor() != c.Owner) {
+		err = fmt.Errorf("signed by %s, which does not act for the owner %s", signer.ID.Path, c.Owner)
+	}
 	if err != nil {
-		return fail(err)
+		return Classed{}, fmt.Errorf("grant: opening a class: %w", err)
 	}
-	if err := s.Open(signer.Key, ClassType, &c); err != nil {
-		return fail(err)
+	return Classed{c, s.Digest, signer}, nil
+}
+
+// ErrOneOwner says that it takes another owner, or the root key, to take something out of the never class.
+var ErrOneOwner = errors.New("another owner, or the root key, must approve that it is taken out of the never class")
+
+// Stands reports, as an error, why a class does not count now: it is dated in the future; or it takes something out, and
+// its owner is not live, or nobody stands beside them (ErrOneOwner). Live says which members are.
+func (c Classed) Stands(consents []Consented, live func(identity.MemberID) bool, now time.Time) error {
+	if at := time.Unix(c.class.Time, 0); at.After(now.Add(credential.MaxSkew)) {
+		return fmt.Errorf("grant: checking a class: it is dated %s, in the future", at.UTC().Format(time.RFC3339))
 	}
-	if now.IsZero() {
-		now = live.AsOf
+	if c.class.Never {
+		return nil // whatever has become of the owner since
 	}
-	_, ownerLive := live.Member(c.Owner)
-	switch {
-	case c.Tree != live.Tree || signer.ID.Tree != live.Tree:
-		return fail(fmt.Errorf("it is of tree %s, the proof of tree %s", c.Tree, live.Tree))
-	case !signer.Owner() || signer.ActsFor() != c.Owner:
-		return fail(fmt.Errorf("signed by %s, which does not act for the owner %s", signer.ID.Path, c.Owner))
-	case !ownerLive:
-		return fail(fmt.Errorf("its owner %s is not proved to be live", c.Owner))
-	case at.After(now.Add(credential.MaxSkew)):
-		return fail(fmt.Errorf("it is dated %s, in the future", at.UTC().Format(time.RFC3339)))
-	case c.Never:
-		return c, nil
+	if !live(c.class.Owner) {
+		return fmt.Errorf("grant: checking a class: its owner %s is not live", c.class.Owner)
 	}
-	for _, raw := range consents {
-		o, err := OpenConsent(raw, live.VerifyChain, live.RootKey())
-		if err == nil && o.consent.Grant.IsZero() && o.consent.Statement == s.Digest && o.consent.Tree == c.Tree &&
-			!o.future(now, live.AsOf) && o.second(c.Owner, live) {
-			return c, nil
+	for _, o := range consents {
+		if o.consent.Grant.IsZero() && o.consent.Statement == c.digest && o.consent.Tree == c.class.Tree &&
+			!o.future(now) && o.second(c.class.Owner, live) {
+			return nil
 		}
 	}
-	return fail(errors.New("another owner, or the root key, must approve that it is taken out of the never class"))
+	return ErrOneOwner
 }
 
 // Supersedes reports whether c counts in place of what was said before about the same affordance.

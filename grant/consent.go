@@ -139,38 +139,38 @@ func (g Grant) With(consents []Consented, live credential.Live, now time.Time) G
 		return g
 	}
 	t := &g.rules.terms
+	if now.IsZero() {
+		now = live.AsOf
+	}
 	for _, c := range consents {
-		if c.consent.Grant != t.ID || c.consent.Statement != g.rules.statement || c.consent.Tree != t.Tree || c.future(now, live.AsOf) {
+		if c.consent.Grant != t.ID || c.consent.Statement != g.rules.statement || c.consent.Tree != t.Tree || c.future(now) {
 			continue
 		}
-		g.accepted = g.accepted || c.acceptedBy(t.Subject)
-		g.seconded = g.seconded || t.Parent.IsZero() && c.second(t.Giver, live)
+		g.accepted = g.accepted || c.Accepts(*t)
+		g.seconded = g.seconded || c.Seconds(*t, live.IsMember)
 	}
 	return g
 }
 
-func (c Consented) future(now, asOf time.Time) bool {
-	if now.IsZero() {
-		now = asOf
-	}
+func (c Consented) future(now time.Time) bool {
 	return time.Unix(c.consent.Time, 0).After(now.Add(credential.MaxSkew))
 }
 
-// acceptedBy reports whether the service that a grant is for signed the consent.
-func (c Consented) acceptedBy(s Subject) bool {
-	return len(c.signer.Line) > 0 && c.signer.Kind() == identity.Service && c.signer.ID.Tree == s.Tree && c.signer.Member() == s.Member
+// Accepts reports whether the signer is the service that the terms are for.
+func (c Consented) Accepts(t Terms) bool {
+	return len(c.signer.Line) > 0 && c.signer.Kind() == identity.Service &&
+		c.signer.ID.Tree == t.Subject.Tree && c.signer.Member() == t.Subject.Member
+}
+
+// Seconds reports whether the signer is one of two that open what is of the never class, the giver of the terms being
+// the other. Live says which members are. What passes on another grant has but one owner behind it.
+func (c Consented) Seconds(t Terms, live func(identity.MemberID) bool) bool {
+	return t.Parent.IsZero() && c.second(t.Giver, live)
 }
 
 // second reports whether the consent is that of somebody who counts beside an owner: another owner, live, or the root.
-func (c Consented) second(giver identity.MemberID, live credential.Live) bool {
-	if c.consent.By.IsZero() {
-		return true
-	}
-	if !c.signer.Owner() || c.consent.By == giver {
-		return false
-	}
-	_, ok := live.Member(c.consent.By)
-	return ok
+func (c Consented) second(giver identity.MemberID, live func(identity.MemberID) bool) bool {
+	return c.consent.By.IsZero() || c.signer.Owner() && c.consent.By != giver && live(c.consent.By)
 }
 
 // Accepted reports whether the service that the grant is for has accepted its terms.

@@ -40,6 +40,8 @@ const (
 	Unshare Op = "unshare" // a right
 	Pause   Op = "pause"   // a right
 	Resume  Op = "resume"  // a right
+	Accept  Op = "accept"  // the terms of a right, by the service that it is for
+	Approve Op = "approve" // a right, by another owner than who gave it
 	Limit   Op = "limit"   // how fresh a proof a thing asks for
 
 	Recognize   Op = "recognize"   // another tree, whose name is the reason

@@ -75,6 +75,9 @@ func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admissio
 	if err := k.mayAdmit(by, old.Chain); err != nil { // nobody takes over a member from elsewhere
 		return a, false, err
 	}
+	if len(old.Chain.Line) == 1 { // an old certificate would do as well as a new one
+		return a, false, denied("%s, of kind %s, stands right below the root, and its entry takes the root key", old.Path(), old.Chain.Kind())
+	}
 	if a.Stolen && a.Chain.Self().Digest != old.Certificate && identity.SameKey(a.Chain.Key, old.Chain.Key) {
 		return a, false, fmt.Errorf("the key of %s was stolen, and it would keep it", a.Chain.ID.Path)
 	}

@@ -33,6 +33,9 @@ const (
 	addressPrefix   = "address/"
 	recipientPrefix = "recipient/"
 	rendezvousKey   = "rendezvous"
+	consentPrefix   = "consent/"
+	classPrefix     = "class/"
+	waitingPrefix   = "waiting/"
 )
 
 func outboxKey(sequence uint64) string { return fmt.Sprintf("%s%020d", outboxPrefix, sequence) }
@@ -68,7 +71,8 @@ type step struct {
 	unreachable []identity.MemberID      // whose address records and recipients go
 	rendezvous  []byte                   // the secret from now on; nil: as before
 	checkpoints map[identity.MemberID]tree.Checkpoint
-	sent        int // how many of Keeper.sent go with the records
+	classes     []classKey // of things taken away
+	sent        int        // how many of Keeper.sent go with the records
 }
 
 // A signer signs heads.
@@ -161,6 +165,7 @@ func (k *Keeper) plan(u tree.Update, event Event) (*step, error) {
 	if err := s.fill(u); err != nil {
 		return nil, err
 	}
+	k.forget(s)
 	for _, key := range sent {
 		s.records[key] = nil
 	}
@@ -254,6 +259,10 @@ func (k *Keeper) commit(s *step) {
 	}
 	for _, g := range s.event.Grants {
 		delete(k.parties, g.ID)
+		delete(k.consents, g.ID)
+	}
+	for _, key := range s.classes {
+		delete(k.classes, key)
 	}
 	for _, key := range s.gone {
 		k.gone[key] = true

@@ -37,6 +37,8 @@
 //	the gateway         devices and places below its own place
 //	whoever gave        to pause what they gave, and to resume it; owners' apps any of it
 //	any other leaf      its own address; an app or a service, to which key is sealed what it may read
+//	a service           to accept a grant that is for it
+//	another owner       beside an owner: to show a service what is of the never class, and to take something out of that
 //
 // Owners, and whatever else stands right below the root, take the root key and are refused here. So is taking away
 // owners and places. Taking away is asked for with a credential.Pending, which was signed by whoever asks; it can so
@@ -56,6 +58,9 @@
 //	outbox/SEQUENCE    20 digits: the transaction for this head; recorded ones go with the Save of a later head
 //	address/MEMBER     the signed address record of a live member
 //	recipient/MEMBER   the signed recipient of a live member
+//	consent/GRANT/WHO  a signed consent to a live grant, of member WHO or of "root"
+//	class/MEMBER/NAME  what an owner signed about an affordance of a live device, and consents to it
+//	waiting/MEMBER/NAME  the same, as long as another owner has to consent
 //	rendezvous         32 random bytes, others whenever a member is taken away or gets another key
 //	seen               a signed head, newer than the newest here, that somebody showed
 //

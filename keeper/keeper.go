@@ -65,7 +65,7 @@ type Keeper struct {
 	doubt *step         // of the turn's holder: a change that may be on disk or not
 
 	mu          sync.RWMutex
-	state       *tree.State // changed only with both turn and mu, and so are newest, parties, gone, owns, rendezvous
+	state       *tree.State // changed only with both turn and mu, and so are newest, parties, gone, owns, rendezvous, consents, classes
 	newest      *moment
 	moments     []*moment // from the newest recorded head, or the first since Open, up to the newest
 	outbox      []item    // not recorded, by sequence
@@ -78,6 +78,8 @@ type Keeper struct {
 	gone        map[merkle.Hash]bool
 	owns        map[string]own // what leaves signed about themselves, by its key in the store
 	rendezvous  []byte
+	consents    consents
+	classes     map[classKey]Class
 	checkpoints map[identity.MemberID]tree.Checkpoint // for the next head
 }
 

@@ -45,6 +45,8 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		parties:     map[tree.GrantID]parties{},
 		gone:        map[merkle.Hash]bool{},
 		owns:        map[string]own{},
+		consents:    consents{},
+		classes:     map[classKey]Class{},
 		checkpoints: map[identity.MemberID]tree.Checkpoint{},
 	}
 	if k.clock == nil {
@@ -68,7 +70,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreOwns, k.restoreRendezvous, k.restoreOutbox, k.compare,
+		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreOwns, k.restoreRendezvous, k.restoreConsents, k.restoreOutbox, k.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -59,7 +59,7 @@ func (k *Keeper) mayAdmit(by, member identity.Chain) error {
 	path, kind := member.ID.Path, member.Kind()
 	switch {
 	case by.Owner():
-		if len(member.Line) == 1 {
+		if len(member.Line) == 1 && kind != identity.Owner { // an owner's certificate is the root's word that it wants one
 			return denied("%s, of kind %s, stands right below the root and needs the root key", path, kind)
 		}
 		return nil // its certificates are signed by the owner, person or place above it

@@ -43,7 +43,7 @@ func TestWhoMayAdmit(t *testing.T) {
 		{"sam/laptop", identity.Service, "sam/doctor", ""},
 		{"sam/laptop", identity.Device, "home/meter", ""},
 		{"sam/laptop", identity.Place, "home/cellar", ""},
-		{"sam/laptop", identity.Owner, "kim", "needs the root key"},
+		{"sam/laptop", identity.Owner, "kim", ""}, // whose certificate the root key signed
 		{"sam/laptop", identity.Place, "hut", "needs the root key"},
 		{"sam/laptop", identity.Person, "guest", "needs the root key"},
 		{"sam/laptop", identity.Service, "vendor", "needs the root key"},

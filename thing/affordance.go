@@ -14,6 +14,7 @@ import (
 // maker's types erased to bytes.
 type property struct {
 	description string
+	class       string // "" or ClassNever
 	schema      Schema
 	contentType string
 	read        func(context.Context) ([]byte, error)
@@ -27,12 +28,14 @@ type property struct {
 
 type action struct {
 	description   string
+	class         string
 	input, output *Schema
 	do            func(context.Context, []byte) ([]byte, error) // no output: nil
 }
 
 type event struct {
 	description string
+	class       string
 	schema      Schema
 	hub         *hub
 }

@@ -3,7 +3,7 @@ package thing
 // Description is a Thing Description (W3C TD 1.1, §5.3.1), as far as a
 // servient of this package writes it.
 type Description struct {
-	Context             []string                      `json:"@context"`
+	Context             []any                         `json:"@context"`
 	ID                  string                        `json:"id,omitempty"`
 	Title               string                        `json:"title"`
 	Description         string                        `json:"description,omitempty"`
@@ -24,8 +24,9 @@ type SecurityScheme struct {
 // PropertyAffordance describes a property (TD 1.1, §5.3.1.3).
 type PropertyAffordance struct {
 	Schema
-	ReadOnly   bool `json:"readOnly,omitempty"`
-	Observable bool `json:"observable,omitempty"`
+	Class      string `json:"kindred:class,omitempty"`
+	ReadOnly   bool   `json:"readOnly,omitempty"`
+	Observable bool   `json:"observable,omitempty"`
 	// URIVariables are what stands in braces in the forms' references (RFC 6570).
 	URIVariables map[string]Schema `json:"uriVariables,omitempty"`
 	Forms        []Form            `json:"forms"`
@@ -35,6 +36,7 @@ type PropertyAffordance struct {
 // package answers when an action is done.
 type ActionAffordance struct {
 	Description string  `json:"description,omitempty"`
+	Class       string  `json:"kindred:class,omitempty"`
 	Input       *Schema `json:"input,omitempty"`
 	Output      *Schema `json:"output,omitempty"`
 	Synchronous bool    `json:"synchronous"`
@@ -44,6 +46,7 @@ type ActionAffordance struct {
 // EventAffordance describes an event (TD 1.1, §5.3.1.5).
 type EventAffordance struct {
 	Description string  `json:"description,omitempty"`
+	Class       string  `json:"kindred:class,omitempty"`
 	Data        *Schema `json:"data,omitempty"`
 	Forms       []Form  `json:"forms"`
 }
@@ -71,7 +74,7 @@ const FileVariable = "file"
 func (t *Thing) Describe() Description {
 	d := Description{
 		// Clients for TD 1.0, node-wot among them, look for the first.
-		Context:     []string{"https://www.w3.org/2019/wot/td/v1", "https://www.w3.org/2022/wot/td/v1.1"},
+		Context:     []any{"https://www.w3.org/2019/wot/td/v1", "https://www.w3.org/2022/wot/td/v1.1", vocabulary},
 		ID:          t.ID,
 		Title:       t.Title,
 		Description: t.Description,
@@ -91,6 +94,7 @@ func (t *Thing) Describe() Description {
 	for name, a := range t.actions {
 		d.Actions[name] = ActionAffordance{
 			Description: a.description,
+			Class:       a.class,
 			Input:       a.input,
 			Output:      a.output,
 			Synchronous: true,
@@ -103,6 +107,7 @@ func (t *Thing) Describe() Description {
 	for name, e := range t.events {
 		d.Events[name] = EventAffordance{
 			Description: e.description,
+			Class:       e.class,
 			Data:        new(e.schema),
 			Forms:       []Form{streamForm("events/"+name, OpSubscribeEvent, "unsubscribeevent")},
 		}
@@ -112,7 +117,7 @@ func (t *Thing) Describe() Description {
 
 func (p *property) describe(name string) PropertyAffordance {
 	a := PropertyAffordance{Schema: p.schema, ReadOnly: p.write == nil, Observable: p.hub != nil || p.every > 0}
-	a.Schema.Description = p.description
+	a.Schema.Description, a.Class = p.description, p.class
 	form := Form{Href: "properties/" + name, ContentType: p.contentType, Op: []Op{OpReadProperty}}
 	if p.write != nil {
 		form.Op = append(form.Op, OpWriteProperty)

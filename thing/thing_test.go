@@ -90,7 +90,7 @@ func TestDescription(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, got := range map[string]any{
-		`["https://www.w3.org/2019/wot/td/v1","https://www.w3.org/2022/wot/td/v1.1"]`: d.Context,
+		`["https://www.w3.org/2019/wot/td/v1","https://www.w3.org/2022/wot/td/v1.1",{"kindred":"https://github.com/kindred-iot/kindred/ns#"}]`: d.Context,
 		`"kindred://member.tree/"`: d.Base,
 		`{"type":"integer","description":"Brightness","unit":"%","observable":true,"forms":[` +
 			`{"href":"properties/level","contentType":"application/json","op":["readproperty","writeproperty"]},` +

@@ -46,6 +46,7 @@ func New() *Lock {
 	thing.Action(l.thing, "lock", "Lock the door", l.move(Locked))
 	thing.Action(l.thing, "unlock", "Unlock the door", l.move(Unlocked))
 	l.changed = thing.Event[State](l.thing, "state", "The bolt has moved")
+	l.thing.Never("state", "lock", "unlock")
 	return l
 }
 

@@ -1,0 +1,180 @@
+package keeper
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// newDeal makes a home with a second owner, kim, and two services, and a grant of the lock's state to one of them.
+func newDeal(t *testing.T) (*home, tree.GrantID, []byte) {
+	h := newHome(t)
+	for _, m := range []struct {
+		kind identity.Kind
+		path identity.Path
+	}{{identity.Owner, "kim"}, {identity.App, "kim/phone"}, {identity.App, "sam/phone"}, {identity.Service, "sam/bank"}, {identity.Service, "sam/broker"}} {
+		h.Add(m.kind, m.path)
+		if err := h.admit(m.path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id, raw := h.sign(func(t *grant.Terms) {
+		t.Subject.Member, t.Thing.Affordance, t.Actions = h.member("sam/bank"), "state", grant.See
+		t.Agreement = grant.Agreement{Clear: []string{"state"}, Recipient: "First Bank", Place: "DE"}
+	})
+	if _, err := h.Grant(t.Context(), h.laptop(), raw); err != nil {
+		t.Fatal(err)
+	}
+	return h, id, raw
+}
+
+func digestOf(t *testing.T, raw []byte) signed.Digest {
+	s, err := signed.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Digest
+}
+
+// consent is what a leaf signs for whom it speaks; "" is the root key.
+func (h *home) consent(by identity.Path, id tree.GrantID, statement signed.Digest) []byte {
+	h.t.Helper()
+	c := grant.Consent{Tree: h.ID, Grant: id, Statement: statement, Time: h.clock().Unix()}
+	key, chain := h.RootKey, [][]byte(nil)
+	if by != "" {
+		m := h.At(by)
+		key, chain, c.By = m.Signer, m.Raw, m.Member()
+		if m.Kind() == identity.App {
+			c.By = m.ActsFor()
+		}
+	}
+	raw, err := grant.SignConsent(key, chain, c)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return raw
+}
+
+func TestConsent(t *testing.T) {
+	h, id, raw := newDeal(t)
+	statement := digestOf(t, raw)
+	other := h.share()
+	for _, c := range []struct {
+		name string
+		raw  []byte
+		want error
+	}{
+		{"the giver", h.consent("sam/laptop", id, statement), ErrDenied},
+		{"another app of the giver's", h.consent("sam/phone", id, statement), ErrDenied},
+		{"another service", h.consent("sam/broker", id, statement), ErrDenied},
+		{"to a grant that is not there", h.consent("sam/bank", tree.GrantID{1}, statement), ErrNotLive},
+		{"to another grant's statement", h.consent("sam/bank", other, statement), nil},
+		{"the gateway", h.consent("home/gateway", id, statement), nil},
+	} {
+		h.unchanged(c.name, func() {
+			if _, err := h.Consent(t.Context(), c.raw); err == nil || c.want != nil && !errors.Is(err, c.want) {
+				t.Errorf("%s: %v, want %v", c.name, err, c.want)
+			}
+		})
+	}
+	for range 2 { // the second time changes nothing
+		for _, by := range []identity.Path{"sam/bank", "kim/phone", ""} {
+			h.unchanged("consent of "+string(by), func() {
+				if _, err := h.Consent(t.Context(), h.consent(by, id, statement)); err != nil {
+					t.Errorf("consent of %q: %v", by, err)
+				}
+			})
+		}
+		h.restart()
+		if _, by := h.Consents(id); len(by) != 3 || !by[0].IsZero() {
+			t.Fatalf("kept are the consents of %v", by)
+		}
+	}
+	if _, err := h.Revoke(t.Context(), h.revokeGrant(id)); err != nil {
+		t.Fatal(err)
+	}
+	if raw, _ := h.Consents(id); len(raw) != 0 {
+		t.Error("the consents outlive the grant")
+	}
+	h.restart()
+	if raw, _ := h.Consents(id); len(raw) != 0 {
+		t.Error("the consents outlive the grant, on disk")
+	}
+}
+
+func (h *home) class(by identity.Path, never bool, at time.Time) []byte {
+	h.t.Helper()
+	m := h.At(by)
+	raw, err := grant.SignClass(m.Signer, m.Raw, grant.Class{
+		Tree: h.ID, Owner: m.ActsFor(), Thing: h.member("home/lock"), Affordance: "state", Never: never, Time: at.Unix(),
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return raw
+}
+
+func TestClassify(t *testing.T) {
+	h, _, _ := newDeal(t)
+	ctx, at := t.Context(), time.Now().Add(-time.Minute)
+	count := func(waiting bool) int {
+		classes, _ := h.Classes(h.member("home/lock"), waiting)
+		return len(classes)
+	}
+	if _, err := h.Classify(ctx, h.class("sam/anna/phone", true, at)); err == nil {
+		t.Error("a person set something apart")
+	}
+	if waits, err := h.Classify(ctx, h.class("sam/laptop", true, at)); waits || err != nil || count(false) != 1 {
+		t.Fatalf("put in: waits %t, %v", waits, err)
+	}
+	out := h.class("sam/laptop", false, at.Add(time.Second))
+	if waits, err := h.Classify(ctx, out); !waits || err != nil || count(true) != 1 {
+		t.Fatalf("taken out: waits %t, %v", waits, err)
+	}
+	if _, err := h.Classify(ctx, h.class("sam/laptop", true, at)); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	for _, by := range []identity.Path{"sam/laptop", "sam/phone", "sam/bank"} {
+		if _, err := h.Consent(ctx, h.consent(by, tree.GrantID{}, digestOf(t, out))); err == nil {
+			t.Errorf("%s alone takes something out", by)
+		}
+	}
+	h.restart()
+	waiting, _ := h.Classes(h.member("home/lock"), true)
+	if len(waiting) != 0 { // what was said again since counts in its place
+		t.Errorf("%d wait still", len(waiting))
+	}
+	if _, err := h.Classify(ctx, out); err != nil {
+		t.Fatal(err)
+	}
+	if apart, err := h.Consent(ctx, h.consent("kim/phone", tree.GrantID{}, digestOf(t, out))); err != nil || apart != h.member("home/lock") {
+		t.Fatalf("another owner's consent: %s, %v", apart, err)
+	}
+	h.restart()
+	classes, owners := h.Classes(h.member("home/lock"), false)
+	if len(classes) != 1 || len(classes[0].Consents) != 1 || len(owners) != 2 || count(true) != 0 {
+		t.Errorf("%d classes, of owners %v", len(classes), owners)
+	}
+	if _, err := h.Classify(ctx, h.class("sam/laptop", true, at)); err == nil {
+		t.Error("an older class replaces a newer one")
+	}
+	if _, err := h.Revoke(ctx, h.revokeMember("home/lock")); err != nil {
+		t.Fatal(err)
+	}
+	h.restart()
+	if count(false) != 0 {
+		t.Error("classes outlive the thing")
+	}
+}
+
+// Whoever has an old certificate of an owner cannot bring it back.
+func TestOwnersAreNotReplaced(t *testing.T) {
+	h, _, _ := newDeal(t)
+	old := h.renew(h.At("kim").Chain, "kim", h.At("sam/phone").Signer)
+	wants(t, "replacing an owner", h.Admit(t.Context(), h.laptop(), []tree.Admission{{Chain: old}}), ErrDenied, "takes the root key")
+}
