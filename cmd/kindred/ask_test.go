@@ -120,20 +120,39 @@ func TestTerms(t *testing.T) {
 	// The user is far away: hours are the place's, not theirs.
 	now := noon.In(mustZone("America/New_York"))
 	for _, tc := range []struct {
-		o    shareOptions
+		o    termFlags
 		want grant.Terms
 	}{
-		{shareOptions{allow: "see"}, grant.Terms{Actions: grant.See}},
-		{shareOptions{allow: "use", days: "sat", between: "14:00-16:00"}, grant.Terms{
+		{termFlags{allow: "see"}, grant.Terms{Actions: grant.See}},
+		{termFlags{allow: "use", days: "sat", between: "14:00-16:00"}, grant.Terms{
 			Actions: grant.Use, Zone: "Europe/Berlin", Windows: []grant.Window{{Days: 1 << 5, From: 840, To: 960}}}},
-		{shareOptions{allow: "read,invoke", between: "22:00-06:00", affordance: "unlock"}, grant.Terms{
-			Actions: grant.Actions(grant.Read | grant.Invoke), Zone: "Europe/Berlin", Thing: grant.Thing{Affordance: "unlock"},
+		{termFlags{allow: "read,invoke", between: "22:00-06:00"}, grant.Terms{
+			Actions: grant.Actions(grant.Read | grant.Invoke), Zone: "Europe/Berlin",
 			Windows: []grant.Window{{Days: grant.AllDays, From: 1320, To: 360}}}},
-		{shareOptions{allow: "see", from: "2026-12-24 18:00", until: "2026-12-26", offline: "2d"}, grant.Terms{
+		{termFlags{allow: "see", from: "2026-12-24 18:00", until: "2026-12-26", offline: "2d"}, grant.Terms{
 			Actions: grant.See, Zone: "Europe/Berlin", Offline: 2 * 24 * 3600,
 			From: time.Date(2026, 12, 24, 17, 0, 0, 0, time.UTC).Unix(), Until: time.Date(2026, 12, 26, 23, 0, 0, 0, time.UTC).Unix()}},
-		{shareOptions{allow: "see", until: "18:00", tz: "Asia/Kathmandu"}, grant.Terms{
+		{termFlags{allow: "see", until: "18:00", tz: "Asia/Kathmandu"}, grant.Terms{
 			Actions: grant.See, Zone: "Asia/Kathmandu", Until: time.Date(2026, 11, 28, 12, 15, 0, 0, time.UTC).Unix()}},
+		{termFlags{allow: "see", when: []string{"mon-fri 08:00-12:00", "22:00-06:00", "sun"}, days: "sat"}, grant.Terms{
+			Actions: grant.See, Zone: "Europe/Berlin", Windows: []grant.Window{
+				{Days: 31, From: 480, To: 720}, {Days: grant.AllDays, From: 1320, To: 360}, {Days: 1 << 6}, {Days: 1 << 5}}}},
+		{termFlags{allow: "see", below: true, uses: 3, minutes: 30, atHome: true, route: "direct", purpose: "heating-advice", keep: "30d"}, grant.Terms{
+			Actions: grant.See, Subject: grant.Subject{Below: true}, Uses: 3, Budget: 1800, Home: true, Route: grant.DirectRoute,
+			Purpose: "heating-advice", Retention: 30 * 24 * 3600}},
+		{termFlags{allow: "see", rate: "4/1h", route: "gateway", detail: "1d,area"}, grant.Terms{
+			Actions: grant.See, Rate: grant.Rate{Uses: 4, Seconds: 3600}, Route: grant.GatewayRoute, Zone: "Europe/Berlin",
+			Detail: grant.Detail{Step: grant.Day, Area: true}}},
+		{termFlags{allow: "see", moments: "all"}, grant.Terms{
+			Actions: grant.See, Zone: "Europe/Berlin", Moments: grant.Moments{From: 1, Always: true}}},
+		{termFlags{allow: "see", moments: "2026-10-25..2026-10-25", anyHour: true}, grant.Terms{ // a day of 25 hours
+			Actions: grant.See, Zone: "Europe/Berlin", Moments: grant.Moments{
+				From:  time.Date(2026, 10, 24, 22, 0, 0, 0, time.UTC).Unix(),
+				Until: time.Date(2026, 10, 25, 23, 0, 0, 0, time.UTC).Unix(), Always: true}}},
+		{termFlags{allow: "see", moments: "7d"}, grant.Terms{
+			Actions: grant.See, Zone: "Europe/Berlin", Moments: grant.Moments{From: noon.Unix() - 7*24*3600}}},
+		{termFlags{allow: "see", moments: "..2h"}, grant.Terms{
+			Actions: grant.See, Zone: "Europe/Berlin", Moments: grant.Moments{Until: noon.Unix() - 2*3600}}},
 	} {
 		got, err := s.terms(tc.o, now)
 		if err != nil {
@@ -144,6 +163,34 @@ func TestTerms(t *testing.T) {
 		b, _ := json.Marshal(tc.want)
 		if string(a) != string(b) {
 			t.Errorf("%+v:\n%s\nwant\n%s", tc.o, a, b)
+		}
+	}
+	for _, tc := range []struct {
+		o    termFlags
+		want string
+	}{
+		{termFlags{}, `--allow: "" is nothing to allow`},
+		{termFlags{allow: "see", when: []string{"sat"}, days: "day"}, `--days: "day" is no day`},
+		{termFlags{allow: "see", when: []string{"sat 8-12"}}, `--when: "8-12" are no hours`},
+		{termFlags{allow: "see", when: []string{"sometimes"}}, `--when: "sometimes" is no day`},
+		{termFlags{allow: "see", when: []string{""}}, `--when: "" are no days and hours`},
+		{termFlags{allow: "see", when: []string{"sat sun 08:00-12:00"}}, `--when: "sat sun 08:00-12:00" are no days and hours`},
+		{termFlags{allow: "see", rate: "4"}, `--rate: "4" is no rate`},
+		{termFlags{allow: "see", rate: "0/1h"}, `--rate: "0/1h" is no rate`},
+		{termFlags{allow: "see", rate: "4/1ms"}, `--rate: "4/1ms" is no rate`},
+		{termFlags{allow: "see", route: "relay"}, `--route: "relay" is no route`},
+		{termFlags{allow: "see", detail: "2h"}, `--detail: "2h" is no detail`},
+		{termFlags{allow: "see", detail: "1h,1d"}, `--detail: "1h,1d" is no detail`},
+		{termFlags{allow: "see", keep: "40000d"}, `--keep: "40000d" is out of range`},
+		{termFlags{allow: "see", purpose: "Heating advice"}, `--purpose: "Heating advice" is no purpose`},
+		{termFlags{allow: "see", keep: "0s"}, `--keep: "0s" is out of range`},
+		{termFlags{allow: "see", moments: "once"}, `--moments: "once" is no time`},
+		{termFlags{allow: "see", moments: "2h..7d"}, `--moments: it ends before it begins`},
+		{termFlags{allow: "see", moments: "7d..soon"}, `--moments: "soon" is no time`},
+		{termFlags{allow: "see", from: "2026-12-24", until: "2026-12-23"}, `--until: "2026-12-23" is not after "2026-12-24"`},
+	} {
+		if _, err := s.terms(tc.o, now); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%+v: error %v, want one with %q", tc.o, err, tc.want)
 		}
 	}
 }

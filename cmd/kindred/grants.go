@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 )
 
@@ -19,6 +20,7 @@ func newGrants(s *session) *cobra.Command {
 		Short: "List what was shared",
 		Args:  cobra.NoArgs,
 	}
+	s.lang(c)
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {
 			r, err := s.roster(ctx, n)
@@ -28,7 +30,7 @@ func newGrants(s *session) *cobra.Command {
 			if len(r.Grants) == 0 {
 				s.say("Nothing is shared.")
 			}
-			list := shownGrants(r, s.now())
+			list := shownGrantsIn(s.language, r, s.now())
 			rows := make([][]string, len(list))
 			for i, g := range list {
 				rows[i] = []string{g.short, g.line()}
@@ -55,7 +57,44 @@ type sharedGrant struct {
 	Over       bool           `json:"over,omitempty"` // its time is over
 	Paused     bool           `json:"paused,omitempty"`
 	Sentence   string         `json:"sentence"`
-	short      string         // the beginning of the ID
+	sharedUse
+	short string // the beginning of the ID
+}
+
+// sharedUse is how much, how finely and how often something may be used: all that is not limited is left out.
+type sharedUse struct {
+	Below   bool           `json:"below,omitempty"` // it is for everyone below
+	Purpose string         `json:"purpose,omitempty"`
+	Keep    int64          `json:"keep,omitempty"` // seconds
+	Moments *sharedMoments `json:"moments,omitempty"`
+	Detail  string         `json:"detail,omitempty"`
+	Rate    string         `json:"rate,omitempty"`
+	AtHome  bool           `json:"atHome,omitempty"`
+	Uses    uint32         `json:"uses,omitempty"`
+	Budget  int64          `json:"budget,omitempty"` // seconds
+	Route   string         `json:"route,omitempty"`
+}
+
+type sharedMoments struct {
+	From    *time.Time `json:"from,omitempty"`
+	Until   *time.Time `json:"until,omitempty"`
+	AnyHour bool       `json:"anyHour,omitempty"`
+}
+
+func usesOf(t grant.Terms) sharedUse {
+	u := sharedUse{
+		Below: t.Subject.Below, Purpose: t.Purpose, Keep: t.Retention, Detail: t.Detail.String(), AtHome: t.Home, Uses: t.Uses, Budget: t.Budget,
+	}
+	if m := t.Moments; m != (grant.Moments{}) {
+		u.Moments = &sharedMoments{unix(m.From), unix(m.Until), m.Always}
+	}
+	if t.Rate.Uses != 0 {
+		u.Rate = t.Rate.String()
+	}
+	if t.Route != grant.AnyRoute {
+		u.Route = t.Route.String()
+	}
+	return u
 }
 
 type sharedWindow struct {
@@ -65,9 +104,13 @@ type sharedWindow struct {
 
 // shownGrants returns the grants there are by what they are about, and for whom.
 func shownGrants(r kindred.Roster, now time.Time) []sharedGrant {
+	return shownGrantsIn(grant.English, r, now)
+}
+
+func shownGrantsIn(l grant.Language, r kindred.Roster, now time.Time) []sharedGrant {
 	list := make([]sharedGrant, len(r.Grants))
 	for i, g := range r.Grants {
-		list[i] = shownGrant(r, g, now)
+		list[i] = shownGrant(l, r, g, now)
 	}
 	slices.SortFunc(list, func(a, b sharedGrant) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.With, b.With), cmp.Compare(a.Affordance, b.Affordance),
@@ -76,14 +119,15 @@ func shownGrants(r kindred.Roster, now time.Time) []sharedGrant {
 	return list
 }
 
-func shownGrant(r kindred.Roster, of kindred.RosterGrant, now time.Time) sharedGrant {
+func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now time.Time) sharedGrant {
 	t := of.Terms
 	g := sharedGrant{
 		short: r.ShortID(t.ID), Paused: of.Paused,
 		ID: t.ID.String(), Giver: r.Name(t.Giver), With: r.Name(t.Subject.Member), Path: r.Name(t.Thing.Member),
 		Affordance: t.Thing.Affordance, Allow: t.Actions.String(), From: unix(t.From), Until: unix(t.Until), Zone: t.Zone,
 		Offline: t.Offline, Since: time.Unix(t.Time, 0).UTC(), Over: t.Until != 0 && now.Unix() >= t.Until,
-		Sentence: t.Sentence(namesOf(r).member),
+		Sentence:  l.Sentence(t, namesOf(r).member),
+		sharedUse: usesOf(t),
 	}
 	for _, w := range t.Windows {
 		g.Windows = append(g.Windows, sharedWindow{w.Days.String(), fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)})

@@ -147,7 +147,7 @@ func TestWhoCan(t *testing.T) {
 		"anna may see home until you take it back.",
 		"anna may use home/lock on Saturdays 14:00–16:00 (Berlin) until you take it back.",
 	}
-	list := whoCan(h.roster, lock, noon)
+	list := whoCan(grant.English, h.roster, lock, noon)
 	for i, a := range list {
 		if i >= len(want) || a.Sentence != want[i] {
 			t.Errorf("%d: %s", i, a.Sentence)

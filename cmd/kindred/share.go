@@ -26,22 +26,25 @@ write, invoke, observe. Hours and times are by the clock of the place. --offline
 how long after its last check it may be used while the gateway is out of reach; without
 it, not longer than anything has to be checked anyhow.
 
+When one may look is one thing, what one may look at another: of what was recorded only
+that is shown which is from when it is granted, in its hours, or else from --moments.
+What is limited in number, in minutes or to the home's own network is counted and
+checked at the thing.
+
 The ID of what was given is printed; "kindred unshare" takes it back.`,
 		Example: `  kindred share home/meter power --with sam/anna
   kindred share home/lock --with sam/anna --allow use --days sat --between 14:00-16:00
-  kindred share home/lock unlock --with sam/anna --allow invoke --until 2026-12-24 --offline 2d`,
+  kindred share home/lock unlock --with sam/anna --allow invoke --until 2026-12-24 --offline 2d
+  kindred share home/lock --with sam/anna --when "mon-fri 08:00-12:00" --when "sat 22:00-02:00"
+  kindred share home/meter --with sam/carl --detail 1d --moments 2026-01-01..2026-06-30 --purpose heating-advice
+  kindred share home/lock unlock --with sam/anna --allow invoke --uses 3 --rate 1/1h --at-home`,
 		Args:              cobra.MaximumNArgs(2),
 		ValidArgsFunction: s.completePaths,
 	}
 	f := c.Flags()
 	f.StringVar(&o.with, "with", "", "`who` may use it: the path of a member")
-	f.StringVar(&o.allow, "allow", "see", "`what` is allowed: see, use, or some of read,write,invoke,observe")
-	f.StringVar(&o.days, "days", "", "on these `days` of the week alone: sat,sun or mon-fri")
-	f.StringVar(&o.between, "between", "", "within these `hours` alone: 14:00-16:00")
-	f.StringVar(&o.from, "from", "", "from this `time` on: "+clocksHint)
-	f.StringVar(&o.until, "until", "", "until this `time`; a date is included")
-	f.StringVar(&o.offline, "offline", "", "`how long` after its last check it serves while the gateway is out of reach: 7d")
-	f.StringVar(&o.tz, "tz", "", "the place's time `zone`, where this directory does not know it")
+	s.lang(c)
+	o.register(c)
 	hide(c.RegisterFlagCompletionFunc("with", s.completeWho))
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if len(args) > 0 {
@@ -53,79 +56,18 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
 		if !s.asks && (o.path == "" || o.with == "") {
 			return usage("what and with whom? kindred share PATH --with WHO")
 		}
-		t, err := s.terms(o, s.now())
+		t, err := s.terms(o.termFlags, s.now())
 		if err != nil {
 			return err
 		}
+		t.Thing.Affordance = o.affordance
 		return s.with(ctx, func(n *kindred.Node) error { return s.share(ctx, n, o, t) })
 	})
 }
 
 type shareOptions struct {
-	path, affordance, with, allow  string
-	days, between, from, until, tz string
-	offline                        string
-}
-
-// terms reads what the flags say, which is all but who and what.
-func (s *session) terms(o shareOptions, now time.Time) (t grant.Terms, err error) {
-	fail := func(flag string, err error) (grant.Terms, error) {
-		return t, usage("--%s: %s", flag, strings.TrimPrefix(err.Error(), "grant: "))
-	}
-	t.Thing.Affordance = o.affordance
-	if t.Actions, err = grant.ParseActions(o.allow); err != nil {
-		return fail("allow", err)
-	}
-	zone := now.Location()
-	if o.days+o.between+o.from+o.until+o.tz != "" {
-		if zone, t.Zone, err = s.zone(o.tz); err != nil {
-			return t, err
-		}
-	}
-	if o.days != "" || o.between != "" {
-		w := grant.Window{Days: grant.AllDays}
-		if o.days != "" {
-			if w.Days, err = grant.ParseDays(o.days); err != nil {
-				return fail("days", err)
-			}
-		}
-		if o.between != "" {
-			if w.From, w.To, err = grant.ParseWindow(o.between); err != nil {
-				return fail("between", err)
-			}
-		}
-		t.Windows = []grant.Window{w}
-	}
-	if o.from != "" {
-		from, err := parseMoment(o.from, now.In(zone), false)
-		if err != nil {
-			return fail("from", err)
-		}
-		t.From = from.Unix()
-	}
-	if o.until != "" {
-		until, err := parseMoment(o.until, now.In(zone), true)
-		switch {
-		case err != nil:
-			return fail("until", err)
-		case !until.After(now):
-			return fail("until", fmt.Errorf("%q is over", o.until))
-		case until.Unix() <= t.From:
-			return fail("until", fmt.Errorf("%q is not after %q", o.until, o.from))
-		}
-		t.Until = until.Unix()
-	}
-	if o.offline != "" {
-		d, err := grant.ParseDuration(o.offline)
-		if err == nil && (d < time.Second || d > grant.MaxOffline) {
-			err = fmt.Errorf("%q is out of range", o.offline)
-		}
-		if err != nil {
-			return fail("offline", err)
-		}
-		t.Offline = int64(d / time.Second)
-	}
-	return t, nil
+	path, affordance, with string
+	termFlags
 }
 
 func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t grant.Terms) error {
@@ -157,13 +99,13 @@ func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t 
 	if err := s.checkAffordance(ctx, n, what, t.Thing.Affordance); err != nil {
 		return err
 	}
-	t.Subject = grant.Subject{Tree: n.Self().ID.Tree, Member: who.Who.Member()}
+	t.Subject.Tree, t.Subject.Member = n.Self().ID.Tree, who.Who.Member()
 	t.Thing.Member = what.Who.Member()
 	if t, err = n.Share(ctx, t); err != nil {
 		return err
 	}
 	r.Grants = append(r.Grants, kindred.RosterGrant{Terms: t})
-	sentence := t.Sentence(namesOf(r).member)
+	sentence := s.language.Sentence(t, namesOf(r).member)
 	err = s.print(map[string]string{"id": t.ID.String(), "sentence": sentence}, r.ShortID(t.ID))
 	s.say("%s", sentence)
 	return err

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/kindred-iot/kindred/grant"
 )
 
 // A session is one command being made: what it was told, and where it reads and writes.
@@ -19,8 +21,9 @@ type session struct {
 	dir, at       string
 	beside        string // the name of the directory beside that of members, for what is none
 	json, verbose bool
-	wait          time.Duration // how long what is taken back is followed
-	running       bool          // flags and arguments are in order
+	wait          time.Duration  // how long what is taken back is followed
+	running       bool           // flags and arguments are in order
+	language      grant.Language // that grants are said in
 
 	in       *bufio.Reader
 	out, err io.Writer

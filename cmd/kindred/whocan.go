@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 )
 
@@ -20,6 +21,7 @@ func newWhoCan(s *session) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completePaths,
 	}
+	s.lang(c)
 	return s.does(c, func(ctx context.Context, args []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {
 			r, err := s.roster(ctx, n)
@@ -33,7 +35,7 @@ func newWhoCan(s *session) *cobra.Command {
 			if k := m.Who.Kind(); k != identity.Device && k != identity.Place {
 				return usage("%s is of kind %s: devices and places are what can be used", m.Who.ID.Path, k)
 			}
-			list := whoCan(r, m, s.now())
+			list := whoCan(s.language, r, m, s.now())
 			rows := make([][]string, len(list))
 			for i, a := range list {
 				rows[i] = []string{a.short, a.line()}
@@ -60,7 +62,7 @@ func (a access) line() string {
 }
 
 // whoCan lists the owners, and the grants about a thing, or a place above it, whose time is not over.
-func whoCan(r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
+func whoCan(l grant.Language, r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
 	names := namesOf(r)
 	var list []access
 	owners, apps := ownersOf(r)
@@ -74,7 +76,7 @@ func whoCan(r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
 	}
 	about := r
 	about.Grants = slices.DeleteFunc(slices.Clone(r.Grants), func(g kindred.RosterGrant) bool { return !g.Terms.On(m.Who) })
-	for _, shown := range shownGrants(about, now) {
+	for _, shown := range shownGrantsIn(l, about, now) {
 		if !shown.Over {
 			list = append(list, access{shown.With, "grant", &shown, shown.Sentence, shown.short})
 		}
