@@ -32,7 +32,7 @@ type calls struct {
 	handler http.Handler // nil: nothing is offered
 	offers  func(op thing.Op, affordance string) bool
 
-	wake chan struct{} // something was taken away
+	wake chan struct{} // something was taken away, or a budget runs down faster
 	done chan struct{}
 	wait sync.WaitGroup
 }
@@ -49,6 +49,7 @@ type call struct {
 	affordance string
 	purpose    string    // what for, as the caller says
 	way        grant.Way // how the request came
+	counts     bool      // if it is served, something is done, which counts as a use
 	cancel     context.CancelCauseFunc
 	caller     *thing.Caller
 
@@ -61,6 +62,8 @@ type call struct {
 	part         uint32     // receipts there were for the stream
 	count, bytes uint64     // what the last of them said
 	told         bool       // all that there was
+
+	shares, left bool // guarded by usage: whether it has shares, and is over
 
 	mu       sync.Mutex
 	id       uint64 // pairs begin and end of a stream in the journal; 0 for what is none
@@ -80,12 +83,14 @@ func callOf(ctx context.Context) (*call, bool) {
 func (cs *calls) start(n *Node) error {
 	cs.node, cs.open = n, map[*call]struct{}{}
 	cs.wake, cs.done = make(chan struct{}, 1), make(chan struct{})
-	n.trust.changed = func() {
+	wake := func() {
 		select {
 		case cs.wake <- struct{}{}:
 		default:
 		}
 	}
+	n.trust.changed = wake
+	n.usage.start(n.db, n.log, wake)
 	cs.wait.Go(func() {
 		minutes := time.NewTicker(receiptEvery)
 		defer minutes.Stop()
@@ -96,6 +101,9 @@ func (cs *calls) start(n *Node) error {
 			case <-cs.wake:
 				cs.recheck()
 				n.recheckCallees()
+				if err := n.usage.forget(context.Background(), n.trust.snapshot()); err != nil {
+					n.log.Error("forgetting what was used", "error", err)
+				}
 			case <-cs.done:
 				return
 			}
@@ -171,6 +179,7 @@ func (cs *calls) leave(c *call) {
 	cs.mu.Lock()
 	delete(cs.open, c)
 	cs.mu.Unlock()
+	cs.node.usage.leave(c)
 	if c.caller.Failed != "" {
 		c.finish(journal.Failed, c.caller.Failed)
 	} else {
@@ -207,17 +216,25 @@ func (c *call) view() thing.View {
 	return shown
 }
 
+// mayLast reports whether an operation may last, and is decided again while it does.
+func mayLast(op thing.Op) bool {
+	switch op {
+	case thing.OpObserveProperty, thing.OpSubscribeEvent, thing.OpConnect, thing.OpReadFile:
+		return true
+	}
+	return false
+}
+
 // begin notes that the call is served under d, and returns the number of the stream, 0 if it is none.
 func (c *call) begin(d grant.Decision) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.decision = d
-	switch c.op {
-	case thing.OpObserveProperty, thing.OpSubscribeEvent, thing.OpConnect:
-		c.id = c.calls.stream.Add(1)
-	case thing.OpReadFile: // a read in the journal, however long it takes
-	default:
+	if !mayLast(c.op) {
 		return 0
+	}
+	if c.op != thing.OpReadFile { // which is a read in the journal, however long it takes
+		c.id = c.calls.stream.Add(1)
 	}
 	c.lasts = true
 	c.arm(d)

@@ -268,7 +268,7 @@ func TestLastingUsesEndWithTheirRight(t *testing.T) {
 	s := newStudio(t, 64<<20)
 	h.Serve(device, s.thing)
 	anna := h.Invite(laptop, identity.Person, "sam/anna", "phone")
-	_, target := h.Share(laptop, "sam/anna", "home/studio", grant.Terms{Actions: grant.See})
+	_, target := h.Share(laptop, "sam/anna", "home/studio", grant.Terms{Actions: grant.See, Moments: grant.Moments{From: 1}})
 	client, err := anna.Thing(t.Context(), "home/studio")
 	if err != nil {
 		t.Fatal(err)

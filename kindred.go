@@ -126,6 +126,7 @@ type Node struct {
 	calls    calls // being served now
 	receipts receipts
 	accounts accounts
+	usage    usage
 	trust    trust
 	apart    apart
 	contact  contacts

@@ -343,6 +343,7 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 		return &thing.Problem{Status: http.StatusForbidden, Code: codeRefused, Detail: "refused"}
 	}
 	c.op, c.affordance = op, affordance
+	c.counts = r.Method != http.MethodOptions && n.calls.has(op, affordance)
 	d, who, err := n.decide(c)
 	if err == nil && d.Reason.Code == grant.Stale {
 		n.freshen(r.Context(), affordance)
@@ -363,11 +364,8 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 		}
 		return refusal(d, err)
 	}
-	if !n.calls.has(op, affordance) {
-		return nil // whoever may use it is told that it is not there, and nothing was done
-	}
-	if r.Method == http.MethodOptions {
-		return nil // it was asked, and nothing is done
+	if !c.counts {
+		return nil // it was asked alone, or is not there, which whoever may use it is told: nothing is done
 	}
 	if err := c.unsigned(r.Context()); err != nil {
 		entry.Outcome, entry.Reason = journal.Refused, "did not sign the receipt for what it did before"
@@ -414,7 +412,10 @@ func (n *Node) decide(c *call) (grant.Decision, credential.Principal, error) {
 	if op == thing.OpDescribe {
 		d, err = n.decideDescribe(r.who, grants, facts)
 	} else {
+		k := taking{usage: &n.usage, call: c, live: r.live, now: now}
+		facts.Usage = k.used
 		d, err = grant.Decide(req, r.who, grants, facts)
+		err = errors.Join(err, k.settle(&d))
 	}
 	if err == nil {
 		r.stands.keep(q, d)
