@@ -67,6 +67,15 @@ func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 	return call[Report](ctx, c, "revoke", SignedNotice{notice})
 }
 
+// Ask hands in an ask, a signed grant.Ask.
+func (c Client) Ask(ctx context.Context, raw []byte) error { return do(ctx, c, "ask", SignedAsk{raw}) }
+
+// Asks fetches the asks that the caller may see.
+func (c Client) Asks(ctx context.Context) (Asks, error) { return call[Asks](ctx, c, "asks", None{}) }
+
+// AnswerAsk says what became of an ask.
+func (c Client) AnswerAsk(ctx context.Context, a AskAnswer) error { return do(ctx, c, "asked", a) }
+
 // Follow tells how far a taking-back has got, once more things obey than the caller knows of; five seconds at most.
 func (c Client) Follow(ctx context.Context, f Following) (Report, error) {
 	return call[Report](ctx, c, "follow", f)

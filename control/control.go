@@ -38,6 +38,9 @@ type Home interface {
 	Consent(ctx context.Context, who credential.Principal, c SignedConsent) (None, error)
 	Classify(ctx context.Context, who credential.Principal, c SignedClass) (Classified, error)
 	Revoke(ctx context.Context, who credential.Principal, n SignedNotice) (Report, error)
+	Ask(ctx context.Context, who credential.Principal, a SignedAsk) (None, error)
+	Asks(ctx context.Context, who credential.Principal, q None) (Asks, error)
+	AnswerAsk(ctx context.Context, who credential.Principal, a AskAnswer) (None, error)
 	Follow(ctx context.Context, who credential.Principal, f Following) (Report, error)
 	Recognize(ctx context.Context, who credential.Principal, r SignedRecognition) (None, error)
 	Resume(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
@@ -171,6 +174,31 @@ type SignedClass struct {
 // Classified says what has become of a class.
 type Classified struct {
 	Waits bool `json:"waits,omitempty"` // it counts once another owner, or the root key, consents
+}
+
+// A SignedAsk asks for a right: a signed grant.Ask.
+type SignedAsk struct {
+	Raw []byte `json:"raw"`
+}
+
+// Asks are the asks that the caller may see: all for owners' apps, one's own for others.
+type Asks struct {
+	Asks []AskState `json:"asks"` // the oldest first
+}
+
+// An AskState is an ask, and what has become of it.
+type AskState struct {
+	Raw      []byte    `json:"raw"`               // a signed grant.Ask
+	Answered time.Time `json:"answered,omitzero"` // zero: it waits
+	Grant    string    `json:"grant,omitempty"`   // what was given for it, 28 characters; "": it was turned down
+	Because  string    `json:"because,omitempty"` // in a sentence
+}
+
+// An AskAnswer says what became of an ask.
+type AskAnswer struct {
+	ID      string `json:"id"`                // of its terms, 28 characters
+	Grant   string `json:"grant,omitempty"`   // what was given for it; "": it is turned down
+	Because string `json:"because,omitempty"` // at most 256 bytes
 }
 
 // A SignedNotice hands in a revocation: an encoded credential.Notice.

@@ -62,6 +62,7 @@ type Gateway struct {
 	lan      *lan
 	node     *kindred.Node
 	nodeUp   chan struct{} // closed when node is set: its calls may come before Open has it
+	asks     asks
 	takings  takings
 	watchers watchers
 	places   sync.Mutex // held while places are made

@@ -38,6 +38,8 @@ const (
 	Remove  Op = "remove"  // a member
 	Share   Op = "share"   // a right
 	Unshare Op = "unshare" // a right
+	Ask     Op = "ask"     // for a right
+	Deny    Op = "deny"    // a right that was asked for
 	Pause   Op = "pause"   // a right
 	Resume  Op = "resume"  // a right
 	Accept  Op = "accept"  // the terms of a right, by the service that it is for
