@@ -61,6 +61,23 @@ func (s *session) pathsOf(c *cobra.Command) []string {
 	})
 }
 
+// completeAsks offers what is asked for, with what it says.
+func (s *session) completeAsks(c *cobra.Command, args []string, _ string) (offers []string, _ cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		_ = s.with(c.Context(), func(n *kindred.Node) error { // without an answer there is nothing to offer
+			r, asks, err := s.asked(c.Context(), n)
+			for _, a := range asks {
+				if a.Waiting {
+					shown := s.shownAsk(r, a)
+					offers = append(offers, shown.short()+"\t"+shown.Sentence)
+				}
+			}
+			return err
+		})
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeGrants offers grants, with what they say, and paths.
 func (s *session) completeGrants(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {

@@ -304,6 +304,10 @@ func (t teller) deed(e journal.Entry, what string) string {
 			return fmt.Sprintf("took back what was shared with %s (%s)", with, t.grant(e.Grant))
 		}
 		return fmt.Sprintf("took back %s from %s (%s)", what, with, t.grant(e.Grant))
+	case journal.Ask:
+		return "asked to be allowed " + orRight(what)
+	case journal.Deny:
+		return fmt.Sprintf("turned down what %s asked for, %s", with, orRight(what))
 	case journal.Pause:
 		return fmt.Sprintf("paused %s for %s (%s)", orRight(what), with, t.grant(e.Grant))
 	case journal.Resume:

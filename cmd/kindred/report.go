@@ -33,6 +33,7 @@ was agreed comes last, in red: there should be none.`,
 	f.StringVar(&o.since, "since", o.since, "from this `time` on: "+clocksHint)
 	f.StringVar(&o.who, "who", "", "only what this `path` was given, and did")
 	f.StringVar(&o.thing, "thing", "", "only what was given and done at this `path`")
+	s.lang(c)
 	hide(c.RegisterFlagCompletionFunc("who", s.completeWho), c.RegisterFlagCompletionFunc("thing", s.completeWho))
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		return s.with(ctx, func(n *kindred.Node) error { return s.report(ctx, n, o) })
@@ -57,7 +58,7 @@ func (s *session) report(ctx context.Context, n *kindred.Node, o logOptions) err
 	if err != nil {
 		return err
 	}
-	a := account{Since: since.UTC(), Until: now.UTC(), teller: teller{namesOf(r), now}}
+	a := account{Since: since.UTC(), Until: now.UTC(), teller: teller{namesOf(r), now}, language: s.language}
 	a.open(grants)
 	for _, e := range entries {
 		a.enter(e)
@@ -116,11 +117,12 @@ type account struct {
 	Refused []tally      `json:"refused"` // what was refused to members and rests on nothing they were given
 	Unknown int          `json:"unknown"` // refusals of strangers
 
-	teller  teller
-	by      map[string]*accounted
-	ended   map[string]time.Time // when grants were taken back, by ID
-	removed map[string]time.Time // when members were removed, by member ID
-	tallies map[*[]tally]map[string]int
+	teller   teller
+	language grant.Language
+	by       map[string]*accounted
+	ended    map[string]time.Time // when grants were taken back, by ID
+	removed  map[string]time.Time // when members were removed, by member ID
+	tallies  map[*[]tally]map[string]int
 }
 
 // accounted is a grant and what was done under it.
@@ -161,7 +163,7 @@ func (a *account) open(grants []kindred.RosterGrant) {
 	for _, g := range grants {
 		terms[g.Terms.ID.String()] = &g.Terms
 	}
-	for _, shown := range shownGrants(a.teller.names.roster, a.teller.now) {
+	for _, shown := range shownGrantsIn(a.language, a.teller.names.roster, a.teller.now) {
 		if t, ok := terms[shown.ID]; ok {
 			g := &accounted{sharedGrant: shown, terms: t, reasons: map[string]int{}}
 			a.Grants, a.by[shown.ID] = append(a.Grants, g), g

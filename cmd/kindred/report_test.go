@@ -46,7 +46,7 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 		}, "it was taken back at"},
 		{"an owner", []journal.Entry{{Op: journal.Read, Caller: laptop, Thing: meter, Affordance: "power", Outcome: journal.Served, Time: noon}}, ""},
 	} {
-		a := account{Since: noon.Add(-time.Hour), Until: noon, teller: teller{namesOf(h.roster), noon}}
+		a := account{Since: noon.Add(-time.Hour), Until: noon, teller: teller{namesOf(h.roster), noon}, language: grant.English}
 		a.open(h.roster.Grants)
 		for _, e := range test.entries {
 			a.enter(e)

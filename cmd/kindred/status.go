@@ -58,6 +58,8 @@ type state struct {
 	RootKey string     `json:"root_key,omitempty"` // the file, if it is in this directory
 	Ledger  ledgerKind `json:"ledger"`
 	Waiting []string   `json:"waiting,omitempty"` // paths of those who wait to be confirmed
+	Asking  []shownAsk `json:"asking,omitempty"`  // what is asked for and waits for an answer
+	Ending  []soonEnds `json:"ending,omitempty"`  // what was given and ends soon
 	title   string
 }
 
@@ -113,6 +115,11 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 		t = t.UTC()
 		st.AsOf = &t
 	}
+	if st.Gateway.Reachable {
+		if err := s.awaited(soon, n, &st); err != nil {
+			return st, err
+		}
+	}
 	if st.Owner && st.Gateway.Reachable {
 		joins, err := n.Gateway().Joins(soon)
 		if err != nil {
@@ -123,6 +130,40 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 		}
 	}
 	return st, nil
+}
+
+// soonOver is how long before its end a grant is told of.
+const soonOver = 3 * 24 * time.Hour
+
+// soonEnds is a grant that is soon over.
+type soonEnds struct {
+	Grant    string    `json:"grant"`
+	Until    time.Time `json:"until"`
+	Sentence string    `json:"sentence"`
+	short    string
+}
+
+func (e soonEnds) line(now time.Time) string {
+	return fmt.Sprintf("%s at %s: %s", e.short, stamp(e.Until, now), e.Sentence)
+}
+
+// awaited finds what waits for an owner's answer, and what is soon over of what the member gave or was given.
+func (s *session) awaited(ctx context.Context, n *kindred.Node, st *state) error {
+	r, asks, err := s.asked(ctx, n)
+	if err != nil {
+		return err
+	}
+	for _, a := range asks {
+		if a.Waiting {
+			st.Asking = append(st.Asking, s.shownAsk(r, a))
+		}
+	}
+	for _, g := range shownGrants(r, s.now()) {
+		if g.Until != nil && !g.Over && g.Until.Sub(s.now()) < soonOver {
+			st.Ending = append(st.Ending, soonEnds{g.ID, *g.Until, g.Sentence, g.short})
+		}
+	}
+	return nil
 }
 
 func exists(name string) bool {
@@ -152,6 +193,12 @@ func (st state) text(s *session, now time.Time) string {
 	}
 	if len(st.Waiting) > 0 {
 		rows = append(rows, []string{"waiting", strings.Join(st.Waiting, ", ") + `: "kindred confirm" lets them in`})
+	}
+	for _, a := range st.Asking {
+		rows = append(rows, []string{"asked", a.Sentence + ` "kindred allow ` + a.short() + `" allows it, "kindred deny" does not`})
+	}
+	for _, e := range st.Ending {
+		rows = append(rows, []string{"ending", e.line(now)})
 	}
 	text := table(rows)
 	if st.RootKey != "" {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 )
 
@@ -20,6 +21,7 @@ home: by what they were given themselves, and by what was given to those they be
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completePaths,
 	}
+	s.lang(c)
 	return s.does(c, func(ctx context.Context, args []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {
 			r, err := s.roster(ctx, n)
@@ -30,7 +32,7 @@ home: by what they were given themselves, and by what was given to those they be
 			if err != nil {
 				return err
 			}
-			list := whatCan(r, m, s.now())
+			list := whatCan(s.language, r, m, s.now())
 			if len(list) == 0 {
 				s.say("%s may do nothing here.", namesOf(r).plain(m.Who.ID.Path, m.Who.Kind()))
 			}
@@ -44,7 +46,7 @@ home: by what they were given themselves, and by what was given to those they be
 }
 
 // whatCan lists the right of owners, and the grants that serve a member and whose time is not over.
-func whatCan(r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
+func whatCan(l grant.Language, r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
 	names, list := namesOf(r), []access{}
 	if m.Who.Kind() == identity.Owner || m.Who.Owner() {
 		who := names.plain(m.Who.ID.Path, m.Who.Kind())
@@ -54,7 +56,7 @@ func whatCan(r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
 	for _, g := range grantsFor(r, m) {
 		serving[g.Terms.ID.String()] = true
 	}
-	for _, shown := range shownGrants(r, now) {
+	for _, shown := range shownGrantsIn(l, r, now) {
 		if serving[shown.ID] && !shown.Over {
 			list = append(list, access{shown.With, "grant", &shown, shown.Sentence, shown.short})
 		}
