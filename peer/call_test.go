@@ -37,7 +37,7 @@ func TestFirstFlight(t *testing.T) {
 		greet(w, r)
 	}))
 	phone := p.join("phone", nil)
-	c, err := phone.open(t.Context(), phone.target(meter))
+	c, err := phone.open(t.Context(), phone.target(meter), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -123,6 +124,7 @@ type call struct {
 	started chan struct{} // closed when began
 	ended   chan struct{} // closed by Close
 	close   sync.Once
+	pool    *pool // that counts it; nil: none
 
 	held     frame // the callee's hello, as told in the opening; guarded by started
 	greet    sync.Once
@@ -132,10 +134,18 @@ type call struct {
 	answered atomic.Bool // the callee's frames were read
 	switched atomic.Bool // to a protocol that is not HTTP
 	showed   atomic.Bool // the callee showed a hello, and it was accepted
+
+	// Of HTTP; whoever makes the request owns them.
+	requests int       // so far
+	head     []byte    // room to write in
+	left     int64     // how much may be read before a header has to be over
+	broke    error     // what a read ended with, if one did
+	idle     time.Time // since when it is kept
+	epoch    int       // of its pool
 }
 
-// open opens a stream to the target.
-func (h *Host) open(ctx context.Context, t Target) (*call, error) {
+// open opens a stream to the target, for a pool or, if that is nil, by itself.
+func (h *Host) open(ctx context.Context, t Target, p *pool) (*call, error) {
 	id, err := peerID(t.Key)
 	if err != nil {
 		return nil, &CallError{Peer: "?", Doing: "dialing", Err: err}
@@ -157,8 +167,9 @@ func (h *Host) open(ctx context.Context, t Target) (*call, error) {
 	}
 	c := &call{
 		Stream: s, link: l, target: t, hello: fullFrame(hello), later: l.served(),
-		started: make(chan struct{}), ended: make(chan struct{}), in: bufio.NewReader(s),
+		started: make(chan struct{}), ended: make(chan struct{}), left: math.MaxInt64,
 	}
+	c.in = bufio.NewReader(incoming{c})
 	h.mu.Lock()
 	h.calls[c] = true
 	h.mu.Unlock()
@@ -172,6 +183,7 @@ func (h *Host) open(ctx context.Context, t Target) (*call, error) {
 			return nil, callError(id, "greeting", err)
 		}
 	}
+	c.pool = p
 	return c, nil
 }
 
@@ -209,11 +221,11 @@ func (c *call) hold(ctx context.Context) error {
 	if _, err := c.Write(nil); err != nil {
 		return err
 	}
-	c.greet.Do(func() { c.greeted = c.readGreeting() })
+	err := c.greeting()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return c.greeted
+	return err
 }
 
 // Write writes p; the first time, together with the opening.
@@ -253,19 +265,40 @@ func (c *call) Write(p []byte) (int, error) {
 
 // Read reads what follows the callee's greeting.
 func (c *call) Read(p []byte) (int, error) {
-	c.greet.Do(func() { c.greeted = c.readGreeting() })
-	if c.greeted != nil {
-		return 0, callError(c.link.conn.RemotePeer(), "greeting", c.greeted)
+	if err := c.greeting(); err != nil {
+		return 0, err
 	}
 	n, err := c.in.Read(p)
-	if n > 0 {
-		c.mid.Store(false)
-		c.link.hears()
-	}
 	if err != nil && err != io.EOF && !late(err) {
 		err = callError(c.link.conn.RemotePeer(), "reading from", c.lost(err))
 	}
 	return n, err
+}
+
+// An incoming is what comes on a call's stream.
+type incoming struct{ *call }
+
+// Read reads from the stream, and not more than a header that has not ended may have.
+func (c incoming) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errLongHeader
+	}
+	n, err := c.Stream.Read(p[:min(int64(len(p)), c.left)])
+	if err != nil {
+		c.broke = err
+	}
+	if n > 0 {
+		c.left -= int64(n)
+		c.mid.Store(false)
+		c.link.hears()
+	}
+	return n, err
+}
+
+// greeting reads what comes before HTTP, once.
+func (c *call) greeting() error {
+	c.greet.Do(func() { c.greeted = c.readGreeting() })
+	return callError(c.link.conn.RemotePeer(), "greeting", c.greeted)
 }
 
 // readGreeting reads and checks the callee's frames once the opening is out.
@@ -355,6 +388,9 @@ func (c *call) Close() error {
 		h.mu.Lock()
 		delete(h.calls, c)
 		h.mu.Unlock()
+		if c.pool != nil {
+			c.pool.leave(c)
+		}
 		h.running.Done()
 	})
 	return err

@@ -37,11 +37,17 @@ var (
 // was shown; the next stream shows it in full.
 var errForgotten = errors.New("the peer does not remember the hello it was shown")
 
-// A staleError is the loss of a connection that had served before, on a stream
-// that brought nothing yet: likely the callee was restarted or moved.
+// A staleError is the loss of a stream that had served before, or of a connection
+// that had on a stream that brought nothing yet: likely the callee was restarted or moved.
 type staleError struct{ error }
 
 func (e staleError) Unwrap() error { return e.error }
+
+// errUnsent marks a request of which the stream took nothing.
+var errUnsent = errors.New("nothing was sent")
+
+// errLongHeader reports an answer whose header does not end.
+var errLongHeader = fmt.Errorf("the answer's header is longer than %d bytes", maxHeader)
 
 // A CallError is the failure of a call: errors of this package that come out of
 // [Host.Transport] are of this type, outside whatever net/http wrapped around

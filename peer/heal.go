@@ -127,12 +127,26 @@ func (h *Host) relayed(id libp2ppeer.ID) bool {
 
 // quiet closes the streams that are kept for further requests, so that those go the best way there is by now.
 func (h *Host) quiet() {
-	h.mu.Lock()
-	idlers := slices.Clone(h.idlers)
-	h.mu.Unlock()
-	for _, t := range idlers {
+	for _, t := range h.made() {
 		t.CloseIdleConnections()
 	}
+}
+
+// expire closes the streams that were kept for further requests for long enough, or whose connection has ended.
+func (h *Host) expire() {
+	before := time.Now().Add(-callerIdle)
+	for _, t := range h.made() {
+		for _, p := range t.all() {
+			p.expire(before)
+		}
+	}
+}
+
+// made returns the transports that were made.
+func (h *Host) made() []*transport {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.transports)
 }
 
 // maxNamed is how many relays of others are remembered.

@@ -80,6 +80,7 @@ func TestComesHome(t *testing.T) {
 	body(t, slow)
 	c.CloseIdleConnections()
 	<-l.ctx.Done()
+	waitFor(t, l.conn.IsClosed)
 	if code, _ := get(t, c, "kindred://meter/"); code != http.StatusOK || phone.best(meter.id) == l {
 		t.Errorf("status %d, over the old link: %v", code, phone.best(meter.id) == l)
 	}

@@ -116,13 +116,13 @@ type Host struct {
 	closing  sync.Once
 	closeErr error // of closing
 
-	mu       sync.Mutex
-	closed   bool                                  // nothing new is counted in running
-	links    map[network.Conn]*link                // by live connection
-	calls    map[*call]bool                        // open
-	services map[protocol.ID]network.StreamHandler // beside Protocol
-	named    map[libp2ppeer.ID]bool                // relays that addresses of callees lead through
-	idlers   []interface{ CloseIdleConnections() } // the transports made
+	mu         sync.Mutex
+	closed     bool                                  // nothing new is counted in running
+	links      map[network.Conn]*link                // by live connection
+	calls      map[*call]bool                        // open
+	services   map[protocol.ID]network.StreamHandler // beside Protocol
+	named      map[libp2ppeer.ID]bool                // relays that addresses of callees lead through
+	transports []*transport                          // that were made
 
 	strangers strangers
 	turns     turns

@@ -33,6 +33,7 @@ type served struct {
 	close    sync.Once
 	stop     func() // ends the context of this stream's requests
 	hijacked atomic.Bool
+	cramped  atomic.Bool // its window may have become smaller for good
 }
 
 // accept takes a stream that a peer opened: it examines the caller, shows the
@@ -52,7 +53,8 @@ func (h *Host) accept(s network.Stream) {
 	if l.kind() == Relayed {
 		h.doubtDirect(s.Conn().RemotePeer())
 	}
-	c := &served{Stream: s, link: l, in: bufio.NewReaderSize(s, openingBuffer), since: time.Now()}
+	c := &served{Stream: s, link: l, since: time.Now()}
+	c.in = bufio.NewReaderSize(arriving{c}, openingBuffer)
 	service, err := c.examine()
 	if !errors.Is(err, errForgotten) {
 		l.ill(err)
@@ -237,6 +239,20 @@ func (c *served) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// An arriving is what comes on a served stream.
+type arriving struct{ *served }
+
+// Read reads from the stream. Where a deadline passes while something has come, yamux returns both, and may not have told
+// the caller how much more it may send: what came counts, and the stream is not used for long.
+func (c arriving) Read(p []byte) (int, error) {
+	n, err := c.Stream.Read(p)
+	if n > 0 && late(err) {
+		c.cramped.Store(true)
+		err = nil
+	}
+	return n, err
+}
+
 // Write writes p.
 func (c *served) Write(p []byte) (int, error) {
 	c.writing.Lock()
@@ -279,7 +295,7 @@ func (c *served) RemoteAddr() net.Addr { return address(c.link.conn.RemoteMultia
 
 // old reports whether the caller should open a new stream for its next request.
 func (c *served) old() bool {
-	return c.refused != nil || after(c.since, streamLife) || !bytes.Equal(c.hello, c.admission.hello())
+	return c.refused != nil || c.cramped.Load() || after(c.since, streamLife) || !bytes.Equal(c.hello, c.admission.hello())
 }
 
 // Caller tells who sent a request that Config.Handler or Config.Refused serves.

@@ -31,6 +31,7 @@ func (h *Host) tend() {
 				l.probe()
 			}
 		}
+		h.expire()
 		h.tell()
 	}
 }

@@ -1,20 +1,16 @@
 package peer
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"errors"
 	"fmt"
-	"io"
-	"net"
+	"maps"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Scheme is the scheme of URLs that name peers.
@@ -62,100 +58,49 @@ func Callee(resp *http.Response) (Remote, bool) {
 // on a new one if it has no body or can get it again, and its method is GET,
 // HEAD, OPTIONS or TRACE or it carries an Idempotency-Key.
 func (h *Host) Transport(resolve func(ctx context.Context, host string) (Target, error)) http.RoundTripper {
-	t := &transport{host: h, resolve: resolve, known: make(map[string]*acquaintance)}
-	t.http = &http.Transport{
-		DialContext:            t.dial,
-		DisableCompression:     true,
-		MaxIdleConns:           0, // no limit over all hosts
-		MaxIdleConnsPerHost:    16,
-		MaxConnsPerHost:        maxStreams,
-		IdleConnTimeout:        callerIdle,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: maxHeader,
-	}
+	t := &transport{host: h, resolve: resolve, pools: make(map[string]*pool)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.idlers = append(h.idlers, t.http)
+	h.transports = append(h.transports, t)
 	return t
 }
 
-// A transport makes HTTP requests over calls. Streams that show different
-// hellos must not be mixed: net/http keeps them apart by the port, which counts
-// the hellos.
+// A transport makes HTTP requests over calls.
 type transport struct {
 	host    *Host
 	resolve func(context.Context, string) (Target, error)
-	http    *http.Transport
 
 	mu    sync.Mutex
-	known map[string]*acquaintance // by HOST
+	pools map[string]*pool // by HOST
 }
 
-// An acquaintance is the target that a HOST last resolved to.
-type acquaintance struct {
-	target Target
-	hello  []byte // as of the last request
-	count  int    // of different hellos so far
-}
-
-// port returns the port under which streams for host with the present hello
-// are kept.
-func (t *transport) port(host string) string {
-	t.mu.Lock()
-	a := t.acquaintance(host)
-	makeHello := a.target.Hello
-	t.mu.Unlock()
-	var hello []byte
-	if makeHello != nil {
-		hello = makeHello()
-	}
+// pool returns that of host, made if need be.
+func (t *transport) pool(host string) *pool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !bytes.Equal(hello, a.hello) {
-		a.hello = hello
-		a.count++
+	p := t.pools[host]
+	if p == nil {
+		p = new(pool)
+		t.pools[host] = p
 	}
-	return strconv.Itoa(a.count)
+	return p
 }
 
-// acquaintance returns that of host, made if need be. t.mu is held.
-func (t *transport) acquaintance(host string) *acquaintance {
-	a := t.known[host]
-	if a == nil {
-		a = &acquaintance{count: 1}
-		t.known[host] = a
-	}
-	return a
-}
-
-// dial opens a stream to addr, HOST:PORT with a port of the method port.
-func (t *transport) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+// dial opens a call to host.
+func (t *transport) dial(ctx context.Context, host string, p *pool) (*call, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.host.ctx, cancel)()
-	name, _, err := net.SplitHostPort(addr)
+	target, err := t.resolve(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	target, err := t.resolve(ctx, name)
-	if err != nil {
-		return nil, err
+	epoch := p.resolved(target)
+	c, err := t.host.open(ctx, target, p)
+	if err == nil {
+		c.epoch = epoch
 	}
-	c, err := t.host.open(ctx, target)
-	if err != nil {
-		return nil, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	a := t.acquaintance(name)
-	switch {
-	case a.target.Key == nil: // the first
-		a.hello = c.hello.hello
-	case !sameKey(a.target.Key, target.Key):
-		a.count++ // streams to the former key are left to expire
-	}
-	a.target = target
-	return c, nil
+	return c, err
 }
 
 // RoundTrip makes one request.
@@ -164,7 +109,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, fmt.Errorf("peer: requesting %q: not of the form %s://HOST/PATH", redact(req.URL), Scheme)
 	}
-	resp, used, err := t.try(req)
+	if err := checkRequest(req); err != nil {
+		closeBody(req)
+		return nil, fmt.Errorf("peer: requesting %q: %w", redact(req.URL), err)
+	}
+	resp, used, err := t.try(req, false)
 	if worthRepeating(req, err) {
 		again := req
 		if req.GetBody != nil {
@@ -173,13 +122,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 		}
-		resp, used, err = t.try(again)
+		resp, used, err = t.try(again, true)
 	}
 	if err != nil {
-		var ce *CallError
-		if req.Context().Err() == nil && errors.As(err, &ce) {
-			err = ce
-		}
 		return nil, err
 	}
 	resp.Request = req.WithContext(context.WithValue(req.Context(), calleeKey, used))
@@ -195,7 +140,7 @@ func worthRepeating(req *http.Request, err error) bool {
 	}
 	var stale staleError
 	switch {
-	case errors.Is(err, errForgotten):
+	case errors.Is(err, errForgotten), errors.Is(err, errUnsent):
 		return true
 	case !errors.As(err, &stale):
 		return false
@@ -207,42 +152,37 @@ func worthRepeating(req *http.Request, err error) bool {
 	return req.Header.Get("Idempotency-Key") != ""
 }
 
-// try makes the request through net/http, and tells by which call.
-func (t *transport) try(req *http.Request) (_ *http.Response, used *call, _ error) {
-	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { used, _ = info.Conn.(*call) },
-	})
+// try makes the request on a call that is kept or, anew, on another, and tells by which.
+func (t *transport) try(req *http.Request, anew bool) (*http.Response, *call, error) {
 	host := strings.ToLower(req.URL.Hostname())
-	inner := req.WithContext(ctx)
-	u := *req.URL
-	u.Scheme, u.Host = "http", net.JoinHostPort(host, t.port(host))
-	inner.URL = &u
-	if inner.Host == "" || inner.Host == req.URL.Host {
-		inner.Host = host
+	p := t.pool(host)
+	c, err := p.take(req.Context(), anew)
+	if err == nil && c == nil {
+		if c, err = t.dial(req.Context(), host, p); err != nil {
+			p.leave(nil)
+		}
 	}
-	resp, err := t.http.RoundTrip(inner)
 	if err != nil {
-		return nil, used, err
+		closeBody(req)
+		return nil, nil, err
 	}
-	if body, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
-		used.switched.Store(true)
-		resp.Body = switched{used, body}
-	}
-	return resp, used, nil
+	resp, err := c.exchange(req)
+	return resp, c, err
 }
 
-// switched is a call that carries another protocol now, of which net/http may
-// have read a little.
-type switched struct {
-	*call
-	body io.ReadWriteCloser
+// CloseIdleConnections closes the streams that are not in use, and those in use once they are not.
+func (t *transport) CloseIdleConnections() {
+	for _, p := range t.all() {
+		p.renew()
+	}
 }
 
-func (s switched) Read(p []byte) (int, error) { return s.body.Read(p) }
-func (s switched) Close() error               { return s.body.Close() }
-
-// CloseIdleConnections closes the streams that are not in use.
-func (t *transport) CloseIdleConnections() { t.http.CloseIdleConnections() }
+// all returns the pools that there are.
+func (t *transport) all() []*pool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.pools))
+}
 
 // sameKey reports whether a and b are the same public key.
 func sameKey(a, b crypto.PublicKey) bool {
