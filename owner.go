@@ -173,8 +173,13 @@ func (n *Node) authorityAbove(path identity.Path) (*identity.Authority, error) {
 // Share gives a grant for the owner or person that the node acts for, and returns its ID. Tree, ID, giver and time of
 // the terms are filled in.
 func (n *Node) Share(ctx context.Context, t grant.Terms) (grant.Terms, error) {
-	var err error
-	t.Tree, t.Giver, t.Time = n.self.ID.Tree, n.self.ActsFor(), n.cfg.Clock().Unix()
+	t.Tree, t.Giver = n.self.ID.Tree, n.self.ActsFor()
+	return n.give(ctx, t)
+}
+
+// give signs a grant and hands it in.
+func (n *Node) give(ctx context.Context, t grant.Terms) (_ grant.Terms, err error) {
+	t.Time = n.cfg.Clock().Unix()
 	if t.ID, err = tree.NewGrantID(rand.Reader); err != nil {
 		return t, err
 	}
@@ -203,8 +208,9 @@ type RosterMember struct {
 // A RosterGrant is a grant in a Roster.
 type RosterGrant struct {
 	control.Grant
-	Terms  grant.Terms
-	Paused bool
+	Terms     grant.Terms
+	Statement signed.Digest // the signed grant's name, by which others pass it on
+	Paused    bool
 }
 
 const rosterKey = "roster"
@@ -288,7 +294,7 @@ func (n *Node) readRoster(r control.Roster, at time.Time) (Roster, error) {
 	}
 	slices.SortFunc(out.Members, func(a, b RosterMember) int { return cmp.Compare(a.Who.ID.Path, b.Who.ID.Path) })
 	for _, g := range r.Grants {
-		t, _, err := grant.Parse(g.Raw)
+		t, s, err := grant.Parse(g.Raw)
 		if err != nil {
 			return out, err
 		}
@@ -296,7 +302,7 @@ func (n *Node) readRoster(r control.Roster, at time.Time) (Roster, error) {
 		if err := signed.Unmarshal(g.Value, &entry); err != nil {
 			return out, err
 		}
-		out.Grants = append(out.Grants, RosterGrant{g, t, entry.Paused})
+		out.Grants = append(out.Grants, RosterGrant{g, t, s.Digest, entry.Paused})
 	}
 	return out, nil
 }

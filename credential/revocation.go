@@ -126,7 +126,7 @@ func mayRevokeGrant(signer identity.Chain, value []byte) error {
 	if err := signed.Unmarshal(value, &g); err != nil {
 		return err
 	}
-	if signer.Owner() || !g.Giver.IsZero() && signer.ActsFor() == g.Giver {
+	if signer.Owner() || !g.Giver.IsZero() && (signer.ActsFor() == g.Giver || signer.Member() == g.Giver) {
 		return nil
 	}
 	return fmt.Errorf("%s neither gave the grant nor acts for an owner", signer.ID.Path)

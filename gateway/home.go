@@ -91,6 +91,9 @@ func (h *home) Resolve(_ context.Context, who credential.Principal, q control.Lo
 		return control.Contact{}, err
 	}
 	if !h.concerns(who.Chain, e.Chain) {
+		if q.Path != "" && h.passesOn(who.Chain) {
+			return control.Contact{Chain: e.Chain.Raw}, nil // who it is, to be given something, and not where
+		}
 		return control.Contact{}, notFound(q.Path) // whether it exists is nobody else's business
 	}
 	return h.contact(e.Chain), nil
@@ -240,18 +243,16 @@ func (h *home) Roster(_ context.Context, who credential.Principal, _ control.Non
 func (g *Gateway) roster(who identity.Chain) control.Roster {
 	var r control.Roster
 	var entries []tree.Entry
-	var grants []tree.Admitted
 	var ids []tree.GrantID
 	values := map[identity.MemberID][]byte{}
+	grants, parties := g.visible(who)
 	g.keeper.View(func(s *tree.State) {
 		entries = slices.Collect(s.Members())
-		grants = slices.Collect(s.Grants())
 		for _, e := range entries {
 			values[e.Chain.Member()], _ = s.Value(tree.MemberKey(e.Chain.Member()))
 		}
 		for _, a := range grants {
-			t, _, err := grant.Parse(a.Raw)
-			if value, ok := s.Value(tree.GrantKey(a.ID)); ok && err == nil && (who.Owner() || t.To(who)) {
+			if value, ok := s.Value(tree.GrantKey(a.ID)); ok {
 				r.Grants = append(r.Grants, control.Grant{Raw: a.Raw, Value: value})
 				ids = append(ids, a.ID)
 			}
@@ -267,10 +268,13 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 	}
 	h := &home{g}
 	for _, e := range entries {
+		id := e.Chain.Member()
 		if !h.concerns(who, e.Chain) {
+			if parties[id] {
+				r.Members = append(r.Members, control.Member{Chain: e.Chain.Raw, Path: e.Path(), Kind: e.Chain.Kind().String()})
+			}
 			continue
 		}
-		id := e.Chain.Member()
 		m := control.Member{
 			Chain: e.Chain.Raw, Value: values[id], Path: e.Path(), Kind: e.Chain.Kind().String(),
 			Label: e.Label, Since: time.Unix(e.Since, 0), Limits: e.Limits,

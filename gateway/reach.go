@@ -193,6 +193,7 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 	}
 	things, about, with := h.concerned(pending)
 	called := h.nameOf(pending.Other)
+	resting := h.keeper.Resting(pending.Grant)
 	already, err := h.keeper.Revoke(ctx, pending)
 	if err != nil {
 		return control.Report{}, answer(err)
@@ -210,6 +211,9 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 			op = journal.Unshare
 		}
 		h.tellOf(ctx, op, pending.Signer, about, with, pending.Grant, name)
+		if op == journal.Unshare && len(resting) > 0 {
+			h.tellResting(ctx, pending.Signer, resting[1:])
+		}
 	}
 	soon, cancel := context.WithTimeout(ctx, obeyWithin)
 	defer cancel()

@@ -142,7 +142,7 @@ func (o Opened) Under(above Opened) error {
 	case t.Giver != a.GiverFor(o.signer):
 		return fail("its giver is %s, and that is for %s", t.Giver, a.GiverFor(o.signer))
 	}
-	if err := t.within(a); err != nil {
+	if err := t.Within(*a); err != nil {
 		return fail("%w", err)
 	}
 	return nil
@@ -157,8 +157,8 @@ func (t *Terms) GiverFor(signer identity.Chain) identity.MemberID {
 	return signer.Member()
 }
 
-// within reports, as an error, what t plainly allows that the grant above it does not.
-func (t *Terms) within(above *Terms) error {
+// Within reports, as an error, what t plainly allows that the grant above it does not.
+func (t Terms) Within(above Terms) error {
 	all := above.Actions | above.HandOn
 	switch {
 	case t.Subject == above.Subject:

@@ -57,6 +57,10 @@ type words struct {
 	from, until             string // {moment}
 	untilTaken, unlessTaken string
 
+	letOthers string // {do}
+	handOn    string // {do}
+	passOn    string // {times}
+
 	inAll             string // {times}
 	rate              string // {times} {span}
 	lasting           string // {span}
@@ -102,6 +106,8 @@ var english = words{
 	from: " from {moment}", until: " until {moment}",
 	untilTaken: " until you take it back", unlessTaken: ", unless you take it back before",
 
+	letOthers: "let others {do}", handOn: "may let others {do} it", passOn: "may be passed on {times}",
+
 	inAll: "{times} in all", rate: "at most {times} in {span}", lasting: "for {span} in all",
 	atHome: "only on the home's own network",
 	direct: "only directly, by no relay", byGateway: "only directly or by the home's own gateway",
@@ -139,6 +145,8 @@ var german = words{
 
 	from: " ab {moment}", until: " bis {moment}",
 	untilTaken: ", bis du es zurücknimmst", unlessTaken: ", sofern du es nicht vorher zurücknimmst",
+
+	letOthers: "andere {do} lassen", handOn: "darf es andere {do} lassen", passOn: "darf {times} weitergegeben werden",
 
 	inAll: "insgesamt {times}", rate: "höchstens {times} je {span}", lasting: "insgesamt {span} lang",
 	atHome: "nur im eigenen Netz des Hauses",

@@ -53,7 +53,14 @@ func (s *saying) where() string {
 func (s *saying) moment(unix int64) string { return clock(unix, s.zone, s.layout) }
 
 func (s *saying) doing() string {
-	switch s.Actions {
+	if s.Actions == 0 {
+		return fill(s.letOthers, "do", s.verb(s.HandOn))
+	}
+	return s.verb(s.Actions)
+}
+
+func (s *saying) verb(of Actions) string {
+	switch of {
 	case See:
 		return s.see
 	case Use:
@@ -61,7 +68,7 @@ func (s *saying) doing() string {
 	}
 	var verbs []string
 	for i, a := range actions {
-		if s.Actions.Has(a) {
+		if of.Has(a) {
 			verbs = append(verbs, s.verbs[i])
 		}
 	}
@@ -102,6 +109,8 @@ func (s *saying) clauses() (all []string) {
 			all = append(all, fill(phrase, names...))
 		}
 	}
+	say(s.Actions != 0 && s.HandOn != 0, s.handOn, "do", s.verb(s.HandOn))
+	say(s.Depth > 1 || s.Depth == 1 && s.HandOn == 0, s.passOn, "times", s.times(uint32(s.Depth)))
 	say(s.Uses != 0, s.inAll, "times", s.times(s.Uses))
 	say(s.Rate.Uses != 0, s.rate, "times", s.times(s.Rate.Uses), "span", s.exactly(s.Rate.Seconds))
 	say(s.Budget != 0, s.lasting, "span", s.exactly(s.Budget))

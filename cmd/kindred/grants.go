@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ func newGrants(s *session) *cobra.Command {
 			list := shownGrantsIn(s.language, r, s.now())
 			rows := make([][]string, len(list))
 			for i, g := range list {
-				rows[i] = []string{g.short, g.line()}
+				rows[i] = []string{g.short, g.indent() + g.line()}
 			}
 			return s.print(list, table(rows))
 		})
@@ -56,9 +57,14 @@ type sharedGrant struct {
 	Since      time.Time      `json:"since"`
 	Over       bool           `json:"over,omitempty"` // its time is over
 	Paused     bool           `json:"paused,omitempty"`
+	Parent     string         `json:"parent,omitempty"` // the grant that it passes on
+	PassOn     uint8          `json:"passOn,omitempty"` // how often it may be passed on
+	Manage     string         `json:"manage,omitempty"` // what may be passed on, and not done
 	Sentence   string         `json:"sentence"`
 	sharedUse
 	short string // the beginning of the ID
+	by    string // who passed it on
+	level int    // how many times it was
 }
 
 // sharedUse is how much, how finely and how often something may be used: all that is not limited is left out.
@@ -116,7 +122,34 @@ func shownGrantsIn(l grant.Language, r kindred.Roster, now time.Time) []sharedGr
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.With, b.With), cmp.Compare(a.Affordance, b.Affordance),
 			a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
-	return list
+	return asTree(list)
+}
+
+// asTree puts each grant under the one that it passes on.
+func asTree(list []sharedGrant) []sharedGrant {
+	listed := map[string]bool{"": true}
+	for _, g := range list {
+		listed[g.ID] = true
+	}
+	under := map[string][]sharedGrant{}
+	for _, g := range list {
+		parent := g.Parent
+		if !listed[parent] {
+			parent = ""
+		}
+		under[parent] = append(under[parent], g)
+	}
+	ordered := make([]sharedGrant, 0, len(list))
+	var add func(parent string, level int)
+	add = func(parent string, level int) {
+		for _, g := range under[parent] {
+			g.level = level
+			ordered = append(ordered, g)
+			add(g.ID, level+1)
+		}
+	}
+	add("", 0)
+	return ordered
 }
 
 func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now time.Time) sharedGrant {
@@ -127,7 +160,19 @@ func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now 
 		Affordance: t.Thing.Affordance, Allow: t.Actions.String(), From: unix(t.From), Until: unix(t.Until), Zone: t.Zone,
 		Offline: t.Offline, Since: time.Unix(t.Time, 0).UTC(), Over: t.Until != 0 && now.Unix() >= t.Until,
 		Sentence:  l.Sentence(t, namesOf(r).member),
+		PassOn:    t.Depth,
 		sharedUse: usesOf(t),
+	}
+	if t.HandOn != 0 {
+		g.Manage = t.HandOn.String()
+	}
+	if !t.Parent.IsZero() {
+		g.by = namesOf(r).member(t.Giver)
+	}
+	for _, above := range r.Grants {
+		if above.Statement == t.Parent && !t.Parent.IsZero() {
+			g.Parent = above.Terms.ID.String()
+		}
 	}
 	for _, w := range t.Windows {
 		g.Windows = append(g.Windows, sharedWindow{w.Days.String(), fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)})
@@ -135,15 +180,27 @@ func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now 
 	return g
 }
 
-// line is the sentence, and whether the grant still matters.
+// line is the sentence, with who passed it on, and whether the grant still matters.
 func (g sharedGrant) line() string {
+	line := g.Sentence
+	if g.by != "" {
+		line = "by " + g.by + ", " + line
+	}
 	switch {
 	case g.Over:
-		return g.Sentence + " (over)"
+		line += " (over)"
 	case g.Paused:
-		return g.Sentence + " (paused)"
+		line += " (paused)"
 	}
-	return g.Sentence
+	return line
+}
+
+// indent says how deep a grant is below an owner's.
+func (g sharedGrant) indent() string {
+	if g.level == 0 {
+		return ""
+	}
+	return strings.Repeat("   ", g.level-1) + "└─ "
 }
 
 func unix(seconds int64) *time.Time {

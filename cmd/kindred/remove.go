@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,6 +45,11 @@ one's rights. The report is as that of "kindred unshare".`,
 			} else {
 				t.Things = []control.Reach{}
 			}
+			gone := r.Ended(m)
+			for _, g := range gone {
+				t.Grants = append(t.Grants, g.Terms.ID.String())
+			}
+			t.Sentence = strings.Join(append([]string{t.Sentence}, ended(r, gone)...), "\n")
 			return s.print(t, t.Sentence)
 		})
 	})

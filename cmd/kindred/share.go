@@ -31,13 +31,20 @@ that is shown which is from when it is granted, in its hours, or else from --mom
 What is limited in number, in minutes or to the home's own network is counted and
 checked at the thing.
 
+With --pass-on WHO may share it in turn, never for more than was given to them; with
+--manage WHO may share it and take that back, and cannot use it. So a guest, or an
+adviser, uses this command on what they were given. Taking it back takes back all that was
+shared under it.
+
 The ID of what was given is printed; "kindred unshare" takes it back.`,
 		Example: `  kindred share home/meter power --with sam/anna
   kindred share home/lock --with sam/anna --allow use --days sat --between 14:00-16:00
   kindred share home/lock unlock --with sam/anna --allow invoke --until 2026-12-24 --offline 2d
   kindred share home/lock --with sam/anna --when "mon-fri 08:00-12:00" --when "sat 22:00-02:00"
   kindred share home/meter --with sam/carl --detail 1d --moments 2026-01-01..2026-06-30 --purpose heating-advice
-  kindred share home/lock unlock --with sam/anna --allow invoke --uses 3 --rate 1/1h --at-home`,
+  kindred share home/lock unlock --with sam/anna --allow invoke --uses 3 --rate 1/1h --at-home
+  kindred share home/lock --with sam/anna --allow use --pass-on 1
+  kindred share home/meter --with sam/adviser --manage`,
 		Args:              cobra.MaximumNArgs(2),
 		ValidArgsFunction: s.completePaths,
 	}
@@ -45,6 +52,7 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
 	f.StringVar(&o.with, "with", "", "`who` may use it: the path of a member")
 	s.lang(c)
 	o.register(c)
+	s.registerPassing(&o.passFlags, c)
 	hide(c.RegisterFlagCompletionFunc("with", s.completeWho))
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if len(args) > 0 {
@@ -61,6 +69,9 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
 			return err
 		}
 		t.Thing.Affordance = o.affordance
+		if err := o.apply(&t); err != nil {
+			return err
+		}
 		return s.with(ctx, func(n *kindred.Node) error { return s.share(ctx, n, o, t) })
 	})
 }
@@ -68,6 +79,7 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
 type shareOptions struct {
 	path, affordance, with string
 	termFlags
+	passFlags
 }
 
 func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t grant.Terms) error {
@@ -92,7 +104,7 @@ func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t 
 			return err
 		}
 	}
-	who, err := member(n, r, o.with)
+	who, err := s.recipient(ctx, n, &r, o.with)
 	if err != nil {
 		return err
 	}
@@ -101,7 +113,7 @@ func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t 
 	}
 	t.Subject.Tree, t.Subject.Member = n.Self().ID.Tree, who.Who.Member()
 	t.Thing.Member = what.Who.Member()
-	if t, err = n.Share(ctx, t); err != nil {
+	if t, err = s.give(ctx, n, r, what, t, o.under); err != nil {
 		return err
 	}
 	r.Grants = append(r.Grants, kindred.RosterGrant{Terms: t})

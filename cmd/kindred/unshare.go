@@ -19,7 +19,8 @@ func newUnshare(s *session) *cobra.Command {
 		Short: "Take back what was shared",
 		Long: `Take back what was shared: by its ID, or the beginning of it; or all that WHO has been given
 at PATH. It is taken back at the gateway and straight at the things, and the report says
-what each of them answered, and until when one that could not be reached may still serve.
+what each of them answered, and until when one that could not be reached may still serve. What was
+shared under it goes with it, and is listed.
 With --wait it goes on until each has answered, or the time is over.`,
 		Example: "  kindred unshare g-7kqm\n  kindred unshare home/lock --with sam/anna",
 	}, "from `whom` it is taken back", func(ctx context.Context, n *kindred.Node, r kindred.Roster, found []kindred.RosterGrant) error {
@@ -44,7 +45,7 @@ func (s *session) onGrants(c *cobra.Command, withHelp string, do func(context.Co
 				return err
 			}
 			for _, g := range found {
-				if self := n.Self(); !self.Owner() && g.Terms.Giver != self.ActsFor() {
+				if self := n.Self(); !self.Owner() && g.Terms.Giver != self.ActsFor() && g.Terms.Giver != self.Member() {
 					return refused("only owners, and who gave it, may %s %s", c.Name(), r.ShortID(g.Terms.ID))
 				}
 			}
@@ -118,6 +119,12 @@ func (s *session) takeBack(ctx context.Context, n *kindred.Node, r kindred.Roste
 		}
 		lines = append(lines, sentence)
 		t.Grants = append(t.Grants, g.Terms.ID.String())
+		if !pause {
+			for _, gone := range r.Resting(g) {
+				t.Grants = append(t.Grants, gone.Terms.ID.String())
+			}
+			lines = append(lines, ended(r, r.Resting(g))...)
+		}
 	}
 	t.Sentence = strings.Join(lines, "\n")
 	return s.print(t, t.Sentence)
