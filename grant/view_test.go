@@ -104,3 +104,63 @@ func TestViewNarrows(t *testing.T) {
 		t.Error("terms were changed")
 	}
 }
+
+// Moments are in the hours by the clock on the wall as it was when something was recorded, and a budget is time that
+// passes, whatever the clock on the wall does meanwhile.
+func TestAcrossClockChanges(t *testing.T) {
+	h := newHousehold(t)
+	for _, test := range []struct {
+		name, zone, window string
+		days               Days
+		now, until         string // a use begins, and ends by itself or as its budget of 90 minutes is spent
+		seen, unseen       []string
+	}{
+		{"an hour that comes twice", "Europe/Berlin", "02:00-04:00", AllDays, "2026-10-25T00:00:00Z", "2026-10-25T01:30:00Z",
+			[]string{"2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:59:59Z"}, []string{"2026-10-24T23:59:59Z", "2026-10-25T03:00:00Z"}},
+		{"an hour that never comes", "Europe/Berlin", "01:30-04:00", AllDays, "2026-03-29T00:40:00Z", "2026-03-29T02:00:00Z",
+			[]string{"2026-03-29T00:30:00Z", "2026-03-29T01:59:59Z"}, []string{"2026-03-29T00:29:59Z", "2026-03-29T02:00:00Z"}},
+		{"a night that is an hour shorter", "America/New_York", "22:00-06:00", DayOf(time.Saturday), "2026-03-08T06:30:00Z", "2026-03-08T08:00:00Z",
+			[]string{"2026-03-08T03:00:00Z", "2026-03-08T09:59:59Z"}, []string{"2026-03-08T02:59:59Z", "2026-03-08T10:00:00Z", "2026-03-09T03:00:00Z"}},
+		{"half an hour that comes twice", "Australia/Lord_Howe", "01:30-02:00", AllDays, "2026-04-04T14:30:00Z", "2026-04-04T15:30:00Z",
+			[]string{"2026-04-04T14:59:59Z", "2026-04-04T15:00:00Z", "2026-04-04T15:29:59Z"}, []string{"2026-04-04T14:29:59Z", "2026-04-04T15:30:00Z"}},
+		{"half an hour that never comes", "Australia/Lord_Howe", "02:00-02:30", AllDays, "2026-10-03T15:00:00Z", "",
+			nil, []string{"2026-10-03T15:29:59Z", "2026-10-03T15:30:00Z"}},
+		{"Ramadan begins", "Africa/Casablanca", "02:30-04:00", AllDays, "2026-02-15T01:45:00Z", "2026-02-15T02:00:00Z",
+			[]string{"2026-02-15T01:30:00Z", "2026-02-15T02:30:00Z", "2026-02-15T03:59:59Z"}, []string{"2026-02-15T02:00:00Z", "2026-02-15T02:29:59Z"}},
+		{"a day that was skipped", "Pacific/Apia", "00:00-24:00", DayOf(time.Friday), "2011-12-30T10:00:00Z", "",
+			[]string{"2011-12-23T10:00:00Z", "2012-01-06T09:59:59Z"}, []string{"2011-12-30T09:59:59Z", "2011-12-30T10:00:00Z"}},
+		{"a night cut off by a day that was skipped", "Pacific/Apia", "23:00-02:00", DayOf(time.Thursday), "2011-12-30T09:30:00Z", "2011-12-30T10:00:00Z",
+			[]string{"2011-12-30T09:00:00Z", "2011-12-30T09:59:59Z"}, []string{"2011-12-30T10:00:00Z", "2011-12-30T11:59:59Z"}},
+	} {
+		terms := h.terms("sam/anna", "home/lock")
+		from, to, err := ParseWindow(test.window)
+		if err != nil {
+			t.Fatal(err)
+		}
+		terms.Windows, terms.Zone = []Window{{test.days, from, to}}, test.zone
+		terms.Budget, terms.Moments.From = 5400, 1
+		r := &rules{terms: terms}
+		if err := r.compile(); err != nil {
+			t.Fatal(err)
+		}
+		begin := at(t, test.now)
+		if open := r.hours.open(begin); open != (test.until != "") {
+			t.Errorf("%s: open %t", test.name, open)
+		} else if open {
+			if got := r.until(begin, begin.Add(24*time.Hour), &Usage{}); !got.Equal(at(t, test.until)) {
+				t.Errorf("%s: until %s, want %s", test.name, got.UTC().Format(time.RFC3339), test.until)
+			}
+		}
+		view := View{}.narrow(r, false)
+		for _, moments := range []struct {
+			texts []string
+			want  bool
+		}{{test.seen, true}, {test.unseen, false}} {
+			for _, text := range moments.texts {
+				if got := view.Sees(at(t, text)); got != moments.want {
+					t.Errorf("%s: %s seen %t", test.name, text, got)
+				}
+			}
+		}
+	}
+}

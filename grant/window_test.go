@@ -72,7 +72,10 @@ var transitions = []struct {
 	{"Australia/Lord_Howe", "2026-10-03T15:30:00Z"},
 	{"Pacific/Apia", "2011-12-30T10:00:00Z"},
 	{"Pacific/Apia", "2012-03-31T14:00:00Z"},
-	{"Asia/Beirut", "2026-03-28T22:00:00Z"}, // midnight itself is skipped
+	{"Asia/Beirut", "2026-03-28T22:00:00Z"},       // midnight itself is skipped
+	{"Africa/Casablanca", "2026-02-15T02:00:00Z"}, // back, for Ramadan
+	{"Africa/Casablanca", "2026-03-22T02:00:00Z"},
+	{"America/Santiago", "2026-04-05T03:00:00Z"}, // the hour before midnight is repeated
 	{"UTC", "2026-06-01T00:00:00Z"},
 }
 
@@ -135,6 +138,10 @@ func TestHoursAcrossClockChanges(t *testing.T) {
 		{"the clock jumps out of the hours", "Europe/Berlin", "01:30-02:30", AllDays, "2026-03-29T00:45:00Z", "2026-03-29T01:00:00Z"},
 		{"half an hour back", "Australia/Lord_Howe", "01:00-02:00", AllDays, "2026-04-04T14:30:00Z", "2026-04-04T15:30:00Z"},
 		{"a day that was skipped", "Pacific/Apia", "00:00-24:00", DayOf(time.Friday), "2011-12-30T12:00:00Z", ""},
+		{"back for Ramadan", "Africa/Casablanca", "02:00-03:30", AllDays, "2026-02-15T01:30:00Z", "2026-02-15T03:30:00Z"},
+		{"and forward after it", "Africa/Casablanca", "01:00-02:30", AllDays, "2026-03-22T01:30:00Z", "2026-03-22T02:00:00Z"},
+		{"a midnight that is skipped", "Asia/Beirut", "22:00-00:00", DayOf(time.Saturday), "2026-03-28T21:00:00Z", "2026-03-28T22:00:00Z"},
+		{"an evening that is repeated", "America/Santiago", "23:00-00:00", DayOf(time.Saturday), "2026-04-05T02:30:00Z", "2026-04-05T04:00:00Z"},
 		{"the night before the skipped day", "Pacific/Apia", "22:00-02:00", DayOf(time.Thursday), "2011-12-30T09:00:00Z", "2011-12-30T10:00:00Z"},
 	} {
 		from, to, err := ParseWindow(test.window)
