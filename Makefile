@@ -52,6 +52,7 @@ lint: go ## gofmt, go vet, staticcheck, and the import table
 
 bench: build ## every benchmark COUNT (3) times, and a table of the figures promised beside those measured
 	@{ $(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) -timeout 60m $$($(GO) list ./... | tail -n +2); \
+	   (cd grant/compare && $(GO) test -mod=mod -bench . -benchtime 1000x -count $(COUNT) -timeout 20m .); \
 	   $(GO) test -run '^$$' -bench 'Unshare|FirstAnswer' -benchtime 100x -timeout 20m .; \
 	   $(GO) test -run '^$$' -bench Warm -benchtime 1x -count $(COUNT) -timeout 20m .; \
 	   $(GO) test -run '^$$' -bench FarAnswer -benchtime 20x -timeout 20m .; \

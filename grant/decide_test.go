@@ -327,7 +327,7 @@ func TestDecideConcurrently(t *testing.T) {
 	h := newHousehold(t)
 	var grants []Grant
 	for range 4 {
-		terms := h.full()
+		terms := h.usual()
 		terms.Windows = nil
 		grants = append(grants, stands(terms, now))
 	}

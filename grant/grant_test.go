@@ -26,13 +26,24 @@ func (h household) sign(t testing.TB, by identity.Path, terms Terms) []byte {
 	return raw
 }
 
-// full returns terms that use every field.
-func (h household) full() Terms {
+// usual returns terms such as people give.
+func (h household) usual() Terms {
 	terms := h.terms("sam/anna", "home/lock")
 	terms.Thing.Affordance, terms.Actions = "state", See
 	terms.From, terms.Until = now.Unix(), now.Add(30*24*time.Hour).Unix()
 	terms.Windows, terms.Zone = []Window{{DayOf(time.Saturday), 14 * 60, 16 * 60}, {AllDays, 0, 0}}, "Europe/Berlin"
 	terms.Offline = 7 * 24 * 3600
+	return terms
+}
+
+// full returns terms that use every field but those of grants that pass on others.
+func (h household) full() Terms {
+	terms := h.usual()
+	terms.Subject.Below = true
+	terms.Purpose, terms.Retention, terms.Detail = "heating-advice", 30*24*3600, Detail{Day, true}
+	terms.Moments = Moments{From: now.Unix() - 3600, Until: now.Unix() + 3600, Always: true}
+	terms.Rate, terms.Uses, terms.Budget, terms.Home, terms.Route = Rate{2, 3600}, 5, 600, true, GatewayRoute
+	terms.Agreement = Agreement{Clear: []string{"state"}, Recipient: "Bank plc", Place: "DE", Notice: signed.Sum([]byte("notice"))}
 	return terms
 }
 

@@ -271,13 +271,17 @@ func (d *decider) newQuery(who identity.Chain, groups []identity.MemberID) *quer
 }
 
 func entity(c identity.Chain, parents []identity.MemberID) cedar.Entity {
+	prefix := c.ID.Tree.String() + "/" // as in memberUID
+	uid := func(id identity.MemberID) cedar.EntityUID {
+		return cedar.NewEntityUID("Member", cedar.String(prefix+id.String()))
+	}
 	var uids []cedar.EntityUID
 	for _, id := range parents {
 		if id != c.Member() {
-			uids = append(uids, memberUID(c.ID.Tree, id))
+			uids = append(uids, uid(id))
 		}
 	}
-	return cedar.Entity{UID: memberUID(c.ID.Tree, c.Member()), Parents: cedar.NewEntityUIDSet(uids...)}
+	return cedar.Entity{UID: uid(c.Member()), Parents: cedar.NewEntityUIDSet(uids...)}
 }
 
 // Get returns the caller or the thing. All other members are only names.

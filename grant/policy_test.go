@@ -12,7 +12,7 @@ import (
 // The policy that terms are, in Cedar's own words.
 func TestPolicy(t *testing.T) {
 	h := newHousehold(t)
-	terms := h.full()
+	terms := h.usual()
 	terms.From, terms.Until = 1000, 2000
 	terms.Windows[1] = Window{1 << 6, 22 * 60, 6 * 60}
 	terms.Subject.Below = true
