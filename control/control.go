@@ -79,8 +79,11 @@ type Contact struct {
 	Relays  []string `json:"relays,omitempty"`  // of the gateway itself: where its members are to be found from elsewhere
 }
 
-// A ProofQuery asks for a proof of oneself.
+// A ProofQuery asks for a proof of oneself; owners also for one of somebody else, to see how they stand.
 type ProofQuery struct {
+	Member   string `json:"member,omitempty"`    // for owners: of this leaf, 26 characters, in place of oneself
+	PassedOn bool   `json:"passed_on,omitempty"` // also the grants that are there to be passed on alone
+
 	Thing  string        `json:"thing,omitempty"`   // with the grants that concern this member, 26 characters
 	Other  string        `json:"other,omitempty"`   // with the recognition of this tree, 52 characters
 	MaxAge time.Duration `json:"max_age,omitempty"` // nanoseconds; 0: as it is

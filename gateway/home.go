@@ -145,14 +145,14 @@ const (
 
 // shown picks, of grants that are for a leaf, the newest that allow it something, each with all that it passes on: as many
 // as go into one hello. It returns them with those who have to be proved to be members.
-func (g *Gateway) shown(who identity.Chain, found []tree.Admitted) (grants []tree.Admitted, givers []identity.MemberID) {
+func (g *Gateway) shown(who identity.Chain, found []tree.Admitted, passedOn bool) (grants []tree.Admitted, givers []identity.MemberID) {
 	lines := map[identity.MemberID]bool{}
 	for _, id := range line(who) {
 		lines[id] = true
 	}
 	for _, a := range slices.Backward(found) {
-		if t, _, err := grant.Parse(a.Raw); err != nil || t.Actions == 0 {
-			continue // it is there to be passed on
+		if t, _, err := grant.Parse(a.Raw); err != nil || t.Actions == 0 && !passedOn {
+			continue
 		}
 		all, from, more := slices.Clone(grants), slices.Clone(givers), maps.Clone(lines)
 		for _, link := range g.keeper.Chain(a.ID) {
@@ -174,7 +174,19 @@ func (g *Gateway) shown(who identity.Chain, found []tree.Admitted) (grants []tre
 
 // Prove proves that the caller is live, and the grants it has for a thing.
 func (h *home) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
-	return h.evidence(ctx, who.Chain, q)
+	if q.Member == "" {
+		return h.evidence(ctx, who.Chain, q)
+	}
+	e, err := h.find("", q.Member)
+	switch {
+	case err != nil:
+		return control.Evidence{}, err
+	case !who.Owner():
+		return control.Evidence{}, refused("only owners ask how others stand")
+	case !e.Chain.Kind().Leaf():
+		return control.Evidence{}, invalid(fmt.Errorf("%s is of kind %s, and no app, device or service", e.Path(), e.Chain.Kind()))
+	}
+	return h.evidence(ctx, e.Chain, q)
 }
 
 func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.ProofQuery) (control.Evidence, error) {
@@ -192,7 +204,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 			return e, invalid(err)
 		}
 		if thing, ok := g.member(id); ok {
-			shown, givers := g.shown(self.Chain, g.grantsFor(self.Chain, thing.Chain))
+			shown, givers := g.shown(self.Chain, g.grantsFor(self.Chain, thing.Chain), q.PassedOn)
 			members = append(members, givers...)
 			for _, a := range shown {
 				e.Grants = append(e.Grants, a.Raw)

@@ -1,0 +1,72 @@
+package kindred
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// A Why asks whether a leaf may do something at a thing now.
+type Why struct {
+	By         identity.Chain // a leaf: anyone for owners' apps, and for others the node itself
+	Thing      RosterMember
+	Affordance string // "": the thing as such
+	Action     grant.Action
+	Purpose    string
+}
+
+// never reports whether the owners have put an affordance of a thing into the never class, as far as the node may see.
+func (m RosterMember) never(affordance string) (never bool) {
+	var newest int64
+	for _, c := range m.Classes {
+		if class, _, err := grant.ParseClass(c.Raw); err == nil && !c.Waits && class.Affordance == affordance && class.Time >= newest {
+			newest, never = class.Time, class.Never
+		}
+	}
+	return never
+}
+
+// Why answers with the decision that the thing would make, by the roster as it is now: the thing itself is not asked. What
+// it alone knows is taken at its best: the caller is at home, and nothing of what was granted is used up.
+func (n *Node) Why(ctx context.Context, w Why) (d grant.Decision, err error) {
+	fail := func(err error) (grant.Decision, error) {
+		return grant.Decision{}, fmt.Errorf("kindred: asking why %s may %s %s: %w", w.By.ID.Path, w.Action, w.Thing.Who.ID.Path, err)
+	}
+	var entry tree.Member
+	if entry.Limits, err = w.Thing.CurrentLimits(); err != nil {
+		return fail(err)
+	}
+	limit := grant.LimitFor(entry, w.Affordance)
+	q := control.ProofQuery{Thing: w.Thing.Who.Member().String(), MaxAge: limit.Fresh, PassedOn: true}
+	if w.By.Member() != n.self.Member() {
+		q.Member = w.By.Member().String()
+	}
+	e, err := n.home.Prove(ctx, q)
+	n.link.tried(n.cfg.Clock(), err)
+	if err != nil {
+		return fail(err)
+	}
+	proof, err := credential.ParseProof(e.Proof)
+	if err != nil {
+		return fail(err)
+	}
+	shown := credential.Hello{Chain: e.Chain, Grants: e.Grants, Proofs: []credential.Proof{proof}, Consents: e.Consents}
+	req := grant.Request{Thing: w.Thing.Who, Affordance: w.Affordance, Action: w.Action, Purpose: w.Purpose}
+	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, now time.Time) (next credential.Trusted, err error) {
+		d, next, err = grant.Judge(shown, t, req, grant.Facts{
+			Now: now, Limit: limit, Way: grant.AtHome, Usage: func(*grant.Terms) grant.Usage { return grant.Usage{} },
+			Never: w.Thing.never(w.Affordance),
+		})
+		return next, err
+	})
+	if err != nil {
+		return fail(err)
+	}
+	return d, nil
+}
