@@ -10,6 +10,10 @@
 //	export    fed back into it, in W
 //	energy    drawn and fed back since the meter was made, in Wh by tariff
 //	phases    voltage, current and power of each phase
+//	history   what was drawn and fed back, by quarters of an hour, or summed up
+//
+// Those who are to see one value a step (see [thing.View]) are shown the history of the steps that are over, as power
+// and export what flowed on average in the last of them, and the id; all else they are refused.
 //
 // The event telegram carries a reading for each good telegram. One that is
 // refused is logged with the reason and changes nothing. Before the first good
@@ -18,6 +22,7 @@ package p1meter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,6 +71,8 @@ type Config struct {
 	Repeat bool
 	// Log takes the telegrams that are refused; nil discards them.
 	Log *slog.Logger
+	// Now is the clock by which the history is kept; nil means time.Now.
+	Now func() time.Time
 }
 
 // Meter is a meter. Its methods may be called from any goroutine.
@@ -75,6 +82,7 @@ type Meter struct {
 	telegram thing.Source[Reading]
 	reading  thing.Prop[Reading]
 	power    thing.Prop[p1.Power]
+	past     past
 
 	mu   sync.Mutex
 	last *Reading // nil before the first
@@ -85,18 +93,28 @@ func New(cfg Config) *Meter {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	t := thing.New("Electricity meter")
 	m := &Meter{thing: t, cfg: cfg}
 	m.reading = thing.Property(t, "reading", "All that the last telegram says", of(m, func(r Reading) Reading { return r })).Observable()
-	thing.Property(t, "id", "Identifier of the meter", of(m, func(r Reading) string { return r.ID }))
+	id := of(m, func(r Reading) string { return r.ID })
+	thing.Property(t, "id", "Identifier of the meter", id).Coarse(func(ctx context.Context, _ thing.View) (any, error) { return id(ctx) })
 	thing.Property(t, "time", "The meter's clock", of(m, func(r Reading) time.Time { return r.Time }))
-	m.power = thing.Property(t, "power", "Power drawn from the grid", of(m, func(r Reading) p1.Power { return r.Power })).Unit("W").Observable()
-	thing.Property(t, "export", "Power fed back into the grid", of(m, func(r Reading) p1.Power { return r.Export })).Unit("W")
+	m.power = thing.Property(t, "power", "Power drawn from the grid", of(m, func(r Reading) p1.Power { return r.Power })).Unit("W").Observable().
+		Coarse(m.past.mean(func(u Used) p1.Energy { return u.In }))
+	thing.Property(t, "export", "Power fed back into the grid", of(m, func(r Reading) p1.Power { return r.Export })).Unit("W").
+		Coarse(m.past.mean(func(u Used) p1.Energy { return u.Out }))
 	thing.Property(t, "energy", "Energy since the meter was made, by tariff", of(m, func(r Reading) Energy { return r.Energy }))
 	thing.Property(t, "phases", "Each phase", of(m, func(r Reading) []Phase { return r.Phases }))
+	thing.History(t, "history", "What was drawn and fed back, by quarters of an hour", m.past.between, Used.add)
 	m.telegram = thing.Event[Reading](t, "telegram", "A telegram came")
 	return m
 }
+
+// Remember has the meter keep its history in a book, and begin with what is in there. It is called before Run.
+func (m *Meter) Remember(ctx context.Context, book Book) error { return m.past.load(ctx, book) }
 
 // Thing gives the meter as it is served.
 func (m *Meter) Thing() *thing.Thing { return m.thing }
@@ -131,7 +149,8 @@ func (m *Meter) tell(r Reading) error {
 // Run reads the sources until ctx ends, and returns nil then. Where they end
 // before, it stays, so that the last reading is served. It fails where a source
 // cannot be opened or read, and where none had a good telegram.
-func (m *Meter) Run(ctx context.Context) error {
+func (m *Meter) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, m.past.save(context.WithoutCancel(ctx))) }()
 	clock := pace{interval: m.cfg.Interval}
 	for {
 		good := 0
@@ -173,7 +192,11 @@ func (m *Meter) replay(ctx context.Context, s Source, clock *pace) (good int, er
 		if err := clock.wait(ctx, r.Time); err != nil {
 			return good, err
 		}
-		if err := m.tell(readingOf(r)); err != nil {
+		reading := readingOf(r)
+		if err := m.past.note(ctx, m.cfg.Now(), reading.Energy); err != nil {
+			m.cfg.Log.Error("the history is not on disk", "reason", err)
+		}
+		if err := m.tell(reading); err != nil {
 			return good, err
 		}
 		good++
