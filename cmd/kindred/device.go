@@ -58,7 +58,12 @@ standard input where FILE is "-".`,
 		}
 		cfg.Log = s.log(slog.LevelWarn)
 		m := p1meter.New(cfg)
-		return s.serve(ctx, *o, m.Thing(), m.Run)
+		return s.serve(ctx, *o, m.Thing(), func(ctx context.Context, n *kindred.Node) error {
+			if err := m.Remember(ctx, n.Store()); err != nil {
+				return err
+			}
+			return m.Run(ctx)
+		})
 	})
 }
 
@@ -77,6 +82,7 @@ follow it as a film, each at a pace of their own.`,
 	c.Flags().DurationVar(&cfg.Every, "every", 10*time.Second, "how long each picture is shown")
 	c.Flags().Float64Var(&cfg.PerSecond, "fps", camera.DefaultPerSecond, fmt.Sprintf("pictures a second of the film, at most %d", camera.MaxPerSecond))
 	c.Flags().StringVar(&recordings, "recordings", "", "a `folder` whose files can be fetched (default: there are none)")
+	c.Flags().DurationVar(&cfg.Longest, "longest", camera.DefaultLongest, "how long a recording lasts at most; whoever may see some days is shown what cannot be of others")
 	return s.does(c, func(ctx context.Context, _ []string) (err error) {
 		if !(cfg.PerSecond > 0 && cfg.PerSecond <= camera.MaxPerSecond) {
 			return usage("--fps: %v is not more than 0 and at most %d", cfg.PerSecond, camera.MaxPerSecond)
@@ -114,7 +120,7 @@ func newLock(s *session, o *deviceOptions) *cobra.Command {
 const touchFor = 5 * time.Second
 
 // serve offers a thing as the directory's member until ctx ends, while work, if there is any, goes on.
-func (s *session) serve(ctx context.Context, o deviceOptions, t *thing.Thing, work func(context.Context) error) (err error) {
+func (s *session) serve(ctx context.Context, o deviceOptions, t *thing.Thing, work func(context.Context, *kindred.Node) error) (err error) {
 	if err := offerServices(t, o.expose); err != nil {
 		return err
 	}
@@ -150,7 +156,7 @@ func (s *session) serve(ctx context.Context, o deviceOptions, t *thing.Thing, wo
 		})
 	}
 	if work != nil {
-		begin(work)
+		begin(func(ctx context.Context) error { return work(ctx, n) })
 	}
 	begin(func(ctx context.Context) error { return s.announce(ctx, n) })
 	if err := n.Serve(ctx, t); err != nil {

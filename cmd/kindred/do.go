@@ -10,6 +10,7 @@ import (
 )
 
 func newDo(s *session) *cobra.Command {
+	var purpose string
 	c := &cobra.Command{
 		Use:               "do PATH [ACTION [JSON]]",
 		Short:             "Have a thing do something, or list what it can do",
@@ -17,6 +18,7 @@ func newDo(s *session) *cobra.Command {
 		Args:              cobra.RangeArgs(1, 3),
 		ValidArgsFunction: s.completePaths,
 	}
+	forPurpose(c, &purpose)
 	return s.does(c, func(ctx context.Context, args []string) error {
 		var value json.RawMessage
 		if len(args) == 3 {
@@ -26,6 +28,7 @@ func newDo(s *session) *cobra.Command {
 			}
 		}
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
+			t.Purpose = purpose
 			if len(args) == 1 {
 				return s.actions(ctx, t, args[0])
 			}

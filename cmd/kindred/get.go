@@ -16,7 +16,8 @@ import (
 )
 
 func newGet(s *session) *cobra.Command {
-	var file string
+	var file, purpose string
+	var past past
 	c := &cobra.Command{
 		Use:   "get PATH [PROPERTY [FILE]]",
 		Short: "Read a property of a thing, or list them all, or fetch a file that one lists",
@@ -26,31 +27,55 @@ A picture goes into a file (-o) or a pipe, never to a terminal. A file of those 
 property lists is fetched by its name there. A connection that is lost meanwhile is made
 again for up to a minute each time, and the download goes on where it was. What arrived of
 it when the command ends before its end is kept beside FILE, and the same command goes on
-with it later, unless the file was changed.`,
+with it later, unless the file was changed.
+
+Of a history, such as that of a meter, --from and --until tell the time that is wanted, and
+--step the sums.`,
 		Example: "  kindred get home/meter power\n  kindred get home/porch/doorbell picture -o porch.jpg\n" +
-			"  kindred get home/porch/doorbell recordings monday.mp4 -o monday.mp4",
+			"  kindred get home/porch/doorbell recordings monday.mp4 -o monday.mp4\n" +
+			"  kindred get home/meter history --from 7d --step day",
 		Args:              cobra.RangeArgs(1, 3),
 		ValidArgsFunction: s.completePaths,
 	}
 	c.Flags().StringVarP(&file, "output", "o", "", "write the value to a `file`, as a whole or not at all")
+	past.flags(c)
+	forPurpose(c, &purpose)
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if file != "" && len(args) < 2 {
 			return usage("-o takes a property to read")
 		}
+		if past.asked() && len(args) != 2 {
+			return usage("--from, --until and --step take a property that is a history")
+		}
+		query, err := s.query(past)
+		if err != nil {
+			return err
+		}
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
+			t.Purpose = purpose
 			if len(args) < 2 {
 				return s.getAll(ctx, t, args[0])
 			}
 			if len(args) == 3 {
 				return s.download(ctx, t, args[0], args[1], args[2], file)
 			}
-			v, err := t.Read(ctx, args[1])
+			if past.asked() {
+				if err := hasHistory(ctx, t, args[0], args[1]); err != nil {
+					return err
+				}
+			}
+			v, err := t.History(ctx, args[1], query) // of any other property its value
 			if err != nil {
 				return s.orList(ctx, t, args[0], args[1], err)
 			}
 			return s.printValue(v, file)
 		})
 	})
+}
+
+// forPurpose lets a command say what it uses a thing for.
+func forPurpose(c *cobra.Command, purpose *string) {
+	c.Flags().StringVar(purpose, "for", "", "say what for, where a grant asks for that: a `purpose` such as billing")
 }
 
 // orList turns "no such property" into one that says which there are.
@@ -94,6 +119,9 @@ func (s *session) printValue(v thing.Value, file string) error {
 		})
 	case v.ContentType == jsonType:
 		if text, ok := listing(v.Body, s.now()); ok {
+			return s.print(nil, text)
+		}
+		if text, ok := historic(v.Body, s.now()); ok {
 			return s.print(nil, text)
 		}
 		return s.print(nil, plain(v.Body, true))

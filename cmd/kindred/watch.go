@@ -12,6 +12,7 @@ import (
 
 func newWatch(s *session) *cobra.Command {
 	var f following
+	var purpose string
 	c := &cobra.Command{
 		Use:   "watch PATH [NAME]",
 		Short: "Follow an event or a property of a thing, or list what can be followed",
@@ -30,11 +31,13 @@ reason.`,
 	}
 	c.Flags().StringVarP(&f.folder, "output", "o", "", "put pictures into a `folder`, one file each")
 	c.Flags().IntVarP(&f.count, "count", "n", 0, "end after so many (default: until stopped)")
+	forPurpose(c, &purpose)
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if f.count < 0 {
 			return usage("-n: %d is no number of events", f.count)
 		}
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
+			t.Purpose = purpose
 			d, err := description(ctx, t)
 			if err != nil {
 				return err

@@ -34,9 +34,15 @@ type Config struct {
 	// Recordings is the folder of what was recorded, see [thing.Files]; nil: there
 	// is none.
 	Recordings fs.FS
+	// Longest is how long the recording of a file lasted at most, see
+	// [thing.FilesProp.Longest]; zero means DefaultLongest.
+	Longest time.Duration
 	// Now is the camera's clock; nil means time.Now.
 	Now func() time.Time
 }
+
+// DefaultLongest is how long a recording may be where nothing is said.
+const DefaultLongest = time.Hour
 
 // The pictures a second that a camera may send, and those where nothing is said.
 const (
@@ -64,6 +70,12 @@ func New(cfg Config) (*Camera, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Longest == 0 {
+		cfg.Longest = DefaultLongest
+	}
+	if cfg.Longest < 0 {
+		return nil, fmt.Errorf("camera: recordings of at most %v", cfg.Longest)
+	}
 	if cfg.PerSecond == 0 {
 		cfg.PerSecond = DefaultPerSecond
 	}
@@ -78,7 +90,7 @@ func New(cfg Config) (*Camera, error) {
 	}
 	thing.Media(c.thing, "picture", "What the camera sees now", "image/jpeg", c.picture).Live(cfg.PerSecond)
 	if cfg.Recordings != nil {
-		thing.Files(c.thing, "recordings", "What the camera recorded", cfg.Recordings)
+		thing.Files(c.thing, "recordings", "What the camera recorded", cfg.Recordings).Longest(cfg.Longest)
 	}
 	return c, nil
 }
