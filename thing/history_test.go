@@ -60,7 +60,9 @@ func told(t *testing.T, v Value, zone *time.Location) string {
 
 func TestHistory(t *testing.T) {
 	berlin := zone(t, "Europe/Berlin")
-	day := func(month time.Month, day, hour int) time.Time { return time.Date(2026, month, day, hour, 0, 0, 0, berlin) }
+	day := func(month time.Month, day, hour int) time.Time {
+		return time.Date(2026, month, day, hour, 0, 0, 0, berlin)
+	}
 	autumn := quarters(day(10, 24, 0), (24+25+24)*4, one) // the clock is set back on the 25th
 	gap := append(quarters(day(10, 24, 22), 4, one), Span[int]{day(10, 24, 23), day(10, 25, 2), 12})
 	gap = append(gap, quarters(day(10, 25, 3), 4, one)...)
