@@ -67,8 +67,8 @@ type Facts struct {
 // A Decision is the answer to a request. The zero Decision denies.
 //
 // Whoever keeps decisions to give them again keeps only ones that are allowed and not Counts, each for what it was made
-// from: the caller (its certificates), the Request, Facts.Way, Limit, Never and Isolated, and the very grants, each as of when
-// it is known to stand. It serves from the moment it was made until Until, by a clock that was not set back meanwhile.
+// from: the caller (its certificates), the Request, Facts.Way, Limit, Never and Isolated, and the very grants, each as of
+// when it is known to stand. It serves from the moment it was made until Until, by a clock that was not set back.
 type Decision struct {
 	Allowed bool
 	Offline bool           // the proof is not fresh: an offline term allowed it
@@ -96,8 +96,8 @@ func (d Decision) Counted() []*Terms {
 
 // Decide answers whether a request may be served now. Owners' apps may do everything in their own tree; whoever else
 // asks needs a grant that is for them, for this thing, affordance and action, and for this moment. The proof of it
-// must be younger than the thing's fresh limit, or else than the offline term, and then only in isolation. What serves
-// without an offline term, and longest, is preferred.
+// must be younger than the thing's fresh limit, or else than the offline term, and then only in isolation. Of several
+// grants that allow it one is preferred that serves without an offline term, uses nothing up, shows more, holds longer.
 //
 // Grants must be ones that are not known to have been taken away: who learns of a revocation no longer passes the
 // grant. Nothing is remembered from call to call. A stream is decided again at Until, when something is taken away,

@@ -45,8 +45,10 @@
 // must be live, and must allow a request: see VerifyAll. Hand on is what may be passed on and not done by oneself.
 //
 // Each grant is compiled to one Cedar policy, a permit, validated against the package's schema. No policy forbids
-// anything, because Cedar skips a policy whose evaluation fails; here a failure denies. What the policy says about
-// hours is said again in Go, which has to know when they end; where the two differ, the answer is no.
+// anything, because Cedar skips a policy whose evaluation fails; here a failure denies. What the policy says is said
+// again in Go, which has to know what is missing and when it ends; where the two differ, the answer is no.
+//
+// doc/grant-format.md says all of this for other implementations, with vectors.
 //
 // The package is pure: no I/O, but for the time zones that package time reads, and no clock. Programs that run on
 // machines without a time zone database import time/tzdata.
