@@ -142,9 +142,8 @@ func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	member := a.session.who.Member()
 	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), way: cs.node.wayOf(r), cancel: cancel}
-	c.caller = &thing.Caller{Name: member.String(), Base: a.base, View: c.view}
+	c.caller = &thing.Caller{Name: callerName(a.session.who.Chain, cs.node.self.ID.Tree), Base: a.base, View: c.view}
 	if end := c.account(&w, r); end != nil {
 		defer end()
 	}
@@ -164,7 +163,7 @@ func (cs *calls) enter(c *call) http.Handler {
 	defer cs.mu.Unlock()
 	same := 0
 	for other := range cs.open {
-		if other.session.who.Member() == c.session.who.Member() {
+		if a, b := other.session.who, c.session.who; a.Member() == b.Member() && a.ID.Tree == b.ID.Tree {
 			same++
 		}
 	}

@@ -49,6 +49,9 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return t.again(req, resp, err)
 		})
 	}
+	if of, member, ok := n.memberAbroad(req.URL.Host); ok {
+		return t.roundTripAbroad(req, of, member)
+	}
 	member, err := n.memberOf(req.URL.Host)
 	if err != nil {
 		return nil, err
@@ -188,6 +191,7 @@ func (n *Node) Client(base *url.URL) *thing.Client {
 type Target struct {
 	Grant  tree.GrantID        // a grant,
 	Member identity.MemberID   // or a member,
+	Other  identity.TreeID     // or the recognition of another tree,
 	Value  []byte              // with its roster entry,
 	Chain  [][]byte            // of a member: its certificates
 	Pause  bool                // of a grant: only until it is resumed
@@ -285,7 +289,7 @@ func (n *Node) notice(ctx context.Context, target Target) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := tree.Revocation{Tree: n.self.ID.Tree, Grant: target.Grant, Member: target.Member, Pause: target.Pause, Time: n.cfg.Clock().Unix()}
+	r := tree.Revocation{Tree: n.self.ID.Tree, Grant: target.Grant, Member: target.Member, Other: target.Other, Pause: target.Pause, Time: n.cfg.Clock().Unix()}
 	r.Leaf = merkle.LeafHash(r.Key(), target.Value)
 	statement, err := signed.Sign(n.key, tree.RevocationType, r, n.self.Raw...)
 	if err != nil {

@@ -170,11 +170,16 @@ func (n *Node) remember(ctx context.Context, found control.Contact, c Contact) e
 // contactOf checks what the gateway said of a member: the certificates, and the member's signature on the record.
 // Whether it is live, it has to prove itself.
 func (n *Node) contactOf(found control.Contact, fetched time.Time) (Contact, error) {
+	return contactIn(n.trust.tree(), n.trust.charter(), found, fetched)
+}
+
+// contactIn is contactOf for a member of a tree that a charter is of.
+func contactIn(of identity.TreeID, charter tree.Ruled, found control.Contact, fetched time.Time) (Contact, error) {
 	at, err := identity.ValidFrom(found.Chain)
 	if err != nil {
 		return Contact{}, err
 	}
-	chain, err := identity.Verify(found.Chain, n.trust.tree(), n.trust.charter().RootCertificate(), at)
+	chain, err := identity.Verify(found.Chain, of, charter.RootCertificate(), at)
 	if err != nil {
 		return Contact{}, err
 	}
@@ -292,6 +297,9 @@ func (n *Node) checkGiven(g given, hello []byte) error {
 func (n *Node) target(ctx context.Context, host string) (peer.Target, error) {
 	if t, ok := n.atGiven(host); ok {
 		return t, nil
+	}
+	if of, member, ok := n.memberAbroad(host); ok {
+		return n.targetAbroad(ctx, of, member)
 	}
 	member, err := n.memberOf(host)
 	if err != nil {

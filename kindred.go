@@ -79,6 +79,7 @@ type Gateway struct {
 	Live    func(ctx context.Context, hello credential.Hello) (credential.Proof, error)  // looks a caller up in the roster
 	Handler func(caller func(context.Context) (credential.Principal, bool)) http.Handler // serves verified callers beside the node's own paths
 	Refused http.Handler                                                                 // serves callers that are nobody yet
+	Welcome func(who credential.Principal) error                                         // of another tree: nil if it has some business here
 }
 
 // Home is what a node asks of its gateway. control.Client is one, across the network.
@@ -133,6 +134,8 @@ type Node struct {
 	proofs   proofs
 	sessions sessions
 	link     link
+
+	others others
 
 	rendezvous rendezvous
 	neighbours neighbours

@@ -194,7 +194,8 @@ func (n *Node) give(ctx context.Context, t grant.Terms) (_ grant.Terms, err erro
 type Roster struct {
 	Members []RosterMember // by path
 	Grants  []RosterGrant
-	Fetched time.Time // when the gateway said so
+	Others  []RosterOther // by name
+	Fetched time.Time     // when the gateway said so
 
 	gateway identity.MemberID
 }
@@ -304,7 +305,9 @@ func (n *Node) readRoster(r control.Roster, at time.Time) (Roster, error) {
 		}
 		out.Grants = append(out.Grants, RosterGrant{g, t, s.Digest, entry.Paused})
 	}
-	return out, nil
+	var err error
+	out.Others, err = n.readOthers(r.Others)
+	return out, err
 }
 
 // At returns the member at a path.

@@ -32,6 +32,7 @@ type session struct {
 	grants [][]byte
 	agreed []grant.Consented // consents to the grants
 
+	visit   *visit   // of a caller of another tree; nil: it is of the node's own
 	vouched *vouched // for a caller that showed nothing but certificates; nil: it showed all of this itself
 	last    atomic.Pointer[renewed]
 }
@@ -144,6 +145,9 @@ func (n *Node) examineHello(ctx context.Context, key crypto.PublicKey, hello cre
 	if err != nil {
 		return nil, err
 	}
+	if _, _, ok := n.foreign(hello); ok {
+		return n.examineVisitor(ctx, key, hello, live)
+	}
 	who, err := credential.Verify(hello.Chain, key, live)
 	if err != nil {
 		return nil, err
@@ -232,6 +236,7 @@ func (n *Node) renew(s *session) (credential.Principal, credential.Live, error) 
 
 func (n *Node) renewal(s *session, now time.Time) (*renewed, error) {
 	trusted, version := n.trust.versioned()
+	version = s.version(version)
 	if r := s.last.Load(); r != nil && r.since(version, now) {
 		return r, nil
 	}
@@ -239,7 +244,12 @@ func (n *Node) renewal(s *session, now time.Time) (*renewed, error) {
 	if err != nil {
 		return nil, err
 	}
-	who, err := s.who.Renew(live)
+	var who credential.Principal
+	if s.visit != nil {
+		who, err = n.renewVisitor(s, now)
+	} else {
+		who, err = s.who.Renew(live)
+	}
 	if err != nil {
 		return nil, err
 	}

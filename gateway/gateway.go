@@ -174,7 +174,7 @@ func (g *Gateway) startNode(ctx context.Context) (err error) {
 		Relays: g.cfg.Relays, MapPorts: g.cfg.MapPorts, Moved: g.cfg.Moved,
 		Gateway: &kindred.Gateway{
 			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler()),
-			Handler: h.handler,
+			Handler: h.handler, Welcome: g.welcome,
 		},
 	})
 	if err != nil {

@@ -27,10 +27,21 @@ var _ control.Home = (*home)(nil)
 
 // handler serves the control API to verified callers.
 func (h *home) handler(caller func(context.Context) (credential.Principal, bool)) http.Handler {
-	return control.Handler(h, func(ctx context.Context) (credential.Principal, bool) {
+	members := control.Handler(h, func(ctx context.Context) (credential.Principal, bool) {
 		who, ok := caller(ctx)
 		return who, ok && h.isLive(who.Chain)
 	}, h.cfg.Log)
+	others := control.VisitorHandler(visitors{h.Gateway}, func(ctx context.Context) (credential.Principal, bool) {
+		who, ok := caller(ctx)
+		return who, ok && h.welcome(who) == nil
+	}, h.cfg.Log)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if who, ok := caller(r.Context()); ok && h.visits(who.Chain) {
+			others.ServeHTTP(w, r)
+			return
+		}
+		members.ServeHTTP(w, r)
+	})
 }
 
 // isLive reports whether a member and all above it are in the roster with these certificates.
@@ -57,6 +68,9 @@ func (g *Gateway) checkLive(c identity.Chain) error {
 // restored from an old copy.
 func (g *Gateway) live(ctx context.Context, hello credential.Hello) (credential.Proof, error) {
 	charter := g.keeper.Charter()
+	if p, ok, err := g.liveVisitor(ctx, hello); ok {
+		return p, err
+	}
 	c, err := identity.Verify(hello.Chain, charter.Tree, charter.RootCertificate(), g.cfg.Clock())
 	if err != nil {
 		return credential.Proof{}, err
@@ -426,6 +440,9 @@ func refused(message string) error { return &control.Error{Code: control.Refused
 func invalid(err error) error { return &control.Error{Code: control.Invalid, Message: err.Error()} }
 
 func notFound(path identity.Path) error {
+	if path == "" {
+		return &control.Error{Code: control.NotFound, Message: "there is no such member, or it is not shared with you"}
+	}
 	return &control.Error{Code: control.NotFound, Message: fmt.Sprintf("there is no %s, or it is not shared with you", path)}
 }
 

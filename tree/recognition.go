@@ -27,6 +27,7 @@ type Recognition struct {
 	Name    string          `cbor:"5,keyasint"` // what the other tree is called here: a name such as those on paths
 	Charter []byte          `cbor:"6,keyasint"` // the other tree's signed charter, of that epoch
 	Gateway Door            `cbor:"7,keyasint"`
+	Salt    [16]byte        `cbor:"8,keyasint"` // random, so that none is like one that was taken away
 }
 
 // A Door is where another tree's gateway was when the tree was recognized. Its address record is newer.

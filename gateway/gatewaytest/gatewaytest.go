@@ -203,3 +203,56 @@ func (h *Home) Reopen(name string, n *kindred.Node) *kindred.Node {
 	}
 	return h.Open(name)
 }
+
+// Recognize has the owner's home recognize another, whose owner tells about it, under a name.
+func Recognize(t testing.TB, owner, other *kindred.Node, name string) {
+	t.Helper()
+	r, err := other.Face(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Name = name
+	if err := owner.Recognize(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ShareAbroad lets a member of another tree use the thing at path.
+func (h *Home) ShareAbroad(owner *kindred.Node, who identity.ID, path identity.Path, t grant.Terms) (grant.Terms, kindred.Target) {
+	h.t.Helper()
+	ctx := h.t.Context()
+	var err error
+	if t.Subject, err = owner.Introduce(ctx, who); err != nil {
+		h.t.Fatal(err)
+	}
+	roster, err := owner.Roster(ctx)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	device, ok := roster.At(path)
+	if !ok {
+		h.t.Fatalf("no %s in %+v", path, roster)
+	}
+	t.Thing.Member = device.Who.Member()
+	if t, err = owner.Share(ctx, t); err != nil {
+		h.t.Fatal(err)
+	}
+	if roster, err = owner.Roster(ctx); err != nil {
+		h.t.Fatal(err)
+	}
+	return t, roster.Grant(roster.GrantsNamed(t.ID.String())[0])
+}
+
+// StateOf reads the property "state" of a thing of any tree.
+func (h *Home) StateOf(n *kindred.Node, id identity.ID) (string, error) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 10*time.Second)
+	defer cancel()
+	var body string
+	err := n.UseID(ctx, id, func(c *thing.Client) error {
+		value, err := c.Read(ctx, "state")
+		body = string(value.Body)
+		return err
+	})
+	return body, err
+}

@@ -1,0 +1,29 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/kindred-iot/kindred/credential"
+)
+
+// Visitors answers members of other trees, of all calls of this package two: where a thing is that is shared with them,
+// and the proof that it is. A Visitors decides, as a Home does, what each may ask and see.
+type Visitors interface {
+	Resolve(ctx context.Context, who credential.Principal, q Lookup) (Contact, error)
+	Prove(ctx context.Context, who credential.Principal, q ProofQuery) (Evidence, error)
+}
+
+// VisitorHandler serves visitors, as Handler serves members and within bounds of its own, so that none of them takes a
+// member's share.
+func VisitorHandler(home Visitors, caller func(context.Context) (credential.Principal, bool), log *slog.Logger) http.Handler {
+	s := server{nil, caller, log, &shares{calls: maxCalls, watches: maxWatches, waiting: maxWaiting}}
+	mux := http.NewServeMux()
+	mux.Handle("POST "+Prefix+"resolve", handle(s, home.Resolve))
+	mux.Handle("POST "+Prefix+"prove", handle(s, home.Prove))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, &Error{Code: Refused, Message: "refused"})
+	})
+	return mux
+}

@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// visits reports whether somebody is of another tree.
+func (g *Gateway) visits(c identity.Chain) bool { return c.ID.Tree != g.keeper.Charter().Tree }
+
+// liveVisitor proves, to the gateway's own node, that a caller's tree is recognized, if the caller shows another tree than
+// this: what it is there, its own proof tells.
+func (g *Gateway) liveVisitor(ctx context.Context, hello credential.Hello) (p credential.Proof, visits bool, err error) {
+	for _, shown := range hello.Proofs {
+		id, err := shown.Tree()
+		if err != nil || id == g.keeper.Charter().Tree {
+			continue
+		}
+		if g.nameOf(id) == "" {
+			return p, true, fmt.Errorf("gateway: tree %s %w", id, credential.ErrStranger)
+		}
+		p, err = g.keeper.Prove(ctx, nil, nil, 0, id)
+		return p, true, err
+	}
+	return p, false, nil
+}
+
+// welcome reports, as an error, that somebody of another tree has no business here: nothing is shared with it. Then it is
+// answered like any stranger. Owners' apps of trees that are recognized have some: they share with people here, and have
+// to know who these are.
+func (g *Gateway) welcome(who credential.Principal) error {
+	found, recognized := who.Owner(), false
+	g.keeper.View(func(s *tree.State) {
+		_, recognized = s.Recognized(who.ID.Tree)
+		for a := range s.Grants() {
+			if found {
+				return
+			}
+			t, _, err := grant.Parse(a.Raw)
+			found = err == nil && t.To(who.Chain)
+		}
+	})
+	if !found || !recognized {
+		return fmt.Errorf("gateway: nothing is shared with %s: it %w", who.ID, credential.ErrStranger)
+	}
+	return nil
+}
+
+// visitors answers members of other trees: each learns of what it was granted, and of nothing else. No right of an owner
+// crosses from tree to tree.
+type visitors struct{ *Gateway }
+
+var _ control.Visitors = visitors{}
+
+// Resolve says where a thing is that is shared with the caller, and where the gateway is itself. An owner's app is told
+// who is at the path of an owner, a person or a service, to share something with them: not where they are.
+func (v visitors) Resolve(_ context.Context, who credential.Principal, q control.Lookup) (control.Contact, error) {
+	e, err := (&home{v.Gateway}).find(q.Path, q.Member)
+	if err != nil {
+		return control.Contact{}, err
+	}
+	people := []identity.Kind{identity.Owner, identity.Person, identity.Service}
+	switch {
+	case len(v.grantsFor(who.Chain, e.Chain)) > 0, e.Chain.Member() == v.started().Self().Member():
+		found := v.contact(e.Chain)
+		found.Relays = nil // where members of this home leave notes for each other
+		return found, nil
+	case who.Owner() && q.Path != "" && slices.Contains(people, e.Chain.Kind()):
+		return control.Contact{Chain: e.Chain.Raw}, nil
+	}
+	return control.Contact{}, notFound(q.Path)
+}
+
+// Prove proves the grants that the caller has for a thing, that whoever gave them is live, and that the caller's tree is
+// recognized.
+func (v visitors) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
+	e, err := (&home{v.Gateway}).find("", q.Thing)
+	if err != nil {
+		return control.Evidence{}, err
+	}
+	found, members := v.shown(who.Chain, v.grantsFor(who.Chain, e.Chain), q.PassedOn)
+	if len(found) == 0 {
+		return control.Evidence{}, notFound("")
+	}
+	var out control.Evidence
+	grants := make([]tree.GrantID, len(found))
+	for i, a := range found {
+		grants[i] = a.ID
+		consents, by := v.keeper.Consents(a.ID)
+		out.Grants, out.Consents = append(out.Grants, a.Raw), append(out.Consents, consents...)
+		members = v.addOwners(members, by)
+	}
+	proof, err := v.keeper.Prove(ctx, members, grants, q.MaxAge, who.ID.Tree)
+	if err != nil {
+		return control.Evidence{}, answer(err)
+	}
+	out.Proof, err = proof.Marshal()
+	return out, err
+}

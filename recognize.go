@@ -1,0 +1,116 @@
+package kindred
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// A RosterOther is another tree that is recognized, in a Roster.
+type RosterOther struct {
+	tree.Recognized
+	Value []byte // its roster entry: an encoded tree.Known
+}
+
+// readOthers reads the recognitions of a roster, of which each says who asked for it. That an owner signed them is
+// verified when something rests on one.
+func (n *Node) readOthers(others []control.Other) (out []RosterOther, err error) {
+	for _, o := range others {
+		r := RosterOther{Value: o.Value}
+		if err := signed.Unmarshal(o.Value, &r.Known); err != nil {
+			return nil, err
+		}
+		if r.Recognition, err = tree.ParseRecognition(r.Statement, n.self.ID.Tree); err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// Called returns the tree that is recognized under a name.
+func (r Roster) Called(name string) (RosterOther, bool) {
+	for _, o := range r.Others {
+		if o.Name == name {
+			return o, true
+		}
+	}
+	return RosterOther{}, false
+}
+
+// OtherTree returns the recognition of a tree.
+func (r Roster) OtherTree(id identity.TreeID) (RosterOther, bool) {
+	for _, o := range r.Others {
+		if o.Other == id {
+			return o, true
+		}
+	}
+	return RosterOther{}, false
+}
+
+// Forget returns what takes the recognition of another tree away, with all that was granted to its members, and the
+// things to tell.
+func (r Roster) Forget(o RosterOther) Target {
+	t := Target{Other: o.Other, Value: o.Value}
+	for _, m := range r.Members {
+		for _, g := range r.Grants {
+			if r.isThing(m) && g.Terms.Subject.Tree == t.Other && g.Terms.On(m.Who) {
+				t.Things = append(t.Things, m.Who.Member())
+				break
+			}
+		}
+	}
+	return t
+}
+
+// Recognize has the node's tree recognize another, in the name of the owner that the node acts for. Tree, time and salt of
+// the recognition are filled in.
+func (n *Node) Recognize(ctx context.Context, r tree.Recognition) error {
+	r.Tree, r.Time = n.self.ID.Tree, n.cfg.Clock().Unix()
+	rand.Read(r.Salt[:]) // never fails: crypto/rand
+	raw, err := signed.Sign(n.key, tree.RecognitionType, r, n.self.Raw...)
+	if err == nil {
+		_, err = tree.ParseRecognition(raw, r.Tree)
+	}
+	if err != nil {
+		return fmt.Errorf("kindred: recognizing tree %s: %w", r.Other, err)
+	}
+	return n.Gateway().Recognize(ctx, raw)
+}
+
+// Face returns what another tree has to know of the node's own to recognize it: its charter, and where its gateway is.
+func (n *Node) Face(ctx context.Context) (tree.Recognition, error) {
+	gateway, err := n.contactFor(ctx, n.gateway.Member)
+	if err != nil {
+		return tree.Recognition{}, err
+	}
+	charter := n.Charter()
+	r := tree.Recognition{Other: charter.Tree, Epoch: charter.Epoch, Charter: charter.Raw}
+	r.Gateway.Member = gateway.Member()
+	r.Gateway.Addresses = gateway.Addresses[:min(len(gateway.Addresses), tree.MaxAddresses)]
+	r.Gateway.Key, err = x509.MarshalPKIXPublicKey(gateway.Key)
+	return r, err
+}
+
+// Introduce returns whom a grant for a member of another tree is for. That home's gateway is asked who is there.
+func (n *Node) Introduce(ctx context.Context, id identity.ID) (grant.Subject, error) {
+	fail := func(err error) (grant.Subject, error) {
+		return grant.Subject{}, fmt.Errorf("kindred: asking who %s is: %w", id, err)
+	}
+	h, err := n.other(ctx, id.Tree)
+	if err != nil {
+		return fail(err)
+	}
+	c, err := n.lookUpAbroad(ctx, h, control.Lookup{Path: id.Path})
+	if err != nil {
+		return fail(err)
+	}
+	return grant.Subject{Tree: id.Tree, Member: c.Member(), Path: c.ID.Path}, nil
+}
