@@ -79,7 +79,7 @@ func (n *Node) reads(s *session, affordance string, from, until time.Time) (bool
 		return false, err
 	}
 	whole := d.View.Detail == grant.Detail{} && (r.who.Kind() != identity.Service || slices.Contains(d.View.Clear, affordance))
-	return whole && d.View.Sees(from) && d.View.Sees(until), nil
+	return whole && d.View.SeesAll(from, until), nil
 }
 
 // askReaders returns those whom the gateway names, verified.

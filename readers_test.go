@@ -40,7 +40,7 @@ func newRecorded(t *testing.T) *recorded {
 // readers says who opens what the camera seals of what it recorded between two moments.
 func (r *recorded) readers(from, until time.Time) string {
 	r.t.Helper()
-	to, err := r.device.Readers(r.t.Context(), "recordings", from, until)
+	to, err := r.device.Readers(r.t.Context(), "picture", from, until)
 	if errors.Is(err, kindred.ErrNoReaders) {
 		return "nobody"
 	}
@@ -95,7 +95,7 @@ func TestSealedToWhoeverCouldReadIt(t *testing.T) {
 
 	year := time.Now().AddDate(1, 0, 0).Unix()
 	for what, terms := range map[string]grant.Terms{
-		"another affordance": {Thing: grant.Thing{Affordance: "picture"}},
+		"another affordance": {Thing: grant.Thing{Affordance: "sound"}},
 		"later":              {From: year},
 		"three times":        {Uses: 3},
 		"for a minute":       {Budget: 60},
@@ -110,7 +110,7 @@ func TestSealedToWhoeverCouldReadIt(t *testing.T) {
 		r.expect("shared with ben for "+what, now, "anna sam")
 		r.revoke(ben)
 	}
-	ben := r.share("sam/ben", grant.Terms{Thing: grant.Thing{Affordance: "recordings"}})
+	ben := r.share("sam/ben", grant.Terms{Thing: grant.Thing{Affordance: "picture"}})
 	r.expect("shared with ben", time.Now(), "anna ben sam")
 
 	r.revoke(anna)

@@ -3,12 +3,15 @@ package kindred
 import (
 	"bytes"
 	"context"
+	"errors"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/thing"
 	"github.com/kindred-iot/kindred/tree"
 	"github.com/kindred-iot/kindred/vault"
 )
@@ -85,3 +88,52 @@ func (n *Node) tellRecipient(ctx context.Context) {
 
 // SealedKey returns the key that opens what is sealed to the node; the zero key if it is no app and no service.
 func (n *Node) SealedKey() vault.Key { return n.vault.key }
+
+// A Recorder seals what the node's thing records to those who may read it, and stores it.
+type Recorder struct {
+	node  *Node
+	vault *vault.Recorder
+}
+
+// Recorder returns a recorder into a store. A node has one for all that its thing records.
+func (n *Node) Recorder(store vault.Store) *Recorder {
+	return &Recorder{n, vault.NewRecorder(store, n.key, n.self, n.cfg.Clock)}
+}
+
+// Record seals a recording to those who could read all of it in a call now (see Node.Readers), and stores it; see
+// vault.Recorder. The error is ErrNoReaders if that is nobody, and vault.ErrFull if the store has no room.
+func (r *Recorder) Record(ctx context.Context, rec thing.Recording) error {
+	to, err := r.node.Readers(ctx, rec.Affordance, rec.From, rec.Until)
+	if err != nil {
+		return err
+	}
+	return r.vault.Record(ctx, vault.Recording(rec), to)
+}
+
+// Forget deletes what the node's thing stored before a moment, and returns how many objects that were.
+func (r *Recorder) Forget(ctx context.Context, before time.Time) (int, error) {
+	return r.vault.Forget(ctx, before)
+}
+
+// Sealed returns a reader of what is sealed to the node in a store. It needs nobody to be reachable.
+func (n *Node) Sealed(store vault.Store) vault.Reader {
+	return vault.Reader{Store: store, Key: n.vault.key, Verify: func(chain [][]byte, at time.Time) (identity.Chain, error) {
+		return identity.Verify(chain, n.trust.tree(), n.trust.charter().RootCertificate(), at)
+	}}
+}
+
+// Recorded returns the member whose recordings are meant by a path: the one that is there, and else, where the gateway
+// is out of reach or knows of nobody there any more, the one that was there when it was asked last.
+func (n *Node) Recorded(ctx context.Context, path identity.Path) (identity.MemberID, error) {
+	asking, cancel := context.WithTimeout(ctx, askGateway)
+	defer cancel()
+	c, err := n.lookUp(asking, control.Lookup{Path: path})
+	if err == nil {
+		return c.Member(), nil
+	}
+	member, lerr := n.db.Load(ctx, pathPrefix+string(path))
+	if lerr != nil || len(member) != len(identity.MemberID{}) {
+		return identity.MemberID{}, errors.Join(err, lerr)
+	}
+	return identity.MemberID(member), nil
+}

@@ -69,6 +69,8 @@ type Config struct {
 	// Repeat starts again with the first source after the last has ended.
 	// Otherwise the meter goes on telling the last reading.
 	Repeat bool
+	// Tape takes every reading, as JSON; nil: nothing is recorded. See [NewTape].
+	Tape *thing.Tape
 	// Log takes the telegrams that are refused; nil discards them.
 	Log *slog.Logger
 	// Now is the clock by which the history is kept; nil means time.Now.
@@ -137,6 +139,9 @@ func (m *Meter) tell(r Reading) error {
 	m.mu.Lock()
 	m.last = &r
 	m.mu.Unlock()
+	if err := m.record(r); err != nil {
+		return err
+	}
 	if err := m.reading.Changed(r); err != nil {
 		return err
 	}
