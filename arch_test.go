@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"netlab": {},
 	"demo":   {"netlab", "meter/p1"},
 	"cmd/kindred": {".", "gateway", "tunnel", "device/p1meter", "device/camera", "device/lock", "demo", "control", "identity", "tree",
-		"credential", "grant", "agreement", "journal", "pairing", "peer", "relay", "store", "thing", "meter/p1"},
+		"credential", "grant", "agreement", "journal", "pairing", "peer", "relay", "store", "thing", "vault", "meter/p1"},
 	"examples/thermometer": {".", "thing"},
 	"examples/reader":      {".", "identity", "thing"},
 }

@@ -38,25 +38,36 @@ stopped. A line on standard output says when it is ready.`,
 type deviceOptions struct {
 	listening
 	expose []string
+	record func(context.Context, *kindred.Node) error // beside serving; nil: nothing is recorded
 }
 
 func newMeter(s *session, o *deviceOptions) *cobra.Command {
 	var cfg p1meter.Config
+	kept := &storing{s: s}
 	c := &cobra.Command{
 		Use:   "p1meter FILE…",
 		Short: "An electricity meter that tells what its P1 telegrams say",
 		Long: `An electricity meter that replays telegrams of the P1 port (DSMR) from files, or from
-standard input where FILE is "-".`,
-		Example: "  kindred device p1meter telegrams.txt --repeat\n  cat /dev/ttyUSB0 | kindred device p1meter -",
+standard input where FILE is "-". With --store its readings are kept there too, sealed to
+those who may see "reading" at the time; "kindred recordings" opens them.`,
+		Example: "  kindred device p1meter telegrams.txt --repeat\n  cat /dev/ttyUSB0 | kindred device p1meter - --store /mnt/nas/sealed",
 		Args:    cobra.MinimumNArgs(1),
 	}
 	c.Flags().DurationVar(&cfg.Interval, "interval", 0, "the time between two telegrams (default as they were recorded)")
 	c.Flags().BoolVar(&cfg.Repeat, "repeat", false, "begin again after the last telegram")
+	kept.flags(c, 15*time.Minute)
 	return s.does(c, func(ctx context.Context, args []string) error {
 		for _, name := range args {
 			cfg.Sources = append(cfg.Sources, p1meter.File(name))
 		}
 		cfg.Log = s.log(slog.LevelWarn)
+		if err := kept.open(c); err != nil {
+			return err
+		}
+		if kept.store != nil {
+			cfg.Tape = p1meter.NewTape(kept.every, kept.record)
+			o.record = func(ctx context.Context, n *kindred.Node) error { return kept.run(ctx, n, cfg.Tape.Run) }
+		}
 		m := p1meter.New(cfg)
 		return s.serve(ctx, *o, m.Thing(), func(ctx context.Context, n *kindred.Node) error {
 			if err := m.Remember(ctx, n.Store()); err != nil {
@@ -70,19 +81,23 @@ standard input where FILE is "-".`,
 func newCamera(s *session, o *deviceOptions) *cobra.Command {
 	var pictures, recordings string
 	var cfg camera.Config
+	kept := &storing{s: s}
 	c := &cobra.Command{
 		Use:   "camera",
 		Short: "A camera that shows pictures of a folder, or the time",
 		Long: `A camera that shows pictures of a folder, or the time. Whoever may see its picture may also
-follow it as a film, each at a pace of their own.`,
-		Example: "  kindred device camera --pictures holiday --every 1s\n  kindred device camera --recordings /srv/recordings",
-		Args:    cobra.NoArgs,
+follow it as a film, each at a pace of their own. With --store it also records what it sees,
+sealed to those who may see the picture at the time; "kindred recordings" opens it.`,
+		Example: "  kindred device camera --pictures holiday --every 1s\n  kindred device camera --recordings /srv/recordings\n" +
+			"  kindred device camera --store /mnt/nas/sealed --record-keep 720h",
+		Args: cobra.NoArgs,
 	}
 	c.Flags().StringVar(&pictures, "pictures", "", "a `folder` of JPEG files to show one after the other (default: draw the time)")
 	c.Flags().DurationVar(&cfg.Every, "every", 10*time.Second, "how long each picture is shown")
 	c.Flags().Float64Var(&cfg.PerSecond, "fps", camera.DefaultPerSecond, fmt.Sprintf("pictures a second of the film, at most %d", camera.MaxPerSecond))
 	c.Flags().StringVar(&recordings, "recordings", "", "a `folder` whose files can be fetched (default: there are none)")
 	c.Flags().DurationVar(&cfg.Longest, "longest", camera.DefaultLongest, "how long a recording lasts at most; whoever may see some days is shown what cannot be of others")
+	kept.flags(c, time.Minute)
 	return s.does(c, func(ctx context.Context, _ []string) (err error) {
 		if !(cfg.PerSecond > 0 && cfg.PerSecond <= camera.MaxPerSecond) {
 			return usage("--fps: %v is not more than 0 and at most %d", cfg.PerSecond, camera.MaxPerSecond)
@@ -102,8 +117,16 @@ follow it as a film, each at a pace of their own.`,
 			}
 		}
 		cam, err := camera.New(cfg)
+		if err == nil {
+			err = kept.open(c)
+		}
 		if err != nil {
 			return err
+		}
+		if kept.store != nil {
+			o.record = func(ctx context.Context, n *kindred.Node) error {
+				return kept.run(ctx, n, func(ctx context.Context) { cam.Record(ctx, kept.every, kept.record, s.log(slog.LevelWarn)) })
+			}
 		}
 		return s.serve(ctx, *o, cam.Thing(), nil)
 	})
@@ -157,6 +180,9 @@ func (s *session) serve(ctx context.Context, o deviceOptions, t *thing.Thing, wo
 	}
 	if work != nil {
 		begin(func(ctx context.Context) error { return work(ctx, n) })
+	}
+	if o.record != nil {
+		begin(func(ctx context.Context) error { return o.record(ctx, n) })
 	}
 	begin(func(ctx context.Context) error { return s.announce(ctx, n) })
 	if err := n.Serve(ctx, t); err != nil {

@@ -3,11 +3,13 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rclone/gofakes3"
+	"github.com/rclone/gofakes3/s3mem"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kindred-iot/kindred/meter/p1"
@@ -69,6 +73,7 @@ func (m tidy) Run() int {
 //	hold ADDRESS NETWORK TEXT  the same, and keep the connection
 //	dropped           check that the connection kept is broken off
 //	film              start an RTSP camera at $RTSP, which shows a test picture
+//	bucket NAME       start an S3-like server with a bucket, at $bucket, and set credentials for it
 //	telegrams FILE N    write N telegrams of a made-up household
 //
 // and $LATER, a day of the week that is not today.
@@ -87,7 +92,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "begin": begin, "line": line, "lines": lines, "say": say, "quiet": quiet, "end": end,
 			"crash": crash, "interrupt": interrupt, "ends": ends, "code": code, "until": until, "field": field, "match": match, "part": part, "alter": alter, "telegrams": telegrams,
-			"echo": echoing, "said": said, "hold": hold, "dropped": dropped, "film": film,
+			"bucket": bucket,
+			"echo":   echoing, "said": said, "hold": hold, "dropped": dropped, "film": film,
 		},
 	})
 }
@@ -135,7 +141,8 @@ func begin(ts *testscript.TestScript, _ bool, args []string) {
 	p := &process{cmd: exec.Command(bin, args[1:]...), lines: make(chan string, 10_000), err: &bytes.Buffer{}, done: make(chan struct{})}
 	p.cmd.Dir = ts.MkAbs(".")
 	p.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("WORK"), "XDG_DATA_HOME=" + ts.Getenv("XDG_DATA_HOME"),
-		"TZ=" + ts.Getenv("TZ"), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR")}
+		"TZ=" + ts.Getenv("TZ"), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),
+		"AWS_ACCESS_KEY_ID=" + ts.Getenv("AWS_ACCESS_KEY_ID"), "AWS_SECRET_ACCESS_KEY=" + ts.Getenv("AWS_SECRET_ACCESS_KEY")}
 	p.cmd.Stderr = p.err
 	p.in, err = p.cmd.StdinPipe()
 	ts.Check(err)
@@ -324,6 +331,17 @@ func alter(ts *testscript.TestScript, _ bool, args []string) {
 		text[at] = 'a'
 	}
 	ts.Setenv(args[0], string(text))
+}
+
+// bucket starts an S3-like server with a bucket and sets $bucket, and the credentials for it.
+func bucket(ts *testscript.TestScript, _ bool, args []string) {
+	backend := s3mem.New()
+	ts.Check(backend.CreateBucket(context.Background(), args[0]))
+	server := httptest.NewServer(gofakes3.New(backend, gofakes3.WithV4Auth(map[string]string{"KEYID": "SECRET"})).Server())
+	ts.Defer(server.Close)
+	ts.Setenv("bucket", "s3://"+args[0]+"?endpoint="+server.URL)
+	ts.Setenv("AWS_ACCESS_KEY_ID", "KEYID")
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
 }
 
 func telegrams(ts *testscript.TestScript, _ bool, args []string) {

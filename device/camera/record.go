@@ -3,7 +3,6 @@ package camera
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -14,13 +13,10 @@ import (
 // other, each as often as it was new.
 const RecordedAs = "video/x-motion-jpeg"
 
-// Record hands what is seen, in recordings of a length, to keep, until ctx ends.
-// A picture that stays is recorded once. A camera that sees nothing for a while
-// says so in the log, and goes on.
-func (c *Camera) Record(ctx context.Context, length time.Duration, keep func(context.Context, thing.Recording), log *slog.Logger) error {
-	if length <= 0 {
-		return fmt.Errorf("camera: recordings of %v", length)
-	}
+// Record hands what is seen, in recordings of a length, which is above zero, to
+// keep, until ctx ends. A picture that stays is recorded once. A camera that sees
+// nothing for a while says so in the log, and goes on.
+func (c *Camera) Record(ctx context.Context, length time.Duration, keep func(context.Context, thing.Recording), log *slog.Logger) {
 	tape := &thing.Tape{
 		Affordance: "picture", Type: RecordedAs, Ending: ".mjpeg", Every: length, Keep: keep, Now: c.cfg.Now,
 		Join: func(pictures [][]byte) []byte { return bytes.Join(pictures, nil) },
@@ -34,11 +30,10 @@ func (c *Camera) Record(ctx context.Context, length time.Duration, keep func(con
 	blind := false
 	for {
 		picture, err := c.picture(ctx)
-		if blind != (err != nil) {
-			if blind = err != nil; blind {
-				log.Warn("nothing is recorded", "error", err)
-			}
+		if err != nil && !blind {
+			log.Warn("nothing is recorded", "error", err)
 		}
+		blind = err != nil
 		if err == nil && (last == nil || &picture[0] != &last[0]) {
 			tape.Add(picture)
 			last = picture
@@ -46,7 +41,7 @@ func (c *Camera) Record(ctx context.Context, length time.Duration, keep func(con
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
