@@ -102,6 +102,9 @@ sealed to those who may see the picture at the time; "kindred recordings" opens 
 		if !(cfg.PerSecond > 0 && cfg.PerSecond <= camera.MaxPerSecond) {
 			return usage("--fps: %v is not more than 0 and at most %d", cfg.PerSecond, camera.MaxPerSecond)
 		}
+		if cfg.Longest <= 0 {
+			return usage("--longest: %v is no time that a recording can last", cfg.Longest)
+		}
 		if recordings != "" {
 			root, oerr := os.OpenRoot(recordings) // no link leads out of it
 			if oerr != nil {
