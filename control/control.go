@@ -192,6 +192,7 @@ type Asks struct {
 // An AskState is an ask, and what has become of it.
 type AskState struct {
 	Raw      []byte    `json:"raw"`               // a signed grant.Ask
+	Arrived  time.Time `json:"arrived"`           //
 	Answered time.Time `json:"answered,omitzero"` // zero: it waits
 	Grant    string    `json:"grant,omitempty"`   // what was given for it, 28 characters; "": it was turned down
 	Because  string    `json:"because,omitempty"` // in a sentence

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,7 +80,7 @@ func (h *home) Ask(ctx context.Context, who credential.Principal, signed control
 	if waiting >= maxAsksOf || len(all) >= maxAsks {
 		return none, &control.Error{Code: control.Unavailable, Message: "too many requests wait for an answer here", Hint: "wait until some are answered"}
 	}
-	if err := h.keepAsk(ctx, a.Terms.ID, control.AskState{Raw: signed.Raw}); err != nil {
+	if err := h.keepAsk(ctx, a.Terms.ID, control.AskState{Raw: signed.Raw, Arrived: now}); err != nil {
 		return none, err
 	}
 	about, _ := h.find(a.Path, "")
@@ -117,7 +116,7 @@ func (g *Gateway) allAsks(ctx context.Context) (all []ask, err error) {
 	if err == nil && len(old) > 0 {
 		err = g.db.Save(ctx, old)
 	}
-	slices.SortFunc(all, func(a, b ask) int { return cmp.Compare(a.Terms.Time, b.Terms.Time) })
+	slices.SortFunc(all, func(a, b ask) int { return a.Arrived.Compare(b.Arrived) })
 	return all, err
 }
 
