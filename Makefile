@@ -56,6 +56,7 @@ bench: build ## every benchmark COUNT (3) times, and a table of the figures prom
 	   $(GO) test -run '^$$' -bench 'Unshare|FirstAnswer' -benchtime 100x -timeout 20m .; \
 	   $(GO) test -run '^$$' -bench Warm -benchtime 1x -count $(COUNT) -timeout 20m .; \
 	   $(GO) test -run '^$$' -bench FarAnswer -benchtime 20x -timeout 20m .; \
+	   KINDRED_TEST_MEMBERS=1000 $(GO) test -run '^$$' -bench Remove -benchtime 20x -timeout 20m ./gateway; \
 	   $(GO) run .ci/measure.go bin/kindred; } | $(GO) run .ci/figures.go
 
 soak: go gcc curl nft ## everything with a model, a crash or a fault in it and a crowd of 1,000 SOAKS (10) times, 20,000 histories of grants, and every fuzz target for SOAKTIME (2m)

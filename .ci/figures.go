@@ -38,6 +38,7 @@ var figures = []figure{
 	{"with 1,000, how many times longer OPA takes", "compare", "Against/opa/grants-1000", "ratio", 1, 1, "times", true},
 	{"casbin", "compare", "Against/casbin/grants-1000", "ratio", 1, 1, "times", true},
 	{"Cedar alone", "compare", "Against/cedar/grants-1000", "ratio", 1, 1, "times", true},
+	{"an app removed from 1,000 devices, last cut, p99", "gateway", "Remove/1000", "s/all-p99", 1, 2, "s", false},
 	{"idle gateway with ledger, resident", "binary", "Idle", "MB-resident", 1, 90, "MB", false},
 	{"idle gateway with ledger, processor", "binary", "Idle", "%core", 1, 1, "% of a core", false},
 	{"binary", "binary", "Binary", "bytes", 1e-6, 50, "MB", false},
