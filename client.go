@@ -206,7 +206,8 @@ func (n *Node) Revoke(ctx context.Context, target Target) (control.Report, error
 		return control.Report{}, fmt.Errorf("kindred: taking away: %w", err)
 	}
 	// Kept before it is told to anybody: whatever hears of it first, the gateway hears of it too.
-	if _, err := n.obey(ctx, notice); err != nil {
+	leaf, err := n.obey(ctx, notice)
+	if err != nil {
 		return control.Report{}, fmt.Errorf("kindred: taking away: %w", err)
 	}
 	var report control.Report
@@ -226,6 +227,7 @@ func (n *Node) Revoke(ctx context.Context, target Target) (control.Report, error
 	}
 	wait.Wait()
 	closed := n.join(ctx, &report, target, told)
+	report.Leaf = leaf[:]
 	if atGateway != nil && closed == 0 {
 		return report, fmt.Errorf("kindred: taking away: %w", errors.Join(append(told, atGateway)...))
 	}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/store"
 	"github.com/kindred-iot/kindred/tree"
 )
@@ -158,6 +161,52 @@ func (n *Node) obey(ctx context.Context, raw []byte) (merkle.Hash, error) {
 		return next.Strike(p), nil
 	})
 	return pending.Leaf, err
+}
+
+// Confirmed reports whether the home has put on record that something was taken away: whether a head names it. It asks
+// the gateway, which could say that it obeys and do nothing.
+func (n *Node) Confirmed(ctx context.Context, leaf merkle.Hash) (bool, error) {
+	if n.isolated() {
+		return false, fmt.Errorf("kindred: asking whether the home has it on record: %w", peer.ErrUnreachable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askGateway)
+	defer cancel()
+	if err := n.Refresh(ctx); err != nil {
+		return false, err
+	}
+	return !slices.Contains(n.trust.snapshot().Struck(), leaf), nil
+}
+
+// An Unconfirmed is something that the node took away, or was told of, and that no head has named.
+type Unconfirmed struct {
+	tree.Revocation
+	At time.Time
+}
+
+// Unconfirmed returns what was taken away and is not on the home's record, the oldest first.
+func (n *Node) Unconfirmed(ctx context.Context) (open []Unconfirmed, err error) {
+	notices, err := n.notices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, raw := range notices {
+		var u Unconfirmed
+		notice, err := credential.ParseNotice(raw)
+		if err != nil {
+			return nil, err
+		}
+		s, err := signed.Parse(notice.Statement)
+		if err == nil {
+			err = signed.Unmarshal(s.Payload, &u.Revocation)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("kindred: reading what was taken away: %w", err)
+		}
+		u.At = time.Unix(u.Time, 0)
+		open = append(open, u)
+	}
+	slices.SortFunc(open, func(a, b Unconfirmed) int { return a.At.Compare(b.At) })
+	return open, nil
 }
 
 func noticeKey(leaf merkle.Hash) string { return noticePrefix + leaf.String() }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/merkle"
+	"github.com/kindred-iot/kindred/peer"
 )
 
 // lookOn is how long somebody at a terminal is shown how a taking-back goes on, if --wait says nothing else.
@@ -24,12 +26,32 @@ func (s *session) following(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// revoke takes something back, and goes on as long as the user wishes to look on.
-func (s *session) revoke(ctx context.Context, n *kindred.Node, target kindred.Target) (control.Report, error) {
+// revoke takes something back, goes on as long as the user wishes to look on, and says whether the home has it on record.
+func (s *session) revoke(ctx context.Context, n *kindred.Node, target kindred.Target) (control.Report, bool, error) {
 	report, err := n.Revoke(ctx, target)
-	if err != nil || len(report.Leaf) == 0 || s.wait <= 0 {
-		return report, err
+	if err != nil {
+		return report, false, err
 	}
+	if s.wait > 0 {
+		if report, err = s.look(ctx, n, report); err != nil {
+			return report, false, err
+		}
+	}
+	confirmed, err := n.Confirmed(ctx, merkle.Hash(report.Leaf))
+	switch {
+	case errors.Is(err, peer.ErrUnreachable), errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		s.say("The gateway is out of reach; it hears of this when it is back.")
+	case err != nil:
+		return report, false, err
+	case !confirmed:
+		s.say("%s", s.paint(red, "The gateway answers, and does not confirm this. Until it does, things that were not reached from here may go on;"+
+			" \"kindred status\" tells."))
+	}
+	return report, confirmed, nil
+}
+
+// look follows a taking-back until every thing obeys, or the user has waited long enough.
+func (s *session) look(ctx context.Context, n *kindred.Node, report control.Report) (control.Report, error) {
 	looking, stop := context.WithTimeout(ctx, s.wait)
 	defer stop()
 	for told := -1; ; {

@@ -35,11 +35,11 @@ one's rights. The report is as that of "kindred unshare".`,
 			if err := removable(n.Self(), m.Who); err != nil {
 				return err
 			}
-			report, err := s.revoke(ctx, n, r.Member(m))
+			report, confirmed, err := s.revoke(ctx, n, r.Member(m))
 			if err != nil {
 				return err
 			}
-			t := taken{Removed: string(m.Who.ID.Path), Things: report.Things, Sentence: "Removed " + string(m.Who.ID.Path) + "."}
+			t := taken{Removed: string(m.Who.ID.Path), Things: report.Things, Pending: !confirmed, Sentence: "Removed " + string(m.Who.ID.Path) + "."}
 			if len(t.Things) > 0 {
 				t.Sentence += " " + closed(report, s.now())
 			} else {

@@ -59,6 +59,7 @@ type state struct {
 	Ledger  ledgerKind `json:"ledger"`
 	Waiting []string   `json:"waiting,omitempty"` // paths of those who wait to be confirmed
 	Asking  []shownAsk `json:"asking,omitempty"`  // what is asked for and waits for an answer
+	Pending []pending  `json:"pending,omitempty"` // what was taken back, and the gateway has not confirmed
 	Ending  []soonEnds `json:"ending,omitempty"`  // what was given and ends soon
 	title   string
 }
@@ -120,6 +121,9 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 			return st, err
 		}
 	}
+	if err := pendings(ctx, n, &st); err != nil {
+		return st, err
+	}
 	if st.Owner && st.Gateway.Reachable {
 		joins, err := n.Gateway().Joins(soon)
 		if err != nil {
@@ -130,6 +134,35 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 		}
 	}
 	return st, nil
+}
+
+// pending is what was taken back here, or told here to be, and is not on the home's record.
+type pending struct {
+	Grant  string    `json:"grant,omitempty"`
+	Member string    `json:"member,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+func (p pending) line(now time.Time) string {
+	what := "a member was removed"
+	if p.Grant != "" {
+		what = p.Grant + " was taken back"
+	}
+	return fmt.Sprintf("%s at %s, and the gateway has not confirmed it", what, stamp(p.At, now))
+}
+
+func pendings(ctx context.Context, n *kindred.Node, st *state) error {
+	open, err := n.Unconfirmed(ctx)
+	for _, u := range open {
+		p := pending{At: u.At.UTC()}
+		if u.Grant.IsZero() {
+			p.Member = u.Member.String()
+		} else {
+			p.Grant = u.Grant.String()
+		}
+		st.Pending = append(st.Pending, p)
+	}
+	return err
 }
 
 // soonOver is how long before its end a grant is told of.
@@ -199,6 +232,9 @@ func (st state) text(s *session, now time.Time) string {
 	}
 	for _, e := range st.Ending {
 		rows = append(rows, []string{"ending", e.line(now)})
+	}
+	for _, p := range st.Pending {
+		rows = append(rows, []string{"pending", s.tint(red, p.line(now))})
 	}
 	text := table(rows)
 	if st.RootKey != "" {

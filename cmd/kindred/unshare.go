@@ -19,9 +19,9 @@ func newUnshare(s *session) *cobra.Command {
 		Short: "Take back what was shared",
 		Long: `Take back what was shared: by its ID, or the beginning of it; or all that WHO has been given
 at PATH. It is taken back at the gateway and straight at the things, and the report says
-what each of them answered, and until when one that could not be reached may still serve. What was
-shared under it goes with it, and is listed.
-With --wait it goes on until each has answered, or the time is over.`,
+what each of them answered, and until when one that could not be reached may still serve.
+What was shared under it goes with it, and is listed. With --wait it goes on until each
+has answered, or the time is over.`,
 		Example: "  kindred unshare g-7kqm\n  kindred unshare home/lock --with sam/anna",
 	}, "from `whom` it is taken back", func(ctx context.Context, n *kindred.Node, r kindred.Roster, found []kindred.RosterGrant) error {
 		return s.takeBack(ctx, n, r, found, false)
@@ -95,6 +95,7 @@ type taken struct {
 	Grants   []string        `json:"grants,omitempty"`
 	Removed  string          `json:"removed,omitempty"`
 	Things   []control.Reach `json:"things"`
+	Pending  bool            `json:"pending,omitempty"` // the gateway has not confirmed it
 	Sentence string          `json:"sentence"`
 }
 
@@ -107,12 +108,12 @@ func (s *session) takeBack(ctx context.Context, n *kindred.Node, r kindred.Roste
 		if !pause || !g.Paused {
 			target := r.Grant(g)
 			target.Pause = pause
-			report, err := s.revoke(ctx, n, target)
+			report, confirmed, err := s.revoke(ctx, n, target)
 			if err != nil {
 				return err
 			}
 			sentence = closed(report, s.now())
-			t.Things = append(t.Things, report.Things...)
+			t.Things, t.Pending = append(t.Things, report.Things...), t.Pending || !confirmed
 		}
 		if len(grants) > 1 {
 			sentence = r.ShortID(g.Terms.ID) + ": " + sentence
