@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/merkle"
@@ -163,9 +164,12 @@ func (n *Node) obey(ctx context.Context, raw []byte) (merkle.Hash, error) {
 	return pending.Leaf, err
 }
 
-// Confirmed reports whether the home has put on record that something was taken away: whether a head names it. It asks
+// Confirmed reports whether the home has put on record what a report of Revoke is about: whether a head names it. It asks
 // the gateway, which could say that it obeys and do nothing.
-func (n *Node) Confirmed(ctx context.Context, leaf merkle.Hash) (bool, error) {
+func (n *Node) Confirmed(ctx context.Context, r control.Report) (bool, error) {
+	if len(r.Leaf) != len(merkle.Hash{}) {
+		return false, errors.New("kindred: asking whether the home has it on record: the report names nothing")
+	}
 	if n.isolated() {
 		return false, fmt.Errorf("kindred: asking whether the home has it on record: %w", peer.ErrUnreachable)
 	}
@@ -174,7 +178,7 @@ func (n *Node) Confirmed(ctx context.Context, leaf merkle.Hash) (bool, error) {
 	if err := n.Refresh(ctx); err != nil {
 		return false, err
 	}
-	return !slices.Contains(n.trust.snapshot().Struck(), leaf), nil
+	return !slices.Contains(n.trust.snapshot().Struck(), merkle.Hash(r.Leaf)), nil
 }
 
 // An Unconfirmed is something that the node took away, or was told of, and that no head has named.

@@ -11,7 +11,6 @@ import (
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
-	"github.com/kindred-iot/kindred/merkle"
 )
 
 // A silent home says that all obey what is taken away, and tells nobody.
@@ -41,7 +40,7 @@ func TestWithheldTakingBack(t *testing.T) {
 	if err != nil || len(report.Things) != 1 || !report.Things[0].Closed {
 		t.Fatalf("%+v, %v", report, err)
 	}
-	if ok, err := laptop.Confirmed(t.Context(), merkle.Hash(report.Leaf)); ok || err != nil {
+	if ok, err := laptop.Confirmed(t.Context(), report); ok || err != nil {
 		t.Errorf("what is withheld is confirmed: %t, %v", ok, err)
 	}
 	open, err := laptop.Unconfirmed(t.Context())
@@ -65,7 +64,7 @@ func TestWithheldTakingBack(t *testing.T) {
 	if err := laptop.Deliver(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := laptop.Confirmed(t.Context(), merkle.Hash(report.Leaf)); !ok || err != nil {
+	if ok, err := laptop.Confirmed(t.Context(), report); !ok || err != nil {
 		t.Errorf("once the gateway does it: %t, %v", ok, err)
 	}
 	if open, err := laptop.Unconfirmed(t.Context()); err != nil || len(open) != 0 {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
-	"github.com/kindred-iot/kindred/merkle"
 	"github.com/kindred-iot/kindred/peer"
 )
 
@@ -37,7 +36,7 @@ func (s *session) revoke(ctx context.Context, n *kindred.Node, target kindred.Ta
 			return report, false, err
 		}
 	}
-	confirmed, err := n.Confirmed(ctx, merkle.Hash(report.Leaf))
+	confirmed, err := n.Confirmed(ctx, report)
 	switch {
 	case errors.Is(err, peer.ErrUnreachable), errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		s.say("The gateway is out of reach; it hears of this when it is back.")
