@@ -118,6 +118,7 @@ type call struct {
 	target Target
 	hello  frame // what target.Hello returned
 	later  bool  // the connection had served before
+	alone  bool  // the stream is a lane
 
 	writing sync.Mutex
 	began   bool          // the opening was written; guarded by writing
@@ -160,16 +161,15 @@ func (h *Host) open(ctx context.Context, t Target, p *pool) (*call, error) {
 	if !h.begin() {
 		return nil, callError(id, "dialing", ErrClosed)
 	}
-	l, s, err := h.stream(ctx, id, t.Addresses)
-	if err != nil {
-		h.running.Done()
-		return nil, callError(id, "dialing", err)
+	c := h.overLane(ctx, id, t, fullFrame(hello))
+	if c == nil {
+		l, s, err := h.stream(ctx, id, t.Addresses)
+		if err != nil {
+			h.running.Done()
+			return nil, callError(id, "dialing", err)
+		}
+		c = newCall(l, s, t, fullFrame(hello))
 	}
-	c := &call{
-		Stream: s, link: l, target: t, hello: fullFrame(hello), later: l.served(),
-		started: make(chan struct{}), ended: make(chan struct{}), left: math.MaxInt64,
-	}
-	c.in = bufio.NewReader(incoming{c})
 	h.mu.Lock()
 	h.calls[c] = true
 	h.mu.Unlock()
@@ -185,6 +185,16 @@ func (h *Host) open(ctx context.Context, t Target, p *pool) (*call, error) {
 	}
 	c.pool = p
 	return c, nil
+}
+
+func newCall(l *link, s network.Stream, t Target, hello frame) *call {
+	c := &call{
+		Stream: s, link: l, target: t, hello: hello, later: l.served(),
+		started: make(chan struct{}), ended: make(chan struct{}), left: math.MaxInt64,
+	}
+	_, c.alone = s.(*lane)
+	c.in = bufio.NewReader(incoming{c})
+	return c
 }
 
 // stream opens a stream to the holder of id. A connection that turns out to be
@@ -240,7 +250,11 @@ func (c *call) Write(p []byte) (int, error) {
 		if c.held.kind == frameFull {
 			held = c.held.short()
 		}
-		opening = appendToken(appendToken(nil, multistream), Protocol)
+		if c.alone { // TLS has named the protocol, and there is no code for a digest that is not known
+			shown = c.hello
+		} else {
+			opening = appendToken(appendToken(nil, multistream), Protocol)
+		}
 		opening = held.append(shown.append(opening))
 		defer close(c.started)
 		c.began = true
@@ -334,7 +348,10 @@ func (c *call) readGreeting() error {
 // readFrames reads what comes before HTTP and returns the callee's hello in
 // full, or none.
 func (c *call) readFrames() (frame, error) {
-	err := readSelected(c.in)
+	var err error
+	if !c.alone {
+		err = readSelected(c.in)
+	}
 	var theirs frame
 	if err == nil {
 		theirs, err = readFrame(c.in)

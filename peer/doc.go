@@ -3,7 +3,8 @@
 // connection, each stream opened by a hello that says who is calling.
 //
 // The connection is QUIC's or, on a LAN, where it costs less, TCP's with
-// yamux, or a relay's circuit with yamux. Its handshake (libp2p's TLS 1.3 in
+// yamux, or a relay's circuit with yamux; and where a LAN is busy, further
+// streams are TCP connections of their own. The handshake (libp2p's TLS 1.3 in
 // all of them) proves both ends' keys and nothing else. Who a key belongs to is
 // said in the hello: opaque bytes here, made and verified by the functions that
 // [Config] and [Target] carry. What a caller may do is the business of the HTTP
@@ -11,7 +12,7 @@
 //
 // # Protocol
 //
-// [Protocol] runs over a bidirectional stream after multistream-select 1.0. The
+// [Protocol] runs over a bidirectional stream, after multistream-select 1.0. The
 // caller sends, in one write and so in the first flight,
 //
 //	"\x13/multistream/1.0.0\n" "\x13/kindred/http/1\n" — multistream-select
@@ -55,6 +56,13 @@
 // A caller opens at most sixteen streams on a connection before the callee has
 // answered on one: until then it is a stranger.
 //
+// A lane is a TCP connection that is one stream, beside one that carries many:
+// doc/peer.md, section 4. TLS names [Protocol] in it, nothing else does, and the
+// caller's hello is always full. Sixteen requests in a quarter of a second over
+// TCP on a LAN make further streams lanes, at most sixteen at a time, whose
+// callee knows the caller already. They end with the connection that they are
+// beside, which stays for everything else, and is what is looked after.
+//
 // # HTTP
 //
 // What net/http does over a connection, it does over a stream: trailers, 100
@@ -87,13 +95,13 @@
 // member, before the second of any. So a flood of hellos, however long each
 // takes, makes those wait who send it.
 //
-// A member can have 32 connections open to a host, 256 streams on each and 512
-// in all; sixteen of a connection are examined at a time. A stream must bring its
+// A member can have 64 connections open to a host, lanes included, 256 streams on each
+// and 512 in all; sixteen of a connection are examined at a time. A stream must bring its
 // frames within five seconds of its first byte, and then each request's header.
 // What a member does not read stays in the windows, 256 KiB of a stream on TCP
 // and circuits and 512 KiB on QUIC, which grow where it is read, up to 4 MiB and
-// 10 MiB, 64 MiB for all connections of a member and 512 MiB for all members. A
-// connection of bytes into which nothing can be written for ten seconds is
+// 10 MiB, 64 MiB for all connections of a member and 512 MiB for all members; of a
+// lane it stays in what the system holds for TCP. A connection of bytes into which nothing can be written for ten seconds is
 // closed; and so is every one that nobody used for five minutes, and one on which
 // packets were sent and none came back for two and a half seconds. On a connection
 // that this end made and where a stream is open, something is sent after a second

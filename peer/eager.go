@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -14,7 +15,15 @@ import (
 
 // An eager upgrader does not wait for the callee to agree to TLS, to which there is no alternative: the caller's first
 // bytes of TLS go out with the question. That saves a round trip on TCP and on circuits.
-type eager struct{ libp2ptransport.Upgrader }
+type eager struct {
+	libp2ptransport.Upgrader
+	host *Host
+}
+
+// UpgradeGatedMaListener makes a listener of connections, of which lanes are taken apart.
+func (u eager) UpgradeGatedMaListener(t libp2ptransport.Transport, l libp2ptransport.GatedMaListener) libp2ptransport.Listener {
+	return sorted{u.Upgrader.UpgradeGatedMaListener(t, l), u.host}
+}
 
 // Upgrade makes a connection of conn.
 func (u eager) Upgrade(ctx context.Context, t libp2ptransport.Transport, conn manet.Conn, dir network.Direction, id libp2ppeer.ID,
@@ -49,6 +58,11 @@ var agreed = appendToken(appendToken(nil, multistream), libp2ptls.ID)
 
 func newAsking(conn manet.Conn) *asking {
 	return &asking{Conn: conn, told: agreed, due: agreed, heard: len(agreed)}
+}
+
+// begun is an asking of which multistream-select has said and heard all.
+func begun(conn manet.Conn) *asking {
+	return &asking{Conn: conn, due: agreed, held: slices.Clone(agreed)}
 }
 
 // Write holds the tokens back, and writes them before the first bytes that follow.

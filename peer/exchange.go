@@ -51,16 +51,16 @@ func (c *call) exchange(req *http.Request) (*http.Response, error) {
 	}
 	fresh := c.requests == 0
 	c.requests++
+	c.link.requests.Add(1)
 	taken, err := x.send()
 	var resp *http.Response
 	if err == nil {
 		resp, err = x.answer()
 	}
-	if err == nil {
+	if err == nil && x.broken.Load() == nil {
 		return resp, nil
 	}
-	began := c.left < maxHeader // something of an answer came
-	why := x.interrupted()
+	why, began := x.interrupted(), c.left < maxHeader // something of an answer came
 	x.end(false)
 	switch {
 	case req.Context().Err() != nil:

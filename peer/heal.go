@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"slices"
 	"time"
@@ -129,6 +130,17 @@ func (h *Host) relayed(id libp2ppeer.ID) bool {
 func (h *Host) quiet() {
 	for _, t := range h.made() {
 		t.CloseIdleConnections()
+	}
+}
+
+// renew has further requests to the holder of key go over streams that are made now.
+func (h *Host) renew(key crypto.PublicKey) {
+	for _, t := range h.made() {
+		for _, p := range t.all() {
+			if p.leadsTo(key) {
+				p.renew()
+			}
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 )
 
 // Protocol is the protocol's name in multistream-select.
@@ -97,12 +98,13 @@ type Host struct {
 	timing timing
 	id     libp2ppeer.ID
 
-	swarm   *swarm.Swarm
-	bus     event.Bus
-	closers []func() error // below the swarm, in order of closing
-	server  *http.Server
-	carrier *carrier     // nil: the host is no relay
-	served  chan *served // streams whose callers were examined, for server
+	identity *libp2ptls.Identity // for lanes
+	swarm    *swarm.Swarm
+	bus      event.Bus
+	closers  []func() error // below the swarm, in order of closing
+	server   *http.Server
+	carrier  *carrier     // nil: the host is no relay
+	served   chan *served // streams whose callers were examined, for server
 
 	nets    nets
 	outlook outlook

@@ -15,13 +15,16 @@ import (
 	"testing"
 )
 
-// eachWay runs a test over each transport of its own.
+// eachWay runs a test over each transport of its own, and over lanes.
 func eachWay(t *testing.T, test func(t *testing.T, join func(name string, h http.Handler) *member)) {
-	for name, listen := range map[string]string{"QUIC": "/ip4/127.0.0.1/udp/0/quic-v1", "TCP": "/ip4/127.0.0.1/tcp/0"} {
+	const tcp = "/ip4/127.0.0.1/tcp/0"
+	for name, listen := range map[string]string{"QUIC": "/ip4/127.0.0.1/udp/0/quic-v1", "TCP": tcp, "lanes": tcp} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
-			test(t, func(name string, h http.Handler) *member {
-				return p.join(name, h, func(c *Config) { c.Listen = []string{listen} })
+			test(t, func(member string, h http.Handler) *member {
+				m := p.join(member, h, func(c *Config) { c.Listen = []string{listen} })
+				m.wide = name == "lanes"
+				return m
 			})
 		})
 	}

@@ -22,6 +22,7 @@ type member struct {
 	t    testing.TB
 	name string
 	key  ed25519.PrivateKey
+	wide bool // calls go over lanes as soon as they can
 
 	mu       sync.Mutex
 	hello    []byte
@@ -159,11 +160,37 @@ func (m *member) client(change func(*Target), others ...*member) *http.Client {
 				if change != nil {
 					change(&t)
 				}
+				if m.wide {
+					m.widen(t)
+				}
 				return t, nil
 			}
 		}
 		return Target{}, fmt.Errorf("nobody is called %q", host)
 	})}
+}
+
+// widen has the next calls to a target be made on lanes.
+func (m *member) widen(t Target) {
+	id, err := peerID(t.Key)
+	if err != nil {
+		m.t.Error(err)
+		return
+	}
+	if l := m.best(id); l != nil && l.served() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.lanes.on = true
+		return
+	}
+	t.Hold = true
+	c, err := m.open(m.t.Context(), t, nil)
+	if err != nil {
+		m.t.Error(err)
+		return
+	}
+	c.Close()
+	m.widen(t)
 }
 
 // get returns status and body.

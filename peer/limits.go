@@ -48,6 +48,7 @@ type timing struct {
 	doubt   time.Duration // a connection has to show that it lives, once there is reason to doubt it
 	probe   time.Duration // nothing is heard before the other end is made to answer
 	tick    time.Duration // between two looks at all connections
+	busy    int64         // requests between two looks make lanes worth their handshakes
 
 	supersede time.Duration // a relayed connection is kept for, unused, when there is a direct one
 	look      time.Duration // between two looks at this machine's networks
@@ -64,6 +65,7 @@ var defaultTiming = timing{
 	doubt:   time.Second,
 	probe:   time.Second,
 	tick:    250 * time.Millisecond,
+	busy:    16,
 
 	supersede: 3 * time.Second,
 	look:      time.Second,
@@ -87,8 +89,8 @@ func newResourceManager() (network.ResourceManager, error) {
 			Memory: 64 << 20,
 		},
 		PeerDefault: rcmgr.ResourceLimits{
-			// A killed process's connections linger for half a minute.
-			Conns: 40, ConnsInbound: 32, ConnsOutbound: 8,
+			// A killed process's connections linger for half a minute; lanes are counted, too.
+			Conns: 72, ConnsInbound: 64, ConnsOutbound: 8,
 			Streams: 768, StreamsInbound: 512, StreamsOutbound: 512,
 			Memory: 64 << 20,
 		},

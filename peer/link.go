@@ -39,7 +39,8 @@ type link struct {
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
 
-	heard atomic.Int64 // when something that was said last got through, in nanoseconds since 1970
+	requests atomic.Int64 // made on it since the last look
+	heard    atomic.Int64 // when something that was said last got through, in nanoseconds since 1970
 
 	mu       sync.Mutex
 	stranger bool                  // it is not known who the other end is; see know
@@ -64,6 +65,7 @@ type link struct {
 	probing  time.Time             // since when the other end is being made to answer; zero: it is not
 	doubted  traffic               // as of when it was asked to show that it is there; zero: it was not
 	sought   string                // for which networks and addresses a better way was looked for
+	lanes    lanes                 // beside it
 	retired  bool                  // there is a better way: closed as soon as nothing goes over it
 
 	settled chan struct{} // closed once met, or the connection has ended

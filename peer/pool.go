@@ -101,6 +101,13 @@ func (p *pool) resolved(t Target) int {
 	return p.epoch
 }
 
+// leadsTo reports whether its calls are with the holder of key.
+func (p *pool) leadsTo(key crypto.PublicKey) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return sameKey(p.key, key)
+}
+
 // keep keeps a call for further requests; false if it is not wanted.
 func (p *pool) keep(c *call) bool {
 	p.mu.Lock()

@@ -235,8 +235,11 @@ func config(cert tls.Certificate, want ed25519.PublicKey, alpn ...string) *tls.C
 	}
 }
 
-// A streams opens streams of one connection.
-type streams func() (io.ReadWriteCloser, error)
+// A streams opens streams of one connection; bare ones are opened without naming protocols.
+type streams struct {
+	open func() (io.ReadWriteCloser, error)
+	bare bool
+}
 
 // overQUIC connects as [3] says.
 func overQUIC(t *testing.T, at string, key ed25519.PrivateKey, want ed25519.PublicKey) streams {
@@ -245,54 +248,78 @@ func overQUIC(t *testing.T, at string, key ed25519.PrivateKey, want ed25519.Publ
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.CloseWithError(0, "") })
-	return func() (io.ReadWriteCloser, error) { return conn.OpenStreamSync(t.Context()) }
+	return streams{open: func() (io.ReadWriteCloser, error) { return conn.OpenStreamSync(t.Context()) }}
 }
 
-// overTCP connects as [4] says.
-func overTCP(t *testing.T, at string, key ed25519.PrivateKey, want ed25519.PublicKey) streams {
+// secure connects to a TCP port, and returns the connection once the callee has chosen a protocol in TLS [4].
+func secure(t *testing.T, at string, config *tls.Config, want string) (*tls.Conn, error) {
 	raw, err := net.Dial("tcp", at)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	t.Cleanup(func() { raw.Close() })
 	choice := slices.Concat(token("/multistream/1.0.0"), token("/tls/1.0.0"))
 	if _, err := raw.Write(choice); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	answer := make([]byte, len(choice))
 	if _, err := io.ReadFull(raw, answer); err != nil || !bytes.Equal(answer, choice) {
-		t.Fatalf("it answered %q (%v)", answer, err)
+		return nil, fmt.Errorf("it answered %q (%w)", answer, err)
 	}
-	secure := tls.Client(raw, config(certificate(t, key), want, "/yamux/1.0.0", "libp2p"))
-	if err := secure.HandshakeContext(t.Context()); err != nil {
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(t.Context()); err != nil {
+		return nil, err
+	}
+	if got := conn.ConnectionState().NegotiatedProtocol; got != want {
+		return nil, fmt.Errorf("it chose %q", got)
+	}
+	return conn, nil
+}
+
+// overTCP connects as [4] says.
+func overTCP(t *testing.T, at string, key ed25519.PrivateKey, want ed25519.PublicKey) streams {
+	conn, err := secure(t, at, config(certificate(t, key), want, "/yamux/1.0.0", "libp2p"), "/yamux/1.0.0")
+	if err != nil {
 		t.Fatal(err)
-	}
-	if got := secure.ConnectionState().NegotiatedProtocol; got != "/yamux/1.0.0" {
-		t.Fatalf("it chose %q", got)
 	}
 	settings := yamux.DefaultConfig()
 	settings.LogOutput = io.Discard
-	session, err := yamux.Client(secure, settings, nil)
+	session, err := yamux.Client(conn, settings, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { session.Close() })
-	return func() (io.ReadWriteCloser, error) { return session.OpenStream(t.Context()) }
+	return streams{open: func() (io.ReadWriteCloser, error) { return session.OpenStream(t.Context()) }}
+}
+
+// overLanes connects as [4] says, and then makes a connection of each stream, beside that.
+func overLanes(t *testing.T, at string, key ed25519.PrivateKey, want ed25519.PublicKey) streams {
+	beside := overTCP(t, at, key, want)
+	if _, status, _ := ask(t, beside, full([]byte(phoneHello)), []byte{0}); status != 200 {
+		t.Fatalf("status %d on the connection itself", status)
+	}
+	return streams{bare: true, open: func() (io.ReadWriteCloser, error) {
+		return secure(t, at, config(certificate(t, key), want, "/kindred/http/1"), "/kindred/http/1")
+	}}
 }
 
 // ask opens a stream, and returns the frame that the callee showed and what it answered [5].
-func ask(t *testing.T, open streams, shown, held []byte) (theirs []byte, status int, body string) {
+func ask(t *testing.T, over streams, shown, held []byte) (theirs []byte, status int, body string) {
 	t.Helper()
-	s, err := open()
+	s, err := over.open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := s.Write(append(opening(shown, held), "GET /state HTTP/1.1\r\nHost: lock\r\n\r\n"...)); err != nil {
+	first, names := opening(shown, held), []string{"/multistream/1.0.0", "/kindred/http/1"}
+	if over.bare {
+		first, names = slices.Concat(shown, held), nil
+	}
+	if _, err := s.Write(append(first, "GET /state HTTP/1.1\r\nHost: lock\r\n\r\n"...)); err != nil {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(s)
-	for _, want := range []string{"/multistream/1.0.0", "/kindred/http/1"} {
+	for _, want := range names {
 		got := make([]byte, len(token(want)))
 		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, token(want)) {
 			t.Fatalf("it answered %q (%v), want %q", got, err, token(want))
@@ -341,6 +368,8 @@ func readFrame(t *testing.T, r *bufio.Reader) []byte {
 	return append(frame, rest...)
 }
 
+const phoneHello = "hello of the phone"
+
 // TestSecondImplementation calls a host without package peer, over each transport.
 func TestSecondImplementation(t *testing.T) {
 	_, lockKey, err := ed25519.GenerateKey(rand.Reader)
@@ -351,7 +380,7 @@ func TestSecondImplementation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := []byte("hello of the phone"), []byte("hello of the lock")
+	ours, theirs := []byte(phoneHello), []byte("hello of the lock")
 	lock, err := peer.New(peer.Config{
 		Key: lockKey, Listen: []string{"127.0.0.1:0"},
 		Admit: func(_ context.Context, from crypto.PublicKey, hello []byte) (peer.Admission, error) {
@@ -367,9 +396,12 @@ func TestSecondImplementation(t *testing.T) {
 	}
 	t.Cleanup(func() { lock.Close() })
 
-	for transport, connect := range map[string]func(*testing.T, string, ed25519.PrivateKey, ed25519.PublicKey) streams{"udp": overQUIC, "tcp": overTCP} {
-		t.Run(transport, func(t *testing.T) {
-			open := connect(t, socket(t, lock.Addresses(), transport), phoneKey, lockKey.Public().(ed25519.PublicKey))
+	for name, way := range map[string]struct {
+		transport string
+		connect   func(*testing.T, string, ed25519.PrivateKey, ed25519.PublicKey) streams
+	}{"QUIC": {"udp", overQUIC}, "TCP": {"tcp", overTCP}, "lanes": {"tcp", overLanes}} {
+		t.Run(name, func(t *testing.T) {
+			over := way.connect(t, socket(t, lock.Addresses(), way.transport), phoneKey, lockKey.Public().(ed25519.PublicKey))
 			for _, tt := range []struct {
 				what               string
 				shown, held, frame []byte
@@ -382,7 +414,7 @@ func TestSecondImplementation(t *testing.T) {
 				{"a hello that is not the caller's", full(theirs), []byte{0}, []byte{0}, 403, "refused\n"},
 				{"no hello", []byte{0}, []byte{0}, []byte{0}, 403, "refused\n"},
 			} {
-				frame, status, body := ask(t, open, tt.shown, tt.held)
+				frame, status, body := ask(t, over, tt.shown, tt.held)
 				if !bytes.Equal(frame, tt.frame) || status != tt.status || body != tt.body {
 					t.Errorf("%s: got %q, %d %q; want %q, %d %q", tt.what, frame, status, body, tt.frame, tt.status, tt.body)
 				}

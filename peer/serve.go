@@ -23,6 +23,7 @@ type served struct {
 	network.Stream
 	link      *link
 	in        *bufio.Reader
+	alone     bool // the stream is a lane
 	since     time.Time
 	admission Admission
 	refused   error
@@ -53,11 +54,22 @@ func (h *Host) accept(s network.Stream) {
 	if l.kind() == Relayed {
 		h.doubtDirect(s.Conn().RemotePeer())
 	}
+	h.take(newServed(s, l))
+}
+
+func newServed(s network.Stream, l *link) *served {
 	c := &served{Stream: s, link: l, since: time.Now()}
+	_, c.alone = s.(*lane)
 	c.in = bufio.NewReaderSize(arriving{c}, openingBuffer)
+	return c
+}
+
+// take examines a stream's caller, and hands it to who serves it.
+func (h *Host) take(c *served) {
+	s := c.Stream
 	service, err := c.examine()
 	if !errors.Is(err, errForgotten) {
-		l.ill(err)
+		c.link.ill(err)
 	}
 	if err != nil {
 		h.log.Debug("refusing a stream", "peer", s.Conn().RemotePeer(), "address", s.Conn().RemoteMultiaddr(), "error", err)
@@ -121,7 +133,12 @@ func (c *served) examine() (network.StreamHandler, error) {
 		return nil, context.Cause(c.link.ctx)
 	}
 	c.SetDeadline(began.Add(timeout))
-	answer, service, err := c.negotiate()
+	var answer []byte
+	var service network.StreamHandler
+	var err error
+	if !c.alone { // else TLS has named the protocol
+		answer, service, err = c.negotiate()
+	}
 	if service != nil {
 		return service, c.SetDeadline(time.Time{})
 	}
@@ -279,6 +296,9 @@ func (c *served) Close() error {
 // closeStream closes s and delivers what was written. A Write in progress, which
 // holds writing, is interrupted, and then s is reset: QUIC cannot do both.
 func closeStream(w wire, s network.Stream, writing *sync.Mutex) error {
+	if l, ok := s.(*lane); ok {
+		return l.Close()
+	}
 	if !writing.TryLock() {
 		return s.Reset()
 	}

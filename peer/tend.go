@@ -30,6 +30,9 @@ func (h *Host) tend() {
 			} else {
 				l.probe()
 			}
+			if l.widen() {
+				h.renew(l.key)
+			}
 		}
 		h.expire()
 		h.tell()
@@ -127,10 +130,11 @@ func (l *link) drop() {
 func (l *link) overdue() error {
 	t := l.host.timing
 	sent, received, counted := l.wire.packets()
-	streams := len(l.conn.GetStreams())
-	superseded := streams == 0 && l.kind() == Relayed && l.host.direct(l.conn.RemotePeer()) != nil
+	muxed := len(l.conn.GetStreams())
+	superseded := muxed == 0 && l.kind() == Relayed && l.host.direct(l.conn.RemotePeer()) != nil
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	streams := muxed + l.lanes.open
 	if streams > l.side {
 		l.used = time.Now()
 	}

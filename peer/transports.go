@@ -57,11 +57,19 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	secure, err := h.secured(key, limits)
+	if h.identity, err = libp2ptls.NewIdentity(key); err != nil {
+		return err
+	}
+	yamux := upgrader.StreamMuxer{ID: yamux.ID, Muxer: muxer{yamuxConfig()}}
+	secure, err := h.secured(key, limits, yamux)
 	if err != nil {
 		return err
 	}
-	lan, err := h.tcp(secure, limits)
+	direct, err := h.secured(key, limits, yamux, upgrader.StreamMuxer{ID: Protocol, Muxer: soloist{}})
+	if err != nil {
+		return err
+	}
+	lan, err := h.tcp(direct, limits)
 	if err != nil {
 		return err
 	}
@@ -93,13 +101,13 @@ func (h *Host) tcp(secure libp2ptransport.Upgrader, limits network.ResourceManag
 		tcp.WithDialerForAddr(func(ma.Multiaddr) (tcp.ContextDialer, error) { return dialer, nil }))
 }
 
-// secured makes connections of byte streams, TCP's and a relay's circuits: TLS 1.3 as in QUIC, and many streams in one.
-func (h *Host) secured(key libp2p.PrivKey, limits network.ResourceManager) (libp2ptransport.Upgrader, error) {
-	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: muxer{yamuxConfig()}}}
-	tls, err := libp2ptls.New(libp2ptls.ID, key, muxers)
+// secured makes connections of byte streams, TCP's and a relay's circuits: TLS 1.3 as in QUIC, and in it what the caller
+// asks for, the first before the second.
+func (h *Host) secured(key libp2p.PrivKey, limits network.ResourceManager, in ...upgrader.StreamMuxer) (libp2ptransport.Upgrader, error) {
+	tls, err := libp2ptls.New(libp2ptls.ID, key, in)
 	if err != nil {
 		return nil, err
 	}
-	secure, err := upgrader.New([]sec.SecureTransport{tls}, muxers, nil, limits, nil, upgrader.WithAcceptTimeout(h.timing.hello))
-	return eager{secure}, err
+	secure, err := upgrader.New([]sec.SecureTransport{tls}, in, nil, limits, nil, upgrader.WithAcceptTimeout(h.timing.hello))
+	return eager{secure, h}, err
 }
