@@ -28,6 +28,10 @@ type given struct {
 	asOf       time.Time
 	paused     bool
 
+	above  *given        // what it passes on
+	by     identity.Path // the leaf that passed it on
+	handOn string        // letters: what may be passed on and not done by whom it is for
+
 	purpose            string
 	home               bool
 	route              string // "", "direct", "gateway"
@@ -115,13 +119,52 @@ func (w world) young(asOf time.Time, term time.Duration) bool {
 	return age < w.fresh || w.isolated && age < term && age < w.offline
 }
 
-// lets says whether one grant allows a request now.
-func (w world) lets(g given, a asked) bool {
-	service := a.by == "bank"
-	if !g.serves(a.by) || g.what != a.on && !strings.HasPrefix(string(a.on), string(g.what)+"/") {
+// chain is a grant and all that it passes on.
+func (g *given) chain() (all []*given) {
+	for ; g != nil; g = g.above {
+		all = append(all, g)
+	}
+	return all
+}
+
+// clearOf are the fields that all of a chain show in clear.
+func (g *given) clearOf() []string {
+	return slices.DeleteFunc(slices.Clone(g.clear), func(field string) bool {
+		return slices.ContainsFunc(g.chain(), func(l *given) bool { return !slices.Contains(l.clear, field) })
+	})
+}
+
+// lets says whether one grant allows a request now: all of its chain does, and whoever passed it on may pass that on.
+func (w world) lets(g *given, a asked) bool {
+	if !g.serves(a.by) || !strings.Contains(g.actions, a.letter) {
 		return false
 	}
-	if g.affordance != "" && g.affordance != a.affordance || !strings.Contains(g.actions, a.letter) {
+	offline := g.offline
+	for i, l := range g.chain() {
+		if i > 0 && strings.Contains(l.handOn, a.letter) && l.serves(a.by) {
+			return false
+		}
+		if i > 0 && !strings.Contains(l.actions+l.handOn, a.letter) || l.paused || !w.linkLets(l, a) {
+			return false
+		}
+		offline = min(offline, l.offline)
+	}
+	if a.by == "bank" && (a.letter == "r" || a.letter == "o") && len(g.clearOf()) == 0 {
+		return false
+	}
+	if g.agreed && (!g.accepted || w.never && len(g.clear) > 0 && !(g.seconded && g.above == nil)) {
+		return false
+	}
+	asOf := g.asOf
+	if w.known.Before(asOf) {
+		asOf = w.known
+	}
+	return w.young(asOf, offline)
+}
+
+// linkLets says whether one link allows what is asked, whoever asks.
+func (w world) linkLets(g *given, a asked) bool {
+	if g.what != a.on && !strings.HasPrefix(string(a.on), string(g.what)+"/") || g.affordance != "" && g.affordance != a.affordance {
 		return false
 	}
 	if !within(w.now, g.from, g.until) || g.week != nil && !g.week.open(w.now, g.zone) {
@@ -136,27 +179,15 @@ func (w world) lets(g given, a asked) bool {
 	if g.uses != 0 && len(g.done) >= g.uses || g.budget != 0 && g.spent >= g.budget {
 		return false
 	}
-	if n, _ := g.recent(w.now); g.often != 0 && n >= g.often {
-		return false
-	}
-	if service && (a.letter == "r" || a.letter == "o") && len(g.clear) == 0 {
-		return false
-	}
-	if g.paused || g.agreed && (!g.accepted || w.never && len(g.clear) > 0 && !g.seconded) {
-		return false
-	}
-	asOf := g.asOf
-	if w.known.Before(asOf) {
-		asOf = w.known
-	}
-	return w.young(asOf, g.offline)
+	n, _ := g.recent(w.now)
+	return g.often == 0 || n < g.often
 }
 
 func (w world) allowed(a asked) bool {
 	if (a.by == "sam/phone" || a.by == "sam/laptop") && w.young(w.known, 7*24*time.Hour) {
 		return true
 	}
-	return slices.ContainsFunc(w.grants, func(g *given) bool { return w.lets(*g, a) })
+	return slices.ContainsFunc(w.grants, func(g *given) bool { return w.lets(g, a) })
 }
 
 func (w world) grant(id tree.GrantID) *given {

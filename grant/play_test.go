@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 	"github.com/kindred-iot/kindred/tree"
 )
 
-// Invariant: whatever is granted, taken back, paused, used and checked again, in whatever order, however the clock moves
-// and whenever the thing starts anew,
+// Invariant: whatever is granted, passed on, taken back, paused, used and checked again, in whatever order, however the
+// clock moves and whenever the thing starts anew,
 //
 //   - a request is allowed if and only if the model allows it;
 //   - what is allowed stays allowed until Until;
@@ -32,7 +33,7 @@ func TestDecideAgainstModel(t *testing.T) {
 	}
 	var sum tally
 	for seed := first; seed != first+plays; seed++ {
-		p := play{household: h, Rand: rand.New(rand.NewPCG(seed, 7)), t: t, seed: seed, stand: map[tree.GrantID]*rules{}}
+		p := play{household: h, Rand: rand.New(rand.NewPCG(seed, 7)), t: t, seed: seed, stand: map[tree.GrantID]Terms{}, made: map[tree.GrantID]Opened{}}
 		p.zone = zones[seed%uint64(len(zones))]
 		p.now = p.moment()
 		p.known, p.fresh, p.offline = p.now, time.Hour, 24*time.Hour
@@ -42,7 +43,7 @@ func TestDecideAgainstModel(t *testing.T) {
 		}
 		p.settle()
 	}
-	if sum.allowed < 1000 || sum.denied < 1000 || sum.changed < 500 || sum.counted < 100 || sum.seen < 500 || sum.unseen < 500 {
+	if sum.allowed < 1000 || sum.denied < 1000 || sum.changed < 500 || sum.counted < 200 || sum.seen < 500 || sum.unseen < 500 || sum.chained < 200 {
 		t.Errorf("%+v: too few to tell anything", sum)
 	}
 }
@@ -53,6 +54,7 @@ type tally struct {
 	changed         int // at Until it was otherwise
 	counted         int // allowed, and used up something
 	seen, unseen    int // moments of the past
+	chained         int // allowed by what was passed on
 }
 
 // play is one history: the model of the world, and beside it the real grants.
@@ -63,8 +65,9 @@ type play struct {
 	t     *testing.T
 	seed  uint64
 	zone  string
-	stand map[tree.GrantID]*rules
-	over  []*given // taken back
+	stand map[tree.GrantID]Terms
+	made  map[tree.GrantID]Opened // of those terms, by the thing
+	over  []*given                // taken back
 }
 
 var (
@@ -102,10 +105,7 @@ func (p *play) step() {
 		p.give()
 	case 4:
 		if n := len(p.grants); n > 0 { // taken back
-			i := p.IntN(n)
-			p.over = append(p.over, p.grants[i])
-			delete(p.stand, p.grants[i].id)
-			p.grants = slices.Delete(p.grants, i, i+1)
+			p.takeBack(p.grants[p.IntN(n)])
 		}
 	case 5:
 		p.now = p.now.Add(time.Duration(p.Int64N(int64(3 * time.Hour))))
@@ -137,13 +137,26 @@ func (p *play) step() {
 	}
 }
 
+// takeBack ends a grant, and all that rests on it.
+func (p *play) takeBack(g *given) {
+	rests := func(on *given) bool { return slices.Contains(on.chain(), g) }
+	for _, on := range p.grants {
+		if rests(on) {
+			p.over = append(p.over, on)
+			delete(p.stand, on.id)
+		}
+	}
+	p.grants = slices.DeleteFunc(p.grants, rests)
+}
+
 // restart has the thing forget all but what was signed.
 func (p *play) restart() {
-	for id, r := range p.stand {
-		raw, err := signed.Marshal(r.terms)
-		again := &rules{}
+	p.made = map[tree.GrantID]Opened{}
+	for id, terms := range p.stand {
+		raw, err := signed.Marshal(terms)
+		var again Terms
 		if err == nil {
-			err = signed.Unmarshal(raw, &again.terms)
+			err = signed.Unmarshal(raw, &again)
 		}
 		if err != nil {
 			p.t.Fatal(err)
@@ -152,8 +165,50 @@ func (p *play) restart() {
 	}
 }
 
+// open returns what Open would, but for what a chain plainly may not be: Decide does not rest on that.
+func (p *play) open(g *given) Opened {
+	o, ok := p.made[g.id]
+	if !ok {
+		terms := p.stand[g.id]
+		o = Opened{rules: &rules{terms: terms}}
+		o.above = o.rules
+		if terms.HandOn != 0 {
+			terms.Actions |= terms.HandOn
+			o.above = &rules{terms: terms}
+		}
+		p.made[g.id] = o
+	}
+	return o
+}
+
+// real returns the grant as Verify would.
+func (p *play) real(g *given) Grant {
+	made := Grant{rules: p.open(g).rules, asOf: g.asOf, paused: g.paused, accepted: g.accepted, seconded: g.seconded && g.above == nil}
+	for below := g; below.above != nil; below = below.above {
+		made.above = append(made.above, link{p.open(below.above).above, p.At(below.by).Chain})
+		made.paused = made.paused || below.above.paused
+	}
+	return made
+}
+
+// passOn has a grant pass on one of those that may be, in the hand of a leaf that it is for.
+func (p *play) passOn(g *given) {
+	if p.IntN(3) == 0 || len(p.grants) == 0 {
+		return
+	}
+	above := pick(p, p.grants)
+	hands := slices.DeleteFunc(slices.Clone(leaves), func(leaf identity.Path) bool { return !above.serves(leaf) })
+	if len(above.chain()) < MaxDepth && len(hands) > 0 {
+		g.above, g.by = above, pick(p, hands)
+		if p.IntN(4) > 0 { // about the same thing, as is right
+			g.what = above.what
+		}
+	}
+}
+
 func (p *play) give() {
 	g := &given{id: newID(), who: pick(p, members), what: pick(p, objects), asOf: p.now, zone: time.UTC}
+	p.passOn(g)
 	t := p.terms(g.who, g.what)
 	t.ID = g.id
 	g.signed = time.Unix(t.Time, 0)
@@ -161,20 +216,34 @@ func (p *play) give() {
 		g.affordance = pick(p, names)
 		t.Thing.Affordance = g.affordance
 	}
-	t.Actions = Actions(1 + p.IntN(15))
+	t.Actions = Use
+	if p.IntN(2) == 0 {
+		t.Actions = Actions(1 + p.IntN(15))
+	}
+	if p.IntN(3) == 0 {
+		t.HandOn = Actions(1+p.IntN(15)) &^ t.Actions
+	}
 	for _, a := range actions {
 		if t.Actions.Has(a) {
 			g.actions += letters[a]
 		}
+		if t.HandOn.Has(a) {
+			g.handOn += letters[a]
+		}
 	}
-	p.giveTime(g, &t)
-	p.giveUse(g, &t)
+	t.Depth = uint8(MaxDepth + 1 - len(g.chain()))
+	if p.IntN(2) == 0 {
+		p.giveTime(g, &t)
+	}
+	if p.IntN(2) == 0 {
+		p.giveUse(g, &t)
+	}
 	p.giveView(g, &t)
 	if err := t.Validate(); err != nil {
 		p.t.Fatal(err)
 	}
 	p.grants = append(p.grants, g)
-	p.stand[g.id] = &rules{terms: t}
+	p.stand[g.id] = t
 }
 
 func (p *play) giveTime(g *given, t *Terms) {
@@ -268,11 +337,10 @@ func (p *play) usage(t *Terms, at time.Time) Usage {
 // ask compares some requests with the model, and what is allowed with the moments until Until.
 func (p *play) ask(sum *tally) {
 	for range 12 {
-		action := pick(p, actions[:])
-		a := asked{pick(p, leaves), pick(p, things), pick(p, names), letters[action], pick(p, purposes), Way(p.IntN(4))}
+		a, action := p.question()
 		var index Index
 		for _, g := range p.grants {
-			index.Set(Grant{rules: p.stand[g.id], asOf: g.asOf, paused: g.paused, accepted: g.accepted, seconded: g.seconded})
+			index.Set(p.real(g))
 		}
 		who := p.principal(a.by, p.known)
 		req := Request{Thing: p.At(a.on).Chain, Affordance: a.affordance, Action: action, Purpose: a.purpose}
@@ -306,6 +374,37 @@ func (p *play) ask(sum *tally) {
 	}
 }
 
+// question is anything that may be asked or, every other time, what some grant may be about.
+func (p *play) question() (asked, Action) {
+	action := pick(p, actions[:])
+	a := asked{pick(p, leaves), pick(p, things), pick(p, names), letters[action], pick(p, purposes), Way(p.IntN(4))}
+	if len(p.grants) == 0 || p.IntN(2) == 0 {
+		return a, action
+	}
+	g := pick(p, p.grants)
+	for _, link := range g.chain() {
+		if link.purpose != "" {
+			a.purpose = link.purpose
+		}
+		if link.affordance != "" {
+			a.affordance = link.affordance
+		}
+	}
+	for range 20 { // by chance, somebody and something that it is for and about
+		leaf, thing := pick(p, leaves), pick(p, things)
+		if g.serves(leaf) {
+			a.by = leaf
+		}
+		if g.what == thing || strings.HasPrefix(string(thing), string(g.what)+"/") {
+			a.on = thing
+		}
+	}
+	if p.IntN(2) == 0 {
+		a.way = AtHome
+	}
+	return a, action
+}
+
 // last checks that what is allowed stays so until Until, and no longer.
 func (p *play) last(d Decision, a asked, decide func(time.Time) Decision, sum *tally) {
 	if !d.Until.After(p.now) {
@@ -335,17 +434,23 @@ func (p *play) look(d Decision, a asked, sum *tally) {
 		return
 	}
 	g := p.grant(d.Grant)
-	clear := g.clear
+	if g.above != nil {
+		sum.chained++
+	}
+	clear, detail := g.clearOf(), Detail{}
+	for _, l := range g.chain() {
+		detail = Detail{max(detail.Step, l.step), detail.Area || l.area}
+	}
 	if a.by != "bank" {
 		clear = nil
 	}
-	if d.View.Detail != (Detail{g.step, g.area}) || !slices.Equal(d.View.Clear, clear) {
+	if d.View.Detail != detail || !slices.Equal(d.View.Clear, clear) {
 		p.t.Fatalf("seed %d: %+v opens %+v", p.seed, g, d.View)
 	}
 	for range 4 {
 		at := p.now.Add(time.Duration(p.Int64N(int64(120*time.Hour))) - 100*time.Hour)
 		got := d.View.Sees(at)
-		if want := g.shows(at); got != want {
+		if want := !slices.ContainsFunc(g.chain(), func(l *given) bool { return !l.shows(at) }); got != want {
 			p.t.Fatalf("seed %d: %s is seen: %t, want %t, by %+v", p.seed, at, got, want, g)
 		}
 		if got {
