@@ -59,9 +59,9 @@ bench: build ## every benchmark COUNT (3) times, and a table of the figures prom
 	   KINDRED_TEST_MEMBERS=1000 $(GO) test -run '^$$' -bench Remove -benchtime 20x -timeout 20m ./gateway; \
 	   $(GO) run .ci/measure.go bin/kindred; } | $(GO) run .ci/figures.go
 
-soak: go gcc curl nft ## everything with a model, a crash or a fault in it and a crowd of 1,000 SOAKS (10) times, 20,000 histories of grants, and every fuzz target for SOAKTIME (2m)
+soak: go gcc curl nft ## everything with a model, a crash or a fault in it and a crowd of 1,000 SOAKS (10) times, 5,000 histories of grants, and every fuzz target for SOAKTIME (2m)
 	$(GO) test -race -json -timeout 4h -count $(SOAKS) -run 'Model|Fault|Crash|Kill' ./... | $(GO) run .ci/summary.go
-	KINDRED_TEST_PLAYS=20000 $(GO) test -json -timeout 4h -run DecideAgainstModel ./grant | $(GO) run .ci/summary.go
+	KINDRED_TEST_PLAYS=5000 $(GO) test -json -timeout 4h -run DecideAgainstModel ./grant | $(GO) run .ci/summary.go
 	KINDRED_TEST_MEMBERS=1000 $(GO) test -json -timeout 4h -count $(SOAKS) -run Crowd ./peer | $(GO) run .ci/summary.go
 	.ci/fuzz $(SOAKTIME)
 

@@ -107,6 +107,9 @@ func (d Decision) Counted() []*Terms {
 func Decide(req Request, who credential.Principal, grants []Grant, facts Facts) (Decision, error) {
 	d := decider{req: req, who: who, facts: facts}
 	d.facts.Now = facts.Now.Round(0) // by the wall clock, which all else is measured by
+	if facts.Way > AtHome {
+		d.facts.Way = Relayed
+	}
 	if err := d.decide(grants); err != nil {
 		return Decision{Reason: Reason{Code: Failed, text: err.Error()}}, err
 	}

@@ -263,8 +263,10 @@ func FuzzParse(f *testing.F) {
 		if err := (&rules{terms: terms}).compile(); err != nil {
 			t.Errorf("parsed, and does not compile: %v", err)
 		}
-		if terms.Sentence(identity.MemberID.String) == "" {
-			t.Error("parsed, and cannot be said")
+		for _, l := range Languages {
+			if l.Sentence(terms, identity.MemberID.String) == "" {
+				t.Error("parsed, and cannot be said")
+			}
 		}
 		if _, err := Open(raw, stranger.verify); err == nil {
 			t.Error("opened in a tree that never gave it")
@@ -280,22 +282,26 @@ func FuzzTerms(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(payload, now.Unix())
+		f.Add(payload, now.Unix(), "heating-advice", uint8(AtHome), uint32(1))
 	}
 	req := Request{Thing: h.At("home/lock").Chain, Affordance: "state", Action: Read}
 	anna := h.principal("sam/anna/phone", now)
-	f.Fuzz(func(t *testing.T, payload []byte, at int64) {
+	f.Fuzz(func(t *testing.T, payload []byte, at int64, purpose string, way uint8, used uint32) {
 		var terms Terms
 		if signed.Unmarshal(payload, &terms) != nil || terms.Validate() != nil || at < 0 || at > maxTime {
 			return
 		}
 		facts := fresh(time.Unix(at, 0))
-		anna.AsOf = facts.Now
-		d, err := Decide(req, anna, []Grant{stands(terms, facts.Now)}, facts)
+		facts.Way, facts.Usage = Way(way), func(*Terms) Usage { return Usage{used, time.Duration(used) * time.Second, used, facts.Now} }
+		anna.AsOf, req.Purpose = facts.Now, purpose
+		g := stands(terms, facts.Now)
+		g.accepted = true
+		d, err := Decide(req, anna, []Grant{g}, facts)
 		if err != nil {
 			t.Errorf("valid terms that cannot be evaluated: %v", err)
 		}
-		if d.Allowed && (!terms.To(anna.Chain) || !terms.On(req.Thing) || !terms.Actions.Has(Read) || !d.Until.After(facts.Now)) {
+		if d.Allowed && (!terms.To(anna.Chain) || !terms.On(req.Thing) || !terms.Actions.Has(Read) || !d.Until.After(facts.Now) ||
+			terms.Purpose != "" && terms.Purpose != purpose || terms.Uses != 0 && used >= terms.Uses || terms.Home && facts.Way != AtHome) {
 			t.Errorf("%+v allowed by %+v", d, terms)
 		}
 	})

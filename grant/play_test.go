@@ -298,9 +298,9 @@ func (p *play) giveUse(g *given, t *Terms) {
 		g.budget = time.Duration(1+p.IntN(3600)) * time.Second
 		t.Budget = int64(g.budget / time.Second)
 	}
-	if g.who == "bank" || p.IntN(8) == 0 {
+	if g.who == "bank" || p.IntN(4) == 0 {
 		if p.IntN(4) > 0 {
-			g.clear = names[:1+p.IntN(2)]
+			g.clear = [][]string{names, names[:1], names[1:]}[p.IntN(3)]
 			t.Agreement.Clear = slices.Clone(g.clear)
 		}
 		t.Agreement.Recipient = []string{"", "Bank plc"}[p.IntN(2)]

@@ -193,3 +193,50 @@ func TestDecidePrefers(t *testing.T) {
 		}
 	}
 }
+
+// What the forms for people say is read again as it was.
+func TestParseUse(t *testing.T) {
+	for text, want := range map[string]Rate{
+		"4/1h": {4, 3600}, "10/1d": {10, 24 * 3600}, "1/90s": {1, 90}, "2/30m": {2, 1800}, "7/36h": {7, 36 * 3600},
+		"": {}, "4": {}, "/1h": {}, "4/": {}, "0/1h": {}, "-1/1h": {}, "4/0s": {}, "4/1ms": {}, "5000000000/1h": {}, "4/367d": {}, "4/1h/2": {},
+	} {
+		got, err := ParseRate(text)
+		if got != want || (err != nil) != (want == Rate{}) || err == nil && got.String() != text {
+			t.Errorf("ParseRate(%q) = %+v, %v, want %+v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]Detail{
+		"15m": {Step: QuarterHour}, "1h": {Step: Hour}, "1d": {Step: Day}, "1mo": {Step: Month}, "area": {Area: true}, "1d,area": {Day, true},
+		"": {}, "2h": {}, "1h,1d": {}, "area,area": {}, "1d,": {}, "Area": {},
+	} {
+		got, err := ParseDetail(text)
+		if got != want || (err != nil) != (want == Detail{}) || err == nil && got.String() != text {
+			t.Errorf("ParseDetail(%q) = %+v, %v, want %+v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]Window{
+		"mon-fri 08:00-12:00": {31, 480, 720}, "sat": {32, 0, 0}, "22:00-06:00": {AllDays, 1320, 360}, " sun  00:00-24:00 ": {64, 0, 0},
+		"": {}, "8-12": {}, "sat 8-12": {}, "08:00": {}, "sat sun 08:00-12:00": {}, "08:00-12:00 sat": {}, "sat,": {},
+	} {
+		got, err := ParseWhen(text)
+		if err != nil {
+			got = Window{}
+		}
+		if got != want || (err != nil) != (want == Window{}) {
+			t.Errorf("ParseWhen(%q) = %+v, %v, want %+v", text, got, err, want)
+		}
+	}
+	for _, r := range []Route{AnyRoute, DirectRoute, GatewayRoute} {
+		if got, err := ParseRoute(r.String()); got != r || err != nil {
+			t.Errorf("ParseRoute(%q) = %s, %v", r, got, err)
+		}
+	}
+	if _, err := ParseRoute("relay"); err == nil {
+		t.Error("a route by any relay was read")
+	}
+	for text, ok := range map[string]bool{"heating-advice": true, "a1": true, "": false, "Heating": false, "heating advice": false, "1a": false, "a_b": false} {
+		if got, err := ParsePurpose(text); (err == nil) != ok || ok && got != text {
+			t.Errorf("ParsePurpose(%q) = %q, %v", text, got, err)
+		}
+	}
+}

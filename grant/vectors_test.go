@@ -142,6 +142,25 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// The page names every key of terms, and every code that denies.
+func TestFormatPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.FromSlash("../doc/grant-format.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for f := range reflect.TypeFor[Terms]().Fields() {
+		key, _, _ := strings.Cut(f.Tag.Get("cbor"), ",")
+		if !bytes.Contains(page, []byte("\n| "+key+" | ")) {
+			t.Errorf("%s, key %s, is not on the page", f.Name, key)
+		}
+	}
+	for code := NoGrant; code < Failed; code++ {
+		if !bytes.Contains(page, []byte("`"+code.String()+"`")) {
+			t.Errorf("code %s is not on the page", code)
+		}
+	}
+}
+
 // decide gives the answer that a vector asks for.
 func (test decisionVector) decide(t *testing.T, v vectors, verify func([][]byte, time.Time) (identity.Chain, error), opened map[string]Opened, names map[string]string) answerVector {
 	now, asOf := time.Unix(test.Facts.Now, 0), time.Unix(test.Facts.AsOf, 0)
