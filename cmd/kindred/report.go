@@ -186,7 +186,7 @@ func (a *account) enter(e journal.Entry) {
 		return
 	}
 	action, ok := actionsOf[e.Op]
-	if !ok {
+	if !ok || e.AsOf.IsZero() { // nothing was done, or it is told by whoever did it, and the thing tells it too
 		return
 	}
 	switch {

@@ -44,11 +44,13 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 			{Op: journal.Remove, Caller: laptop, With: eva, Outcome: journal.Served, Time: noon},
 			{Op: journal.Read, Caller: eva, Thing: meter, Affordance: "power", Outcome: journal.Served, Grant: gone, Time: noon.Add(time.Minute)},
 		}, "it was taken back at"},
+		{"told by a caller too", []journal.Entry{{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Asked, Time: noon}}, ""},
 		{"an owner", []journal.Entry{{Op: journal.Read, Caller: laptop, Thing: meter, Affordance: "power", Outcome: journal.Served, Time: noon}}, ""},
 	} {
 		a := account{Since: noon.Add(-time.Hour), Until: noon, teller: teller{namesOf(h.roster), noon}, language: grant.English}
 		a.open(h.roster.Grants)
 		for _, e := range test.entries {
+			e.AsOf = e.Time
 			a.enter(e)
 		}
 		a.close()
