@@ -39,6 +39,7 @@ var figures = []figure{
 	{"casbin", "compare", "Against/casbin/grants-1000", "ratio", 1, 1, "times", true},
 	{"Cedar alone", "compare", "Against/cedar/grants-1000", "ratio", 1, 1, "times", true},
 	{"an app removed from 1,000 devices, last cut, p99", "gateway", "Remove/1000", "s/all-p99", 1, 2, "s", false},
+	{"evidence with a chain of three grants, judged cold", "grant", "Judge/links-3", "ns/op", 1e-6, 2, "ms", false},
 	{"idle gateway with ledger, resident", "binary", "Idle", "MB-resident", 1, 90, "MB", false},
 	{"idle gateway with ledger, processor", "binary", "Idle", "%core", 1, 1, "% of a core", false},
 	{"binary", "binary", "Binary", "bytes", 1e-6, 50, "MB", false},

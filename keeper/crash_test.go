@@ -28,7 +28,7 @@ import (
 )
 
 // crashDir, set, makes this test binary a gateway's keeper in that directory, with a ledger of its own. It gives
-// grants and takes every other one back, and prints each once it was acknowledged, until it is killed.
+// grants, passes every other one on and takes it back, and prints each once it was acknowledged, until it is killed.
 const crashDir = "KINDRED_KEEPER_CRASH_DIR"
 
 // The keys in the directory.
@@ -154,17 +154,25 @@ func (m *machine) at(path identity.Path) (e tree.Entry) {
 	return e
 }
 
-func (m *machine) give(ctx context.Context) (tree.GrantID, error) {
+// give gives a grant, or passes on the one that is the parent: an owner may do that too.
+func (m *machine) give(ctx context.Context, parent tree.GrantID) (tree.GrantID, error) {
 	id, err := tree.NewGrantID(rand.Reader)
 	if err != nil {
 		return id, err
 	}
 	by := m.at("sam/machine").Chain
-	raw, err := grant.Sign(m.laptop, by.Raw, grant.Terms{
-		Tree: by.ID.Tree, ID: id, Giver: by.ActsFor(), Actions: grant.See, Time: time.Now().Unix(),
-		Subject: grant.Subject{Tree: by.ID.Tree, Member: m.at("sam/anna").Chain.Member()},
+	t := grant.Terms{
+		Tree: by.ID.Tree, ID: id, Giver: by.ActsFor(), Actions: grant.See, Time: time.Now().Unix(), Depth: 1,
+		Subject: grant.Subject{Tree: by.ID.Tree, Member: by.ActsFor()},
 		Thing:   grant.Thing{Member: m.at("home/lock").Chain.Member()},
-	})
+	}
+	if !parent.IsZero() {
+		m.View(func(s *tree.State) {
+			above, _ := s.Grant(parent)
+			t.Parent, t.Depth, t.Subject.Member = above.Statement, 0, m.at("sam/anna").Chain.Member()
+		})
+	}
+	raw, err := grant.Sign(m.laptop, by.Raw, t)
 	if err != nil {
 		return id, err
 	}
@@ -201,17 +209,20 @@ func workUntilKilled(dir string) int {
 	ctx := context.Background()
 	m, err := openMachine(ctx, dir)
 	for i := 0; err == nil; i++ {
-		var id tree.GrantID
-		if id, err = m.give(ctx); err != nil {
+		var id, passed tree.GrantID
+		if id, err = m.give(ctx, tree.GrantID{}); err != nil {
 			break
 		}
 		fmt.Println("given", id)
 		if i%2 == 1 {
-			fmt.Println("taking", id)
+			if passed, err = m.give(ctx, id); err != nil {
+				break
+			}
+			fmt.Printf("given %s\ntaking %s\ntaking %s\n", passed, passed, id) // it goes with what it rests on
 			if err = m.takeBack(ctx, id); err != nil {
 				break
 			}
-			fmt.Println("taken", id)
+			fmt.Printf("taken %s\ntaken %s\n", passed, id)
 		}
 	}
 	fmt.Fprintln(os.Stderr, err)
@@ -285,6 +296,11 @@ func checkMachine(t *testing.T, dir string, said map[tree.GrantID]string) {
 			live[g.ID] = true
 		}
 	})
+	for id := range live {
+		if chain := m.Chain(id); !m.parties[chain[len(chain)-1].ID].parent.IsZero() {
+			t.Errorf("grant %s is live, and what it rests on is not", id)
+		}
+	}
 	for id, verb := range said {
 		if verb == "given" && !live[id] || verb == "taken" && live[id] {
 			t.Errorf("grant %s was acknowledged as %s, and is live: %v", id, verb, live[id])

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/store/storetest"
 	"github.com/kindred-iot/kindred/tree"
 )
@@ -39,7 +40,8 @@ type deed struct {
 // day is one deed of every kind, each to be done after those before it.
 func day(h *home) []deed {
 	ctx := context.Background()
-	id, raw := h.sign()
+	top := h.signed("sam/laptop", "sam", h.to("sam/anna", signed.Digest{}, 1))
+	passed := h.signed("sam/anna/phone", "sam/anna", h.to("sam/anna/phone", top.statement, 0))
 	other, otherRaw := h.sign(func(t *grant.Terms) { t.Subject.Member = h.member("sam/anna/phone") })
 	h.Add(identity.Device, "home/camera")
 	camera, lock := h.member("home/camera"), h.member("home/lock")
@@ -49,7 +51,9 @@ func day(h *home) []deed {
 		return deed{"grant " + id.String(), func() error { _, err := h.Grant(ctx, h.laptop(), raw); return err }, func() bool { return h.live(id) }}
 	}
 	return []deed{
-		granted(id, raw),
+		granted(top.id, top.raw),
+		{"pass it on", func() error { _, err := h.Grant(ctx, h.At("sam/anna/phone").Chain, passed.raw); return err },
+			func() bool { return h.live(passed.id) }},
 		{"admit", func() error { return h.admit("home/camera") }, func() bool { return entry("home/camera").Since != 0 }},
 		{"limit", func() error { return h.Limit(ctx, h.laptop(), camera, []tree.Limit{{Fresh: 5}}) },
 			func() bool { return len(entry("home/camera").Limits) == 1 }},
@@ -57,7 +61,8 @@ func day(h *home) []deed {
 		{"address", func() error { return h.SetAddress(ctx, h.At("home/lock").Chain, address) },
 			func() bool { _, ok := h.Address(lock); return ok }},
 		granted(other, otherRaw),
-		{"revoke a grant", func() error { _, err := h.Revoke(ctx, h.revokeGrant(id)); return err }, func() bool { return !h.live(id) }},
+		{"revoke what was passed on", func() error { _, err := h.Revoke(ctx, h.revokeGrant(top.id)); return err },
+			func() bool { return !h.live(top.id) && !h.live(passed.id) }},
 		{"remove a member", func() error { _, err := h.Revoke(ctx, h.revokeMember("sam/anna/phone")); return err },
 			func() bool { return entry("sam/anna/phone").Since == 0 && !h.live(other) }},
 	}
@@ -74,7 +79,7 @@ func TestEveryWriteFails(t *testing.T) {
 
 // Each submission fails once, in each of two ways.
 func TestEverySubmissionFails(t *testing.T) {
-	for n := 1; n <= 8; n++ {
+	for n := 1; n <= 9; n++ {
 		for _, fault := range []storetest.Fault{storetest.Failed, storetest.Happened} {
 			t.Run(fmt.Sprintf("submission %d %s", n, fault), func(t *testing.T) {
 				h := makeHome(t, storetest.Open(t))
@@ -142,15 +147,15 @@ func failingDay(t *testing.T, h *home, restart bool) {
 	}
 	h.restart()
 	w.see(h.Keeper)
-	if h.sequence() != 8 {
-		t.Errorf("there are %d heads, want 8", h.sequence())
+	if h.sequence() != 9 {
+		t.Errorf("there are %d heads, want 9", h.sequence())
 	}
 	live := h.verify(h.proof([]identity.MemberID{h.member("home/camera"), h.member("home/lock")}))
-	if live.Sequence != 8 {
+	if live.Sequence != 9 {
 		t.Errorf("the ledger proves head %d", live.Sequence)
 	}
-	for _, d := range deeds {
-		if d.name != deeds[0].name && d.name != deeds[5].name && !d.done() { // both were taken back
+	for i, d := range deeds {
+		if i > 1 && i != 6 && !d.done() { // these were taken back
 			t.Errorf("%s was acknowledged, and is not done after a restart", d.name)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -28,7 +29,12 @@ type modelMember struct {
 	fresh int64
 }
 
-type modelGrant struct{ subject, thing identity.MemberID }
+type modelGrant struct {
+	giver, subject, thing identity.MemberID
+	depth                 uint8
+	parent                tree.GrantID // zero: none
+	statement             signed.Digest
+}
 
 func (m *model) remove(top identity.Path) {
 	gone := map[identity.MemberID]bool{}
@@ -38,7 +44,24 @@ func (m *model) remove(top identity.Path) {
 			delete(m.members, path)
 		}
 	}
-	maps.DeleteFunc(m.grants, func(_ tree.GrantID, g modelGrant) bool { return gone[g.subject] || gone[g.thing] })
+	maps.DeleteFunc(m.grants, func(_ tree.GrantID, g modelGrant) bool { return gone[g.giver] || gone[g.subject] || gone[g.thing] })
+	m.settle()
+}
+
+// settle takes away what rests on nothing any more, until nothing does.
+func (m *model) settle() {
+	for before := -1; before != len(m.grants); {
+		before = len(m.grants)
+		maps.DeleteFunc(m.grants, func(_ tree.GrantID, g modelGrant) bool {
+			_, rests := m.grants[g.parent]
+			return !g.parent.IsZero() && !rests
+		})
+	}
+}
+
+// some returns the IDs of the grants, in an order.
+func (m *model) some() []tree.GrantID {
+	return slices.SortedFunc(maps.Keys(m.grants), func(a, b tree.GrantID) int { return bytes.Compare(a[:], b[:]) })
 }
 
 // compare checks that the keeper's roster is the model's.
@@ -92,7 +115,9 @@ func (w *walk) pick(kinds ...identity.Kind) (identity.Path, bool) {
 
 func (w *walk) step() error {
 	ctx := w.t.Context()
-	switch w.rand.IntN(10) {
+	switch w.rand.IntN(13) {
+	case 10, 11, 12:
+		return w.passOn()
 	case 0, 1, 2: // somebody new, at times under a name that was used before
 		w.names = (w.names + 1) % 12
 		above, kind := identity.Path("sam"), identity.Person
@@ -116,20 +141,23 @@ func (w *walk) step() error {
 		if !ok || !ok2 {
 			return nil
 		}
-		id, raw := w.sign(func(t *grant.Terms) {
-			t.Subject.Member, t.Thing.Member = w.member(subject), w.member(thing)
+		depth := uint8(w.rand.IntN(4))
+		g := w.signed("sam/laptop", "sam", func(t *grant.Terms) {
+			t.Subject.Member, t.Thing.Member, t.Depth = w.member(subject), w.member(thing), depth
 		})
-		w.model.grants[id] = modelGrant{w.member(subject), w.member(thing)}
-		_, err := w.Grant(ctx, w.laptop(), raw)
+		w.model.grants[g.id] = modelGrant{giver: w.member("sam"), subject: w.member(subject), thing: w.member(thing), depth: depth, statement: g.statement}
+		_, err := w.Grant(ctx, w.laptop(), g.raw)
 		return err
 	case 5:
 		if len(w.model.grants) == 0 {
 			return nil
 		}
-		ids := slices.SortedFunc(maps.Keys(w.model.grants), func(a, b tree.GrantID) int { return bytes.Compare(a[:], b[:]) })
+		ids := w.model.some()
 		id := ids[w.rand.IntN(len(ids))]
+		p := w.revokeGrant(id)
 		delete(w.model.grants, id)
-		_, err := w.Revoke(ctx, w.revokeGrant(id))
+		w.model.settle()
+		_, err := w.Revoke(ctx, p)
 		return err
 	case 6:
 		path, ok := w.pick(identity.Person, identity.App, identity.Device)
@@ -159,6 +187,32 @@ func (w *walk) step() error {
 		w.restart()
 		return nil
 	}
+}
+
+// passOn has some app pass on some grant, which succeeds if and only if the grant is for it and may be.
+func (w *walk) passOn() error {
+	app, ok := w.pick(identity.App)
+	subject, ok2 := w.pick(identity.Person, identity.App)
+	ids := w.model.some()
+	if !ok || !ok2 || len(ids) == 0 {
+		return nil
+	}
+	parent := ids[w.rand.IntN(len(ids))]
+	above, depth := w.model.grants[parent], uint8(w.rand.IntN(3))
+	giver := app
+	if above.subject != w.member(app) {
+		giver = app.Parent()
+	}
+	g := w.signed(app, giver, w.to(subject, above.statement, depth), func(t *grant.Terms) { t.Thing.Member = above.thing })
+	_, err := w.Grant(w.t.Context(), w.At(app).Chain, g.raw)
+	may := above.subject == w.member(giver) && depth < above.depth && w.member(subject) != above.subject
+	if may != (err == nil) {
+		return fmt.Errorf("%s passes on %s, of depth %d, with depth %d to %s: %v, want that it may: %v", app, parent, above.depth, depth, subject, err, may)
+	}
+	if may {
+		w.model.grants[g.id] = modelGrant{w.member(giver), w.member(subject), above.thing, depth, parent, g.statement}
+	}
+	return nil
 }
 
 func TestAgainstModel(t *testing.T) {
