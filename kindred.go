@@ -92,7 +92,7 @@ type Home interface {
 	Readers(ctx context.Context, q control.ReadersQuery) (control.Readers, error)
 	Revoke(ctx context.Context, notice []byte) (control.Report, error)
 	Obeyed(ctx context.Context, leaf []byte) error
-	Record(ctx context.Context, batch []byte) (control.Recorded, error)
+	Record(ctx context.Context, b control.Batch) (control.Recorded, error)
 	Vouch(ctx context.Context, q control.VouchQuery) (control.Evidence, error)
 	Certify(ctx context.Context, r control.ServerRequest) (control.ServerCertificate, error)
 	Watch(ctx context.Context, each func(control.Event) error) error

@@ -270,23 +270,70 @@ func (n *Node) handIn(ctx context.Context) error {
 	if err := n.deliver(ctx, notices); err != nil {
 		return err
 	}
-	for {
-		var raw []byte
+	return n.handInJournal(ctx)
+}
+
+// handInJournal gives the gateway a copy of the journal. Apps keep theirs to themselves: it is their people's own account
+// of what things tell of too, and the gateway has a checkpoint of it.
+func (n *Node) handInJournal(ctx context.Context) error {
+	if n.self.Kind() == identity.App {
+		return n.handInCheckpoint(ctx)
+	}
+	for n.link.replica != refusedReplica {
+		var b control.Batch
 		if n.link.replica >= 0 {
-			batch, err := n.journal.Since(ctx, n.cfg.Clock(), n.link.replica)
-			if err != nil || len(batch.Entries) == 0 {
+			size, _, err := n.journal.Have(ctx)
+			if err != nil {
 				return err
 			}
-			if raw, err = batch.Marshal(); err != nil {
+			if size == n.link.replica {
+				return nil
+			}
+			// Where the gateway has more, some were lost here: it is shown what came in their place.
+			batch, err := n.journal.Since(ctx, n.cfg.Clock(), max(0, min(n.link.replica, size-1)))
+			if err != nil {
+				return err
+			}
+			if b.Batch, err = batch.Marshal(); err != nil {
 				return err
 			}
 		}
-		got, err := n.home.Record(ctx, raw)
+		got, err := n.home.Record(ctx, b)
+		var answer *control.Error
+		if errors.As(err, &answer) && answer.Code == control.Conflict {
+			n.log.Error("the gateway has another journal of this node than there is here, and takes no more of it", "error", err)
+			n.link.replica = refusedReplica
+			return nil
+		}
 		if err != nil {
 			return err
 		}
+		if size := n.link.replica; size >= 0 && got.Size <= size {
+			return nil
+		}
 		n.link.replica = got.Size
 	}
+	return nil
+}
+
+// refusedReplica says that the gateway takes no more of this journal.
+const refusedReplica = -2
+
+// handInCheckpoint binds the node to what is in its journal, without showing it.
+func (n *Node) handInCheckpoint(ctx context.Context) error {
+	size, _, err := n.journal.Have(ctx)
+	if err != nil || size == n.link.replica {
+		return err
+	}
+	checkpoint, err := n.journal.Checkpoint(ctx, n.cfg.Clock())
+	if err != nil {
+		return err
+	}
+	if _, err := n.home.Record(ctx, control.Batch{Checkpoint: checkpoint}); err != nil {
+		return err
+	}
+	n.link.replica = size
+	return nil
 }
 
 // deliver hands revocations to the gateway. One that it will not have is dropped here too.

@@ -310,6 +310,9 @@ func (c *call) unsigned(ctx context.Context) error {
 	rs, who := &c.calls.node.receipts, debtorOf(c.session.who.Chain)
 	var left []debt
 	switch {
+	case c.session.vouched != nil && actingOps[c.op] && !c.session.who.Self().Tool():
+		return &thing.Problem{Status: http.StatusForbidden, Code: codeOwes,
+			Detail: "whoever can sign receipts does so, and comes over the peer network: over HTTPS an exported key may do this"}
 	case c.session.vouched != nil:
 	case actingOps[c.op]:
 		left = rs.await(ctx, who)

@@ -126,8 +126,18 @@ func (c Client) Join(ctx context.Context, q JoinQuery) (pairing.Request, error) 
 func (c Client) Answer(ctx context.Context, a JoinAnswer) error { return do(ctx, c, "answer", a) }
 
 // Record hands in a part of the caller's journal.
-func (c Client) Record(ctx context.Context, batch []byte) (Recorded, error) {
-	return call[Recorded](ctx, c, "record", Batch{batch})
+func (c Client) Record(ctx context.Context, b Batch) (Recorded, error) {
+	return call[Recorded](ctx, c, "record", b)
+}
+
+// Journals asks what journals there are.
+func (c Client) Journals(ctx context.Context, q JournalsQuery) (Journals, error) {
+	return call[Journals](ctx, c, "journals", q)
+}
+
+// Entries fetches a part of a member's journal.
+func (c Client) Entries(ctx context.Context, q EntriesQuery) (Entries, error) {
+	return call[Entries](ctx, c, "entries", q)
 }
 
 // History fetches what happened.

@@ -55,6 +55,8 @@ type Home interface {
 	Answer(ctx context.Context, who credential.Principal, a JoinAnswer) (None, error)
 	Record(ctx context.Context, who credential.Principal, b Batch) (Recorded, error)
 	History(ctx context.Context, who credential.Principal, q HistoryQuery) (History, error)
+	Journals(ctx context.Context, who credential.Principal, q JournalsQuery) (Journals, error)
+	Entries(ctx context.Context, who credential.Principal, q EntriesQuery) (Entries, error)
 	Vouch(ctx context.Context, who credential.Principal, q VouchQuery) (Evidence, error)
 	Certify(ctx context.Context, who credential.Principal, r ServerRequest) (ServerCertificate, error)
 	LAN(ctx context.Context, who credential.Principal, q None) (LAN, error)
@@ -295,9 +297,11 @@ type JoinAnswer struct {
 	Chain  [][]byte   `json:"chain,omitempty"`  // what pairing.Issue returned
 }
 
-// A Batch hands in a part of the caller's journal, an encoded journal.Batch; or, empty, asks what is there.
+// A Batch hands in a part of the caller's journal, an encoded journal.Batch; or, empty, asks what is there. Whoever keeps
+// its journal to itself hands in a checkpoint alone, and so binds itself to what is in it.
 type Batch struct {
-	Batch []byte `json:"batch"`
+	Batch      []byte `json:"batch,omitempty"`
+	Checkpoint []byte `json:"checkpoint,omitempty"` // a signed journal.Checkpoint
 }
 
 // Recorded says how many entries of the caller's journal the gateway has.
@@ -320,6 +324,44 @@ const MaxHistory = 10_000
 // History is what happened, the oldest first.
 type History struct {
 	Entries []journal.Entry `json:"entries"`
+}
+
+// A JournalsQuery asks what journals there are.
+type JournalsQuery struct {
+	Member string `json:"member,omitempty"` // only this one's
+}
+
+// Journals are what the gateway has of members' journals: for owners of all, for others their own.
+type Journals struct {
+	Logs   []Journal `json:"logs"`
+	Proofs [][]byte  `json:"proofs,omitempty"` // encoded credential.Proofs of where they stood, and whose are live
+}
+
+// A Journal is one member's.
+type Journal struct {
+	Member        string         `json:"member"`
+	Chain         [][]byte       `json:"chain,omitempty"`         // its certificates when it handed in last; of removed members too
+	Size          int64          `json:"size"`                    // entries that are here; 0 for members that keep them to themselves
+	Checkpoint    []byte         `json:"checkpoint,omitempty"`    // what it signed last
+	Contradiction *Contradiction `json:"contradiction,omitempty"` // what it handed in later, and is not what is here
+}
+
+// A Contradiction is what a member handed in of its journal, and was refused.
+type Contradiction struct {
+	Index int64     `json:"index"` // the first entry known to be another
+	Time  time.Time `json:"time"`
+	Shown []byte    `json:"shown"` // the checkpoint that came with it, signed by the member
+}
+
+// An EntriesQuery asks for a part of a member's journal as it stands.
+type EntriesQuery struct {
+	Member string `json:"member"`
+	From   int64  `json:"from"`
+}
+
+// Entries are entries From, From+1, … as they were handed in; none at the end.
+type Entries struct {
+	Entries [][]byte `json:"entries"`
 }
 
 // An Event is news that the gateway pushes. One field is set.

@@ -51,6 +51,8 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"answer":   handle(s, home.Answer),
 		"record":   handle(s, home.Record),
 		"history":  handle(s, home.History),
+		"journals": handle(s, home.Journals),
+		"entries":  handle(s, home.Entries),
 		"vouch":    handle(s, home.Vouch),
 		"certify":  handle(s, home.Certify),
 		"lan":      handle(s, home.LAN),

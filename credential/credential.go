@@ -91,7 +91,9 @@ type Entry struct {
 	Member identity.MemberID `cbor:"1,keyasint,omitzero"` // a member's,
 	Grant  tree.GrantID      `cbor:"2,keyasint,omitzero"` // a grant's,
 	Value  []byte            `cbor:"3,keyasint"`
-	Other  identity.TreeID   `cbor:"4,keyasint,omitzero"` // or another tree's, which is recognized
+	Other  identity.TreeID   `cbor:"4,keyasint,omitzero"` // another tree's, which is recognized,
+
+	Journal identity.MemberID `cbor:"5,keyasint,omitzero"` // or that of where a member's journal stood
 }
 
 // Key returns the roster key of the entry.
@@ -101,6 +103,8 @@ func (e Entry) Key() merkle.Hash {
 		return tree.GrantKey(e.Grant)
 	case !e.Other.IsZero():
 		return tree.RecognitionKey(e.Other)
+	case !e.Journal.IsZero():
+		return tree.CheckpointKey(e.Journal)
 	}
 	return tree.MemberKey(e.Member)
 }
@@ -204,6 +208,12 @@ func (l Live) IsMember(id identity.MemberID) bool {
 func (l Live) Grant(id tree.GrantID) (tree.Grant, bool) {
 	var g tree.Grant
 	return g, l.entry(tree.GrantKey(id), &g)
+}
+
+// Checkpoint returns where a member's journal stood.
+func (l Live) Checkpoint(id identity.MemberID) (tree.Checkpoint, bool) {
+	var c tree.Checkpoint
+	return c, l.entry(tree.CheckpointKey(id), &c)
 }
 
 func (l Live) entry(key merkle.Hash, v any) bool {

@@ -65,6 +65,7 @@ type Gateway struct {
 	asks     asks
 	takings  takings
 	watchers watchers
+	signers  signers
 	places   sync.Mutex // held while places are made
 
 	failed chan error // of what runs in the background

@@ -354,30 +354,6 @@ func (h *home) Announce(ctx context.Context, who credential.Principal, a control
 	return h.contact(h.started().Self()), nil
 }
 
-// Record takes in a part of the caller's journal.
-func (h *home) Record(ctx context.Context, who credential.Principal, b control.Batch) (control.Recorded, error) {
-	node := who.Member()
-	if len(b.Batch) > 0 {
-		batch, err := journal.ParseBatch(b.Batch)
-		if err != nil {
-			return control.Recorded{}, invalid(err)
-		}
-		if err := h.replica.Accept(ctx, node, batch, who.Key); err != nil {
-			var tampered *journal.TamperError
-			if errors.As(err, &tampered) {
-				h.cfg.Log.Error("a journal contradicts itself", "who", who.ID.Path, "error", err)
-				return control.Recorded{}, &control.Error{Code: control.Conflict, Message: "the journal contradicts what was handed in before"}
-			}
-			return control.Recorded{}, invalid(err)
-		}
-		if c, err := journal.OpenCheckpoint(batch.Checkpoint, who.Key); err == nil {
-			h.keeper.Checkpoint(node, tree.Checkpoint{Size: uint64(c.Size), Root: [32]byte(c.Root), Time: c.Time.Unix()})
-		}
-	}
-	size, _, err := h.replica.Have(ctx, node)
-	return control.Recorded{Size: size}, err
-}
-
 // History tells owners what happened.
 func (h *home) History(ctx context.Context, who credential.Principal, q control.HistoryQuery) (control.History, error) {
 	if !who.Owner() {
@@ -421,7 +397,11 @@ func (g *Gateway) tellOf(ctx context.Context, op journal.Op, by identity.Chain, 
 	if !id.IsZero() {
 		e.Grant = id.String()
 	}
-	if err := g.started().Journal().Append(ctx, e); err != nil {
+	err := g.started().Journal().Append(ctx, e)
+	if err == nil {
+		err = g.bindOwn(ctx)
+	}
+	if err != nil {
 		g.cfg.Log.Error("writing the journal", "error", err)
 	}
 }

@@ -35,6 +35,7 @@ import (
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
 )
 
 // A lan is a home with a lock in it, both of which serve HTTPS.
@@ -154,6 +155,14 @@ func TestCurl(t *testing.T) {
 	}
 	if got, err := w.get(l.lock, "/actions/unlock", "-X", "POST"); err != nil || got != `"unlocked"` {
 		t.Errorf("using the lock: %s, %v", got, err)
+	}
+	// A tool cannot sign a receipt, which the journal tells; and so is not held up for one.
+	if got, err := w.get(l.lock, "/actions/unlock", "-X", "POST"); err != nil || got != `"unlocked"` {
+		t.Errorf("using the lock again: %s, %v", got, err)
+	}
+	items, err := l.lock.Journal().Query(t.Context(), journal.Filter{Limit: 1})
+	if err != nil || len(items) != 1 || !items[0].Entry.OneSided || items[0].Entry.Countersigned {
+		t.Errorf("the lock tells %+v, %v", items, err)
 	}
 	got, err := w.get(l.lock, "/")
 	var described struct{ Base string }

@@ -310,12 +310,6 @@ func (o own) Revoke(ctx context.Context, notice []byte) (control.Report, error) 
 // Obeyed says nothing: nobody waits for the gateway itself.
 func (o own) Obeyed(context.Context, []byte) error { return nil }
 
-// Record says that the gateway's own journal is where it belongs.
-func (o own) Record(ctx context.Context, raw []byte) (control.Recorded, error) {
-	size, _, err := o.replica.Have(ctx, o.self().Member())
-	return control.Recorded{Size: size}, err
-}
-
 // Watch streams news as to any member.
 func (o own) Watch(ctx context.Context, each func(control.Event) error) error {
 	return o.home.Watch(ctx, credential.Principal{Chain: o.self()}, each)

@@ -47,9 +47,9 @@ func OpenCheckpoint(raw []byte, pub crypto.PublicKey) (Checkpoint, error) {
 	return w.checkpoint()
 }
 
-// readCheckpoint reads a checkpoint that this node keeps, without its
+// ReadCheckpoint reads a checkpoint that is kept here, without its
 // signature, which a key since renewed may have made.
-func readCheckpoint(raw []byte) (Checkpoint, error) {
+func ReadCheckpoint(raw []byte) (Checkpoint, error) {
 	s, err := signed.Parse(raw)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("journal: reading a checkpoint: %w", err)

@@ -100,26 +100,28 @@ func (p Party) tag() int64 {
 	return max(1, int64(binary.BigEndian.Uint64(sum[:])>>1))
 }
 
-// Entry is one line of a journal. Time, Op and Outcome are always there. In JSON,
+// Entry is one line of a journal. Time, Op and Outcome are always there, and
+// Countersigned is not in the log: a query for the newest finds it there. In JSON,
 // what is empty is absent and a party is {"member":…,"id":…}, its SPIFFE ID.
 type Entry struct {
-	Time       time.Time `json:"time"`            // when, to the millisecond
-	Thing      Party     `json:"thing,omitzero"`  // where
-	Caller     Party     `json:"caller,omitzero"` // by whom; zero for strangers
-	Op         Op        `json:"op"`
-	Affordance string    `json:"affordance,omitempty"` // the property, action or event
-	Outcome    Outcome   `json:"outcome"`
-	Grant      string    `json:"grant,omitempty"`    // the grant it rested on; empty for an owner's implicit right and for strangers
-	Reason     string    `json:"reason,omitempty"`   // a short plain sentence for the owner: why it was refused, ended or failed
-	AsOf       time.Time `json:"asOf,omitzero"`      // how fresh the caller's proof was; zero for none
-	Offline    bool      `json:"offline,omitempty"`  // served by an offline term, on an old proof
-	Count      uint32    `json:"count,omitempty"`    // how many calls the entry stands for; 0 for one
-	Stream     uint64    `json:"stream,omitempty"`   // the same for the beginning and the end of a stream; 0 for none
-	With       Party     `json:"with,omitzero"`      // who got or lost a right; zero elsewhere
-	Call       uint64    `json:"call,omitempty"`     // by which the caller knows the call; the same at both ends
-	Bytes      uint64    `json:"bytes,omitempty"`    // that a stream carried, at its end
-	OneSided   bool      `json:"oneSided,omitempty"` // the caller has no way to sign for it
-	Exchange   *Exchange `json:"exchange,omitempty"` // what was signed about the call; nil for nothing
+	Time          time.Time `json:"time"`            // when, to the millisecond
+	Thing         Party     `json:"thing,omitzero"`  // where
+	Caller        Party     `json:"caller,omitzero"` // by whom; zero for strangers
+	Op            Op        `json:"op"`
+	Affordance    string    `json:"affordance,omitempty"` // the property, action or event
+	Outcome       Outcome   `json:"outcome"`
+	Grant         string    `json:"grant,omitempty"`         // the grant it rested on; empty for an owner's implicit right and for strangers
+	Reason        string    `json:"reason,omitempty"`        // a short plain sentence for the owner: why it was refused, ended or failed
+	AsOf          time.Time `json:"asOf,omitzero"`           // how fresh the caller's proof was; zero for none
+	Offline       bool      `json:"offline,omitempty"`       // served by an offline term, on an old proof
+	Count         uint32    `json:"count,omitempty"`         // how many calls the entry stands for; 0 for one
+	Stream        uint64    `json:"stream,omitempty"`        // the same for the beginning and the end of a stream; 0 for none
+	With          Party     `json:"with,omitzero"`           // who got or lost a right; zero elsewhere
+	Call          uint64    `json:"call,omitempty"`          // by which the caller knows the call; the same at both ends
+	Bytes         uint64    `json:"bytes,omitempty"`         // that a stream carried, at its end
+	OneSided      bool      `json:"oneSided,omitempty"`      // the caller has no way to sign for it
+	Countersigned bool      `json:"countersigned,omitempty"` // the caller signed the receipt for it
+	Exchange      *Exchange `json:"exchange,omitempty"`      // what was signed about the call; nil for nothing
 }
 
 // The forms on the wire. The package doc is their specification.

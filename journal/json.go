@@ -69,5 +69,6 @@ func (e *Entry) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*e, err = ParseEntry(identity.TreeID{}, encoded)
+	e.Countersigned = read.Countersigned
 	return err
 }

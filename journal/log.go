@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"sync"
 	"time"
 
@@ -70,7 +71,7 @@ func checkKept(ctx context.Context, port Port, node identity.MemberID, tree iden
 	if kept == nil {
 		return nil
 	}
-	c, err := readCheckpoint(kept)
+	c, err := ReadCheckpoint(kept)
 	if err != nil {
 		return err
 	}
@@ -208,17 +209,8 @@ func (l *Log) Since(ctx context.Context, now time.Time, from int64) (Batch, erro
 	if from < 0 || from > size {
 		return fail(fmt.Errorf("it has %d entries", size))
 	}
-	b := Batch{From: from, Entries: [][]byte{}}
-	bytes := 0
-	err = l.port.LogRows(ctx, l.node[:], from, min(size, from+maxBatchEntries), func(_ int64, row Row) error {
-		if bytes > maxBatchBytes {
-			return errEnough
-		}
-		bytes += len(row.Data)
-		b.Entries = append(b.Entries, row.Data)
-		return nil
-	})
-	if err != nil && err != errEnough {
+	b := Batch{From: from}
+	if b.Entries, err = readEntries(ctx, l.port, l.node, from, size); err != nil {
 		return fail(err)
 	}
 	root, err := tlog.TreeHash(b.end(), keptHashes{ctx, l.port, l.node[:]})
@@ -230,6 +222,28 @@ func (l *Log) Since(ctx context.Context, now time.Time, from int64) (Batch, erro
 		return fail(err)
 	}
 	return b, nil
+}
+
+// Entries returns the node's own entries from index from on, as they stand in
+// the log and as many as a batch holds; none at the end.
+func (l *Log) Entries(ctx context.Context, from int64) ([][]byte, error) {
+	if err := l.Sync(ctx); err != nil {
+		return nil, err
+	}
+	entries, err := readEntries(ctx, l.port, l.node, from, math.MaxInt64)
+	if err != nil {
+		return nil, fmt.Errorf("journal: reading the log of %s: %w", l.node, err)
+	}
+	return entries, nil
+}
+
+// Have returns how many entries are on disk, and the checkpoint kept: nil for
+// none.
+func (l *Log) Have(ctx context.Context) (size int64, checkpoint []byte, err error) {
+	if err := l.Sync(ctx); err != nil {
+		return 0, nil, err
+	}
+	return l.port.LogSize(ctx, l.node[:])
 }
 
 // errEnough ends a reading early.

@@ -58,6 +58,7 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 		until = max(1, f.Until.UnixMilli()) // 0 would be no bound
 	}
 	var items []Item
+	signed := map[entryKey]bool{} // those that a receipt was signed for, which come first where the newest do
 	err := port.LogQuery(ctx, since, until, f.Who.tag(), f.Thing.tag(), !f.Oldest, func(name []byte, index int64, row Row) error {
 		item, err := readItem(tree, name, index, row)
 		if err != nil {
@@ -68,8 +69,10 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 			return nil
 		}
 		if !f.Accounts && item.account() {
+			signed[item.signs()] = true
 			return nil
 		}
+		item.Entry.Countersigned = signed[entryKey{item.Node, index}]
 		if items = append(items, item); len(items) == limit {
 			return errEnough
 		}
@@ -79,6 +82,25 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 		return nil, fmt.Errorf("journal: searching: %w", err)
 	}
 	return items, nil
+}
+
+// entryKey names an entry of any log.
+type entryKey struct {
+	node  identity.MemberID
+	index int64
+}
+
+// signs returns which entry a receipt is for that an item carries with its countersignature; zero for none.
+func (i Item) signs() entryKey {
+	x := i.Entry.Exchange
+	if i.Entry.Op != Countersign || x == nil || len(x.Countersignature) == 0 {
+		return entryKey{}
+	}
+	r, _, err := ReadReceipt(x.Receipt)
+	if err != nil || r.Node != i.Node || r.Entries > 0 {
+		return entryKey{}
+	}
+	return entryKey{r.Node, r.Index}
 }
 
 func readItem(tree identity.TreeID, name []byte, index int64, row Row) (Item, error) {

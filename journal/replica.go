@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -142,6 +143,36 @@ func (r *Replica) extend(ctx context.Context, node identity.MemberID, size int64
 	}
 	root, err := e.root()
 	return rows, root, err
+}
+
+// Entries returns the entries of a node from index from on, as they stand in
+// its log and as many as a batch holds; none at the end.
+func (r *Replica) Entries(ctx context.Context, node identity.MemberID, from int64) ([][]byte, error) {
+	entries, err := readEntries(ctx, r.port, node, from, math.MaxInt64)
+	if err != nil {
+		return nil, fmt.Errorf("journal: reading the replica of %s: %w", node, err)
+	}
+	return entries, nil
+}
+
+// readEntries reads as many entries as a batch holds.
+func readEntries(ctx context.Context, port Port, node identity.MemberID, from, to int64) ([][]byte, error) {
+	if from < 0 {
+		return nil, fmt.Errorf("entry %d", from)
+	}
+	entries, bytes := [][]byte{}, 0
+	err := port.LogRows(ctx, node[:], from, min(to, from+maxBatchEntries), func(_ int64, row Row) error {
+		if bytes > maxBatchBytes {
+			return errEnough
+		}
+		bytes += len(row.Data)
+		entries = append(entries, row.Data)
+		return nil
+	})
+	if err == errEnough {
+		err = nil
+	}
+	return entries, err
 }
 
 // Query returns the entries that match, of all logs in the port.

@@ -424,7 +424,7 @@ func FuzzOpenCheckpoint(f *testing.F) {
 	}
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := readCheckpoint(data)
+		c, err := ReadCheckpoint(data)
 		if err != nil {
 			if _, err := OpenCheckpoint(data, key.Public()); err == nil {
 				t.Errorf("%x was opened, but cannot be read", data)

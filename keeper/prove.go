@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/credential"
@@ -14,21 +15,44 @@ import (
 	"github.com/kindred-iot/kindred/tree"
 )
 
-// Prove returns one proof that members, with all above them, grants, and recognitions of other trees are live, from the head that is the newest
-// when Prove is called or a later one. Run submits that head to the ledger; Prove waits for it as long as ctx lasts.
+// Prove returns one proof that members, with all above them, grants, and recognitions of other trees are live, from the
+// head that is the newest when Prove is called or a later one. Run submits that head to the ledger; Prove waits for it
+// as long as ctx lasts.
 //
 // When the ledger's newest block is older than maxAge, and maxAge not 0, the ledger is asked for a new one, if it is a
 // Refresher; otherwise the proof is as old as that block. The error is ErrNotLive if one of the members or grants is
 // not live, or one of the trees not recognized.
 func (k *Keeper) Prove(ctx context.Context, members []identity.MemberID, grants []tree.GrantID, maxAge time.Duration, others ...identity.TreeID) (credential.Proof, error) {
-	p, err := k.prove(ctx, members, grants, maxAge, others)
+	p, err := k.prove(ctx, maxAge, func() ([]credential.Entry, error) { return k.entries(members, grants, others) })
 	if err != nil {
 		return credential.Proof{}, fmt.Errorf("keeper: proving: %w", err)
 	}
 	return p, nil
 }
 
-func (k *Keeper) prove(ctx context.Context, members []identity.MemberID, grants []tree.GrantID, maxAge time.Duration, others []identity.TreeID) (credential.Proof, error) {
+// ProveJournals proves where the journals of members stood, as far as a head says so, and that those are live who are.
+func (k *Keeper) ProveJournals(ctx context.Context, members []identity.MemberID) (credential.Proof, error) {
+	p, err := k.prove(ctx, 0, func() ([]credential.Entry, error) {
+		live := slices.DeleteFunc(slices.Clone(members), func(id identity.MemberID) bool {
+			_, ok := k.state.Member(id)
+			return !ok
+		})
+		entries, err := k.entries(live, nil, nil)
+		for _, id := range live {
+			if _, ok := k.state.Value(tree.CheckpointKey(id)); ok {
+				entries = append(entries, credential.Entry{Journal: id})
+			}
+		}
+		return entries, err
+	})
+	if err != nil {
+		return credential.Proof{}, fmt.Errorf("keeper: proving journals: %w", err)
+	}
+	return p, nil
+}
+
+// prove proves the entries that are asked for with mu held.
+func (k *Keeper) prove(ctx context.Context, maxAge time.Duration, entries func() ([]credential.Entry, error)) (credential.Proof, error) {
 	_, _, sequence := k.Head()
 	refresher, ok := k.ledger.(Refresher)
 	refresh := ok && maxAge > 0
@@ -42,7 +66,7 @@ func (k *Keeper) prove(ctx context.Context, members []identity.MemberID, grants 
 			}
 			refresh = false
 		}
-		p, newer, err := k.tryProve(ctx, members, grants, others)
+		p, newer, err := k.tryProve(ctx, entries)
 		if err == nil || newer == 0 {
 			return p, err
 		}
@@ -74,7 +98,7 @@ func (k *Keeper) await(ctx context.Context, sequence uint64) error {
 
 // tryProve proves from the head that the ledger has now. If something asked for is newer than that head, or the head
 // is not kept any more because the ledger has a newer one, newer is the sequence of a head to wait for.
-func (k *Keeper) tryProve(ctx context.Context, members []identity.MemberID, grants []tree.GrantID, others []identity.TreeID) (_ credential.Proof, newer uint64, _ error) {
+func (k *Keeper) tryProve(ctx context.Context, wanted func() ([]credential.Entry, error)) (_ credential.Proof, newer uint64, _ error) {
 	record, block, err := k.ledger.Prove(ctx, k.signer.tree)
 	if err != nil {
 		return credential.Proof{}, 0, err
@@ -85,7 +109,7 @@ func (k *Keeper) tryProve(ctx context.Context, members []identity.MemberID, gran
 	}
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	entries, err := k.entries(members, grants, others)
+	entries, err := wanted()
 	if err != nil {
 		return credential.Proof{}, 0, err
 	}

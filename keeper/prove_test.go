@@ -100,7 +100,7 @@ func TestProveWhileTheRosterGoesOn(t *testing.T) {
 
 // at proves a member from the head that the ledger has now, which must be the one given.
 func (h *home) at(sequence uint64, member identity.MemberID) (credential.Proof, error) {
-	p, _, err := h.tryProve(h.t.Context(), []identity.MemberID{member}, nil, nil)
+	p, _, err := h.tryProve(h.t.Context(), func() ([]credential.Entry, error) { return h.entries([]identity.MemberID{member}, nil, nil) })
 	if err == nil {
 		if head, _, openErr := tree.OpenHead(p.Head, h.ID, h.key.Public()); openErr != nil || head.Sequence != sequence {
 			h.t.Fatalf("the ledger has head %d, %v; want %d", head.Sequence, openErr, sequence)

@@ -23,16 +23,20 @@ func newLog(s *session) *cobra.Command {
 		Use:   "log",
 		Short: "Tell what happened, in plain words",
 		Long: `Tell what happened: who used what, who was refused and why, and what was changed. Owners
-are told by the gateway of the whole home; a device tells its own part.`,
-		Example: "  kindred log --since 2h\n  kindred log --who sam/anna/phone --thing home/lock -n 20",
+are told by the gateway of the whole home. A device tells its own part, and with --own
+every app tells what it did itself, by what it has written down.`,
+		Example: "  kindred log --since 2h\n  kindred log --who sam/anna/phone --thing home/lock -n 20\n  kindred log verify",
 		Args:    cobra.NoArgs,
 	}
 	f := c.Flags()
 	f.StringVar(&o.since, "since", "", "from this `time` on: "+clocksHint)
 	f.StringVar(&o.who, "who", "", "only what was done by this `path`, an app, or all apps of a person")
 	f.StringVar(&o.thing, "thing", "", "only what was done at this `path`")
+	f.BoolVar(&o.own, "own", false, "what this machine itself wrote down")
+	f.BoolVar(&o.csv, "csv", false, "print it as a table for spreadsheets (RFC 4180)")
 	f.IntVarP(&o.count, "number", "n", 100, "the newest so `many`")
 	hide(c.RegisterFlagCompletionFunc("who", s.completeWho), c.RegisterFlagCompletionFunc("thing", s.completeWho))
+	c.AddCommand(newLogVerify(s))
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		if o.count < 1 || o.count > control.MaxHistory {
 			return usage("-n %d: want 1 to %d", o.count, control.MaxHistory)
@@ -43,6 +47,7 @@ are told by the gateway of the whole home; a device tells its own part.`,
 
 type logOptions struct {
 	since, who, thing string
+	own, csv          bool
 	count             int
 }
 
@@ -55,20 +60,18 @@ func (s *session) history(ctx context.Context, n *kindred.Node, o logOptions) er
 			return usage("--since: %s", err)
 		}
 	}
-	if n.Self().Kind() == identity.Device {
-		entries, r, err := ownEntries(ctx, n, o, q)
-		if err != nil {
-			return err
-		}
-		return s.printLog(entries, r, now)
+	var entries []journal.Entry
+	var r kindred.Roster
+	if o.own || !n.Self().Owner() {
+		entries, r, err = ownEntries(ctx, n, o, q)
+	} else if r, err = n.Roster(ctx); err == nil {
+		entries, err = homeEntries(ctx, n, r, o, q)
 	}
-	r, err := n.Roster(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	entries, err := homeEntries(ctx, n, r, o, q)
-	if err != nil {
-		return err
+	case o.csv:
+		return s.printCSV(entries, r, now)
 	}
 	return s.printLog(entries, r, now)
 }
@@ -124,7 +127,7 @@ func ownEntries(ctx context.Context, n *kindred.Node, o logOptions, q control.Hi
 	if err != nil {
 		r = kindred.Roster{}
 	}
-	f := journal.Filter{Since: q.Since, Limit: q.Limit}
+	f := journal.Filter{Since: q.Since, Limit: q.Limit, Accounts: n.Self().Kind() != identity.Device || o.own}
 	for arg, to := range map[string]*journal.Party{o.who: &f.Who, o.thing: &f.Thing} {
 		if arg == "" {
 			continue
@@ -140,9 +143,18 @@ func ownEntries(ctx context.Context, n *kindred.Node, o logOptions, q control.Hi
 		return nil, r, err
 	}
 	var entries []journal.Entry
-	for _, item := range slices.Backward(items) {
-		entries = append(entries, item.Entry)
+	answered := map[uint64]bool{}
+	for _, item := range items { // the newest first: what came of a call before what was asked
+		e := item.Entry
+		if e.Op == journal.Countersign || e.Outcome == journal.Asked && answered[e.Call] {
+			continue
+		}
+		if answered[e.Call] = true; e.Caller.Member == n.Self().Member() && e.Exchange != nil {
+			e.Countersigned = true
+		}
+		entries = append(entries, e)
 	}
+	slices.Reverse(entries)
 	return entries, r, nil
 }
 
@@ -159,7 +171,10 @@ type logLine struct {
 	AsOf       *time.Time    `json:"as_of,omitempty"`
 	Offline    bool          `json:"offline,omitempty"`
 	Count      uint32        `json:"count,omitempty"`
-	With       string        `json:"with,omitempty"` // SPIFFE ID
+	With       string        `json:"with,omitempty"`          // SPIFFE ID
+	Bytes      uint64        `json:"bytes,omitempty"`         // that a stream carried
+	OneSided   bool          `json:"one_sided,omitempty"`     // done by a tool, which cannot sign for it
+	Signed     bool          `json:"countersigned,omitempty"` // the caller has signed for it
 	Sentence   string        `json:"sentence"`
 }
 
@@ -214,7 +229,8 @@ type teller struct {
 func (t teller) object(e journal.Entry) logLine {
 	l := logLine{
 		Time: e.Time.UTC(), Op: e.Op, Path: e.Thing.ID.Path, Affordance: e.Affordance, Outcome: e.Outcome.String(),
-		Grant: e.Grant, Reason: e.Reason, Offline: e.Offline, Count: e.Count, Sentence: t.sentence(e),
+		Grant: e.Grant, Reason: e.Reason, Offline: e.Offline, Count: e.Count,
+		Bytes: e.Bytes, OneSided: e.OneSided, Signed: e.Countersigned, Sentence: t.sentence(e),
 	}
 	if !e.Caller.IsZero() {
 		l.Who = e.Caller.ID.String()
@@ -242,6 +258,8 @@ func (t teller) sentence(e journal.Entry) string {
 	switch {
 	case e.Op == journal.Connect:
 		return t.stranger(e)
+	case e.Outcome == journal.Asked:
+		return fmt.Sprintf("%s asked for %s, and no answer is known", who, what)
 	case e.Outcome == journal.Refused:
 		return because(fmt.Sprintf("%s was refused %s", who, what), e.Reason)
 	case e.Outcome == journal.Failed:
@@ -346,6 +364,9 @@ func (t teller) ground(e journal.Entry) string {
 		if !e.AsOf.IsZero() {
 			text += ", checked " + stamp(e.AsOf, t.now)
 		}
+	}
+	if e.OneSided {
+		text += ", with a tool, which signs no receipt"
 	}
 	return text
 }

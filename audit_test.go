@@ -1,0 +1,256 @@
+package kindred_test
+
+import (
+	"crypto"
+	"database/sql"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/gateway"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/store/storetest"
+)
+
+// audit verifies what the home has of the lock's journal.
+func (d *door) audit() kindred.JournalCheck {
+	d.t.Helper()
+	checks, err := d.laptop.VerifyJournals(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, c := range checks {
+		if c.Path == "home/lock" {
+			return c
+		}
+	}
+	return kindred.JournalCheck{}
+}
+
+// handedIn waits until the home has so many entries of the lock's journal.
+func (d *door) handedIn(size int64) {
+	d.t.Helper()
+	for c := d.audit(); c.Signed.Size < size; c = d.audit() {
+		if len(c.Findings) > 0 {
+			d.t.Fatalf("%+v", c)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// key returns the key of a member, as whoever has taken its machine does.
+func (d *door) key(name string) crypto.Signer {
+	d.t.Helper()
+	key, err := identity.KeyDir(filepath.Join(d.Path(name), kindred.KeysDir)).Open(kindred.KeyLeaf)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return key
+}
+
+func (d *door) want(what string, got, want []journal.Finding) {
+	d.t.Helper()
+	if len(got) != len(want) {
+		d.t.Fatalf("%s: found %+v, want %+v", what, got, want)
+	}
+	for i := range want {
+		got[i].At = time.Time{}
+		if got[i] != want[i] {
+			d.t.Errorf("%s: found %+v, want %+v", what, got[i], want[i])
+		}
+	}
+}
+
+func TestJournalsInOrder(t *testing.T) {
+	d := newDoor(t)
+	for _, action := range []string{"unlock", "lock"} {
+		if err := d.do(d.laptop, action); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.laptop.HandBack(t.Context())
+	d.handedIn(4)
+	// The next change takes the checkpoint along.
+	d.Share(d.laptop, "sam", "home/lock", grant.Terms{Actions: grant.See})
+	for d.audit().Recorded.Size < 4 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	c := d.audit()
+	if c.Entries != 4 || c.Signed.Size != 4 || c.Receipts != 2 || len(c.Findings) > 0 || time.Since(c.AsOf) > time.Minute {
+		t.Errorf("%+v", c)
+	}
+	own, err := d.laptop.VerifyOwnJournal(t.Context())
+	if err != nil || own.Entries < 4 || len(own.Findings) > 0 {
+		t.Errorf("its own: %+v, %v", own, err)
+	}
+	if own, err = d.laptop.VerifyOwnJournal(t.Context()); err != nil || own.Signed.Size != own.Entries || len(own.Findings) > 0 {
+		t.Errorf("its own, once more: %+v, %v", own, err)
+	}
+	if own, err = d.lock.VerifyOwnJournal(t.Context()); err != nil || own.Entries != 4 || own.Signed.Size != 4 || own.Recorded.Size != 4 || len(own.Findings) > 0 {
+		t.Errorf("the lock's own: %+v, %v", own, err)
+	}
+	// The gateway's own journal is bound in the same way.
+	checks, err := d.laptop.VerifyJournals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range checks {
+		if len(c.Findings) > 0 || c.Signed.Size == 0 {
+			t.Errorf("%+v", c)
+		}
+	}
+	if len(checks) != 2 {
+		t.Errorf("verified: %+v", checks)
+	}
+}
+
+// A lock that was broken into rewrites its history, signs it anew and hands it in.
+func TestAThingThatRewritesItsJournal(t *testing.T) {
+	d := newDoor(t)
+	for _, action := range []string{"unlock", "lock"} {
+		if err := d.do(d.laptop, action); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.laptop.HandBack(t.Context())
+	d.handedIn(4)
+	self := d.lock.Self()
+	log, err := journal.Open(t.Context(), storetest.Open(t), self.Member(), self.ID.Tree, d.key("lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	nothing := journal.Entry{Time: time.Now(), Thing: journal.Party{Member: self.Member(), ID: self.ID}, Op: journal.Read, Outcome: journal.Served}
+	for range 5 {
+		if err := log.Append(t.Context(), nothing); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch, err := log.Since(t.Context(), time.Now(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := batch.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.lock.Gateway().Record(t.Context(), control.Batch{Batch: raw}); err == nil {
+		t.Fatal("the gateway took another history")
+	}
+	d.want("rewritten", d.audit().Findings, []journal.Finding{{Problem: journal.Forked, Index: 0, By: kindred.ByContradict}})
+
+	// The lock goes on, and is not cut off for it.
+	if err := d.do(d.laptop, "unlock"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A gateway that was broken into cuts a copy short, to where the lock signed it once.
+func TestAGatewayThatCutsACopyShort(t *testing.T) {
+	d := newDoor(t)
+	if err := d.do(d.laptop, "unlock"); err != nil {
+		t.Fatal(err)
+	}
+	d.laptop.HandBack(t.Context())
+	d.handedIn(2)
+	js, err := d.laptop.Gateway().Journals(t.Context(), control.JournalsQuery{Member: d.lock.Self().Member().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := js.Logs[0]
+	if err := d.do(d.laptop, "lock"); err != nil {
+		t.Fatal(err)
+	}
+	d.laptop.HandBack(t.Context())
+	d.handedIn(before.Size + 2)
+	if err := d.lock.Close(); err != nil { // else it hands in again what is missing
+		t.Fatal(err)
+	}
+	d.Down()
+	db, err := sql.Open("sqlite", filepath.Join(gateway.Dir(d.Path("laptop")), kindred.StoreFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := d.lock.Self().Member()
+	for _, step := range []struct {
+		query string
+		args  []any
+	}{
+		{`delete from entry where log = (select id from log where name = ?) and idx >= ?`, []any{id[:], before.Size}},
+		{`update log set checkpoint = ? where name = ?`, []any{before.Checkpoint, id[:]}},
+	} {
+		if _, err := db.Exec(step.query, step.args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.Up()
+	d.laptop = d.Reopen("laptop", d.laptop)
+	d.want("cut short", d.audit().Findings, []journal.Finding{{Problem: journal.Missing, Index: before.Size, Size: before.Size + 2, By: kindred.ByMemory}})
+}
+
+// A lock tells whoever uses it one story, and the home another.
+func TestAJournalToldDifferently(t *testing.T) {
+	d := newDoor(t)
+	if err := d.do(d.laptop, "unlock"); err != nil {
+		t.Fatal(err)
+	}
+	d.laptop.HandBack(t.Context())
+	d.handedIn(2)
+	self, who := d.lock.Self(), d.laptop.Self()
+	r := journal.Receipt{
+		Tree: self.ID.Tree, Node: self.Member(), Caller: who.Member(), CallerTree: who.ID.Tree, Op: journal.Invoke, Affordance: "lock",
+		Outcome: journal.Served, Time: time.Now(), Index: 1, Leaf: journal.LeafOf([]byte("another entry")), Call: 7,
+	}
+	raw, err := r.Sign(d.key("lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := journal.Entry{
+		Time: time.Now(), Caller: journal.Party{Member: who.Member(), ID: who.ID}, Op: journal.Invoke, Outcome: journal.Served,
+		Exchange: &journal.Exchange{Receipt: raw},
+	}
+	if err := d.laptop.Journal().Append(t.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
+	d.want("told differently", d.audit().Findings, []journal.Finding{{Problem: journal.Forked, Index: 1, By: kindred.ByReceipt}})
+}
+
+// A checkpoint stands for a journal that its member keeps to itself; it cannot go back on it.
+func TestACheckpointAloneBinds(t *testing.T) {
+	d := newDoor(t)
+	if err := d.do(d.laptop, "unlock"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.laptop.VerifyOwnJournal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	self := d.laptop.Self()
+	log, err := journal.Open(t.Context(), storetest.Open(t), self.Member(), self.ID.Tree, d.key("laptop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	raw, err := log.Checkpoint(t.Context(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.laptop.Gateway().Record(t.Context(), control.Batch{Checkpoint: raw}); err == nil {
+		t.Error("a shorter journal was taken for the one before")
+	}
+	if _, err := d.lock.Gateway().Record(t.Context(), control.Batch{Checkpoint: raw}); err == nil {
+		t.Error("another's checkpoint was taken")
+	}
+	if _, err := d.lock.Gateway().Journals(t.Context(), control.JournalsQuery{Member: self.Member().String()}); err == nil {
+		t.Error("a device was told of another's journal")
+	}
+	if _, err := d.lock.Gateway().Entries(t.Context(), control.EntriesQuery{Member: d.Gateway.Node().Self().Member().String()}); err == nil {
+		t.Error("a device read another's journal")
+	}
+}

@@ -1,0 +1,257 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// A signer is what the gateway keeps of a member's journal beside the copy itself, for as long as there is the copy: the
+// certificates that its checkpoints are verified by, of a member that is removed too.
+type signer struct {
+	Chain         [][]byte               `json:"chain"`
+	Checkpoint    []byte                 `json:"checkpoint,omitempty"` // of members that keep their journals to themselves
+	Contradiction *control.Contradiction `json:"contradiction,omitempty"`
+}
+
+// signers are all of them, by member, as they were read or written last.
+type signers struct {
+	mu    sync.Mutex
+	known map[identity.MemberID]signer
+}
+
+const signerPrefix = "journal/"
+
+// signerOf returns what is kept of a member's journal.
+func (g *Gateway) signerOf(ctx context.Context, id identity.MemberID) (signer, error) {
+	g.signers.mu.Lock()
+	defer g.signers.mu.Unlock()
+	return g.readSigner(ctx, id)
+}
+
+func (g *Gateway) readSigner(ctx context.Context, id identity.MemberID) (s signer, err error) {
+	if s, ok := g.signers.known[id]; ok {
+		return s, nil
+	}
+	data, err := g.db.Load(ctx, signerPrefix+id.String())
+	if err != nil || data == nil {
+		return s, err
+	}
+	return s, json.Unmarshal(data, &s)
+}
+
+// changeSigner keeps what change makes of what is kept, if that is something else.
+func (g *Gateway) changeSigner(ctx context.Context, id identity.MemberID, change func(signer) signer) error {
+	g.signers.mu.Lock()
+	defer g.signers.mu.Unlock()
+	old, err := g.readSigner(ctx, id)
+	if err != nil {
+		return err
+	}
+	s := change(old)
+	if slices.EqualFunc(s.Chain, old.Chain, bytes.Equal) && bytes.Equal(s.Checkpoint, old.Checkpoint) && s.Contradiction == old.Contradiction {
+		return nil
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if g.signers.known == nil {
+		g.signers.known = map[identity.MemberID]signer{}
+	}
+	g.signers.known[id] = s
+	return g.db.Save(ctx, map[string][]byte{signerPrefix + id.String(): data})
+}
+
+// Record takes in a part of the caller's journal, or a checkpoint of it. What is taken in goes into the next head.
+func (h *home) Record(ctx context.Context, who credential.Principal, b control.Batch) (control.Recorded, error) {
+	node := who.Member()
+	checkpoint := b.Checkpoint
+	switch {
+	case len(b.Batch) > 0:
+		batch, err := journal.ParseBatch(b.Batch)
+		if err != nil {
+			return control.Recorded{}, invalid(err)
+		}
+		if err := h.accept(ctx, who, batch); err != nil {
+			return control.Recorded{}, err
+		}
+		checkpoint = batch.Checkpoint
+	case checkpoint != nil:
+		if err := h.bind(ctx, who, checkpoint); err != nil {
+			return control.Recorded{}, err
+		}
+	}
+	size, kept, err := h.replica.Have(ctx, node)
+	if err != nil {
+		return control.Recorded{}, err
+	}
+	if checkpoint == nil {
+		checkpoint = kept // after a restart the next head is to have it all the same
+	}
+	h.commit(who.Chain, checkpoint)
+	err = h.changeSigner(ctx, node, func(s signer) signer {
+		s.Chain = who.Raw
+		if b.Checkpoint != nil {
+			s.Checkpoint = b.Checkpoint
+		}
+		return s
+	})
+	return control.Recorded{Size: size}, err
+}
+
+// accept adds a batch to the copy of a journal. One that contradicts it is kept for the owners to see.
+func (h *home) accept(ctx context.Context, who credential.Principal, batch journal.Batch) error {
+	err := h.replica.Accept(ctx, who.Member(), batch, who.Key)
+	var tampered *journal.TamperError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &tampered):
+		return invalid(err)
+	}
+	h.cfg.Log.Error("a journal contradicts itself", "who", who.ID.Path, "error", err)
+	err = h.changeSigner(ctx, who.Member(), func(s signer) signer {
+		if s.Contradiction == nil {
+			s.Contradiction = &control.Contradiction{Index: tampered.Index, Time: h.cfg.Clock(), Shown: batch.Checkpoint}
+		}
+		return s
+	})
+	return errors.Join(&control.Error{Code: control.Conflict, Message: "the journal contradicts what was handed in before"}, err)
+}
+
+// bind takes a checkpoint of a journal that is not here. A shorter one than before is not taken: which is the truth is
+// for its maker to say.
+func (h *home) bind(ctx context.Context, who credential.Principal, raw []byte) error {
+	c, err := journal.OpenCheckpoint(raw, who.Key)
+	if err != nil || c.Node != who.Member() || c.Tree != who.ID.Tree {
+		return invalid(errors.Join(errors.New("this is no checkpoint of yours"), err))
+	}
+	s, err := h.signerOf(ctx, who.Member())
+	if err != nil || s.Checkpoint == nil {
+		return err
+	}
+	before, err := journal.ReadCheckpoint(s.Checkpoint)
+	if err != nil {
+		return err
+	}
+	if c.Size < before.Size || c.Size == before.Size && c.Root != before.Root {
+		return &control.Error{Code: control.Conflict, Message: "the journal contradicts what was signed before"}
+	}
+	return nil
+}
+
+// commit has the next head say where a journal stands.
+func (g *Gateway) commit(who identity.Chain, checkpoint []byte) {
+	if checkpoint == nil {
+		return
+	}
+	c, err := journal.OpenCheckpoint(checkpoint, who.Key)
+	if err != nil {
+		g.cfg.Log.Info("a checkpoint is of a key before", "who", who.ID.Path, "error", err)
+		return
+	}
+	g.keeper.Checkpoint(who.Member(), tree.Checkpoint{Size: uint64(c.Size), Root: [32]byte(c.Root), Time: c.Time.Unix()})
+}
+
+// Record says that the gateway's own journal is where it belongs, and has the next head say where it stands.
+func (o own) Record(ctx context.Context, b control.Batch) (control.Recorded, error) {
+	n := o.started()
+	if b.Batch != nil {
+		if err := o.bindOwn(ctx); err != nil {
+			return control.Recorded{}, err
+		}
+	}
+	size, kept, err := o.replica.Have(ctx, n.Self().Member())
+	if err != nil {
+		return control.Recorded{}, err
+	}
+	o.commit(n.Self(), kept)
+	return control.Recorded{Size: size}, nil
+}
+
+// bindOwn signs a checkpoint of the gateway's own journal, which the next head has.
+func (g *Gateway) bindOwn(ctx context.Context) error {
+	n := g.started()
+	checkpoint, err := n.Journal().Checkpoint(ctx, g.cfg.Clock())
+	if err != nil {
+		return err
+	}
+	g.commit(n.Self(), checkpoint)
+	return g.changeSigner(ctx, n.Self().Member(), func(s signer) signer { s.Chain = n.Self().Raw; return s })
+}
+
+// provedAtOnce is how many journals one proof is about.
+const provedAtOnce = 8
+
+// Journals tells owners of all journals, and others of their own.
+func (h *home) Journals(ctx context.Context, who credential.Principal, q control.JournalsQuery) (control.Journals, error) {
+	var out control.Journals
+	ids, err := h.replica.Nodes(ctx)
+	if err != nil {
+		return out, err
+	}
+	if q.Member != "" || !who.Owner() {
+		id := who.Member()
+		if q.Member != "" {
+			if id, err = identity.ParseMemberID(q.Member); err != nil {
+				return out, invalid(err)
+			}
+		}
+		if !who.Owner() && id != who.Member() {
+			return out, refused("only owners read others' journals")
+		}
+		ids = []identity.MemberID{id}
+	}
+	for _, id := range ids {
+		j := control.Journal{Member: id.String()}
+		s, err := h.signerOf(ctx, id)
+		if err != nil {
+			return out, err
+		}
+		if j.Size, j.Checkpoint, err = h.replica.Have(ctx, id); err != nil {
+			return out, err
+		}
+		if j.Chain, j.Contradiction = s.Chain, s.Contradiction; j.Checkpoint == nil {
+			j.Checkpoint = s.Checkpoint
+		}
+		out.Logs = append(out.Logs, j)
+	}
+	for some := range slices.Chunk(ids, provedAtOnce) {
+		p, err := h.keeper.ProveJournals(ctx, some)
+		if err != nil {
+			return out, answer(err)
+		}
+		raw, err := p.Marshal()
+		if err != nil {
+			return out, err
+		}
+		out.Proofs = append(out.Proofs, raw)
+	}
+	return out, nil
+}
+
+// Entries gives a part of a journal to whoever may read it.
+func (h *home) Entries(ctx context.Context, who credential.Principal, q control.EntriesQuery) (control.Entries, error) {
+	id, err := identity.ParseMemberID(q.Member)
+	if err != nil {
+		return control.Entries{}, invalid(err)
+	}
+	if !who.Owner() && id != who.Member() {
+		return control.Entries{}, refused("only owners read others' journals")
+	}
+	entries, err := h.replica.Entries(ctx, id, q.From)
+	if err != nil {
+		return control.Entries{}, invalid(err)
+	}
+	return control.Entries{Entries: entries}, nil
+}
