@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -67,6 +68,49 @@ func TestExamplesParse(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What the documents show calls commands that there are, with flags that they have.
+func TestDocumentedCommandsParse(t *testing.T) {
+	documents, err := filepath.Glob("../../doc/*.md")
+	if err != nil || len(documents) == 0 {
+		t.Fatal(documents, err)
+	}
+	command := regexp.MustCompile("(?m)^\\$ (kindred .*)$|`(kindred [^`]+)`")
+	shown := 0
+	for _, name := range documents {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range command.FindAllStringSubmatch(string(text), -1) {
+			line := strings.ReplaceAll(found[1]+found[2], "…", "home/lock")
+			shown++
+			if err := parses(line); err != nil {
+				t.Errorf("%s: %s: %v", filepath.Base(name), line, err)
+			}
+		}
+	}
+	if shown < 10 {
+		t.Errorf("%d commands were found", shown)
+	}
+}
+
+// parses reports, as an error, what of a command line there is not. What is only named need not have its arguments.
+func parses(line string) error {
+	words := regexp.MustCompile(`"[^"]*"|'[^']*'|\S+`)
+	var args []string
+	for _, w := range words.FindAllString(line, -1)[1:] {
+		args = append(args, strings.Trim(w, `"'`))
+	}
+	found, rest, err := newRoot(&session{}).Find(args)
+	if err == nil {
+		err = found.ParseFlags(rest)
+	}
+	if err == nil && found.RunE == nil {
+		err = errors.New("it does nothing")
+	}
+	return err
 }
 
 // What the code says to users, in its own words, holds none of the inner ones.
