@@ -41,7 +41,7 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
   kindred share home/lock --with sam/anna --allow use --days sat --between 14:00-16:00
   kindred share home/lock unlock --with sam/anna --allow invoke --until 2026-12-24 --offline 2d
   kindred share home/lock --with sam/anna --when "mon-fri 08:00-12:00" --when "sat 22:00-02:00"
-  kindred share home/meter --with sam/carl --detail 1d --moments 2026-01-01..2026-06-30 --purpose heating-advice
+  kindred share home/meter --with sam/anna --detail 1d --moments 2026-01-01..2026-06-30 --purpose heating-advice
   kindred share home/lock unlock --with sam/anna --allow invoke --uses 3 --rate 1/1h --at-home
   kindred share home/lock --with sam/anna --allow use --pass-on 1
   kindred share home/meter --with sam/adviser --manage`,

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,21 +33,22 @@ func (o *termFlags) register(c *cobra.Command) {
 	f.BoolVar(&o.below, "below", false, "to everyone below WHO: an owner's people, all devices of a place")
 	f.StringVar(&o.days, "days", "", "on these `days` of the week alone: sat,sun or mon-fri")
 	f.StringVar(&o.between, "between", "", "within these `hours` alone: 14:00-16:00")
-	f.StringArrayVar(&o.when, "when", nil, "on these `days at these hours` alone, which can be repeated: \"mon-fri 08:00-12:00\"")
+	f.StringArrayVar(&o.when, "when", nil, "on these days at these `hours` alone, as often as there are some: \"mon-fri 08:00-12:00\"")
 	f.StringVar(&o.from, "from", "", "from this `time` on: "+clocksHint)
 	f.StringVar(&o.until, "until", "", "until this `time`; a date is included")
 	f.StringVar(&o.offline, "offline", "", "`how long` after its last check it serves while the gateway is out of reach: 7d")
 	f.StringVar(&o.tz, "tz", "", "the place's time `zone`, where this directory does not know it")
-	f.Uint32Var(&o.uses, "uses", 0, "at most `so many` times in all")
-	f.Uint32Var(&o.minutes, "minutes", 0, "at most `so many` minutes of watching or being connected in all")
+	f.Var(countFlag{&o.uses, math.MaxUint32}, "uses", "at most this `number` of times in all")
+	f.Var(countFlag{&o.minutes, uint32(grant.MaxOffline / time.Minute)}, "minutes", "at most this `number` of minutes of watching or being connected in all")
 	f.StringVar(&o.rate, "rate", "", "at most `so often`: 4/1h")
 	f.BoolVar(&o.atHome, "at-home", false, "only on the home's own network")
-	f.StringVar(&o.route, "route", "", "only by this `way`: direct, by no relay; gateway, by none but the home's own gateway")
+	f.StringVar(&o.route, "route", "", "only by this `route`: direct, by no relay; gateway, by none but the home's own gateway")
 	f.StringVar(&o.purpose, "purpose", "", "only for this `purpose`, which a request must name: heating-advice")
 	f.StringVar(&o.moments, "moments", "", "what was recorded at these `times`: FROM, FROM..UNTIL, or all; else while it is granted")
 	f.BoolVar(&o.anyHour, "any-hour", false, "also what was recorded outside the hours in which one may look")
-	f.StringVar(&o.detail, "detail", "", "only `so finely`: one value for each 15m, 1h, 1d or 1mo; of a position the area")
+	f.StringVar(&o.detail, "detail", "", "only in this `detail`: one value for each 15m, 1h, 1d or 1mo; of a position the area")
 	f.StringVar(&o.keep, "keep", "", "`how long` what is learnt may be kept: 30d")
+	c.PreRunE = refuseEmpty
 	for flag, values := range map[string][]string{
 		"allow": {"see", "use", "read", "write", "invoke", "observe"}, "route": {grant.DirectRoute.String(), grant.GatewayRoute.String()},
 		"detail": {"15m", "1h", "1d", "1mo", "area"}, "moments": {"all"},
@@ -89,6 +92,43 @@ func (s *session) terms(o termFlags, now time.Time) (t grant.Terms, err error) {
 	t.Moments.Always = t.Moments.Always || o.anyHour
 	t.Windows, err = o.windows()
 	return t, err
+}
+
+// refuseEmpty refuses a flag that was given with nothing in it, which is more likely a slip than a wish to give without
+// bounds.
+func refuseEmpty(c *cobra.Command, _ []string) error {
+	for _, name := range []string{
+		"days", "between", "from", "until", "tz", "offline", "rate", "route", "purpose", "moments", "detail", "keep",
+	} {
+		if f := c.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+			return usage("--%s: there is nothing in it", name)
+		}
+	}
+	return nil
+}
+
+// A countFlag is a number from 1.
+type countFlag struct {
+	n    *uint32
+	most uint32
+}
+
+func (f countFlag) Type() string { return "number" }
+
+func (f countFlag) String() string {
+	if f.n == nil || *f.n == 0 {
+		return ""
+	}
+	return fmt.Sprint(*f.n)
+}
+
+func (f countFlag) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == 0 || n > uint64(f.most) {
+		return fmt.Errorf("want a number from 1 to %d", f.most)
+	}
+	*f.n = uint32(n)
+	return nil
 }
 
 // zoned reports whether the flags say something by a clock or a calendar.
@@ -199,6 +239,6 @@ func (f languageFlag) Set(tag string) (err error) {
 // lang adds the flag for the language to a command that says grants.
 func (s *session) lang(c *cobra.Command) {
 	s.language = grant.English
-	c.Flags().Var(languageFlag{&s.language}, "lang", "the `language` that is said in: en or de")
+	c.Flags().Var(languageFlag{&s.language}, "lang", "the `language` of sentences: en or de")
 	hide(c.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "de"}, cobra.ShellCompDirectiveNoFileComp)))
 }
