@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/bits"
 	"math/rand/v2"
 
@@ -52,6 +51,7 @@ func seal(content []byte, to []Recipient) ([]byte, error) {
 	copy(plain[prefix:], content)
 
 	var out bytes.Buffer
+	out.Grow(len(plain) + len(plain)/(4<<10) + (len(recipients)+1)*(2<<10)) // with the tags, and the keys before it
 	w, err := age.Encrypt(&out, recipients...)
 	if err != nil {
 		return nil, err
@@ -127,10 +127,11 @@ func (k Key) open(sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := io.ReadAll(r)
-	if err != nil {
+	out := bytes.NewBuffer(make([]byte, 0, len(sealed)+bytes.MinRead))
+	if _, err := out.ReadFrom(r); err != nil {
 		return nil, err
 	}
+	plain := out.Bytes()
 	if len(plain) < prefix || plain[0] != version {
 		return nil, errors.New("it is of a kind that this version does not know")
 	}
