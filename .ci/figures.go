@@ -56,6 +56,10 @@ var figures = []figure{
 	{"one of 1,000 idle connections, on TCP", "peer", "Connections/idle/TCP", "kB/connection", 1, 90, "kB", false},
 	{"bulk, QUIC, to Nebula", "peer", "AgainstNebula", "QUIC/Nebula", 1, 1, "times", true},
 	{"bulk, TCP, to Nebula", "peer", "AgainstNebula", "TCP/Nebula", 1, 1, "times", true},
+	{"1 MB sealed to 10, to age with X25519", "vault", "Megabyte/seal/10", "ratio", 1, 2, "times", false},
+	{"the same, to 100", "vault", "Megabyte/seal/100", "ratio", 1, 2, "times", false},
+	{"opened by one of 10", "vault", "Megabyte/open/10", "ratio", 1, 2, "times", false},
+	{"by one of 100", "vault", "Megabyte/open/100", "ratio", 1, 2, "times", false},
 	{"first byte through a relay", "peer", "RelayFirst", "ms/first", 1, 100, "ms", false},
 }
 
