@@ -320,11 +320,17 @@ func (r Roster) At(path identity.Path) (RosterMember, bool) {
 	return RosterMember{}, false
 }
 
-// Name returns the path of a member, or its ID if it is not in the roster any more.
+// Name returns the path of a member, with the name of its home if it is of another that was given something; or its ID if
+// it is not in the roster any more.
 func (r Roster) Name(member identity.MemberID) string {
 	for _, m := range r.Members {
 		if m.Who.Member() == member {
 			return string(m.Who.ID.Path)
+		}
+	}
+	for _, g := range r.Grants {
+		if s := g.Terms.Subject; s.Member == member && s.Path != "" {
+			return r.Elsewhere(identity.ID{Tree: s.Tree, Path: s.Path})
 		}
 	}
 	return member.String()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
@@ -55,6 +56,19 @@ func (r Roster) OtherTree(id identity.TreeID) (RosterOther, bool) {
 	return RosterOther{}, false
 }
 
+// Elsewhere returns what a member of another tree is called here, "birch:sam/anna"; or its ID if its tree has no name here.
+func (r Roster) Elsewhere(id identity.ID) string {
+	if o, ok := r.OtherTree(id.Tree); ok {
+		return o.Name + ":" + string(id.Path)
+	}
+	return id.String()
+}
+
+// Of reports whether the roster is of a tree.
+func (r Roster) Of(id identity.TreeID) bool {
+	return len(r.Members) == 0 || r.Members[0].Who.ID.Tree == id
+}
+
 // Forget returns what takes the recognition of another tree away, with all that was granted to its members, and the
 // things to tell.
 func (r Roster) Forget(o RosterOther) Target {
@@ -68,6 +82,28 @@ func (r Roster) Forget(o RosterOther) Target {
 		}
 	}
 	return t
+}
+
+// TreeCalled returns the tree that the node's own recognizes under a name, as an owner has signed.
+func (n *Node) TreeCalled(ctx context.Context, name string) (identity.TreeID, error) {
+	r, err := n.Roster(ctx)
+	if err != nil {
+		return identity.TreeID{}, err
+	}
+	o, ok := r.Called(name)
+	if !ok {
+		return identity.TreeID{}, fmt.Errorf("kindred: looking for the home %q: it %w", name, credential.ErrStranger)
+	}
+	h, err := n.other(ctx, o.Other)
+	if err != nil {
+		return identity.TreeID{}, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.known.Name != name {
+		return identity.TreeID{}, fmt.Errorf("kindred: looking for the home %q: it is called %q", name, h.known.Name)
+	}
+	return o.Other, nil
 }
 
 // Recognize has the node's tree recognize another, in the name of the owner that the node acts for. Tree, time and salt of
@@ -93,14 +129,20 @@ func (n *Node) Face(ctx context.Context) (tree.Recognition, error) {
 	}
 	charter := n.Charter()
 	r := tree.Recognition{Other: charter.Tree, Epoch: charter.Epoch, Charter: charter.Raw}
-	r.Gateway.Member = gateway.Member()
-	r.Gateway.Addresses = gateway.Addresses[:min(len(gateway.Addresses), tree.MaxAddresses)]
-	r.Gateway.Key, err = x509.MarshalPKIXPublicKey(gateway.Key)
+	r.Gateway, err = doorOf(gateway)
 	return r, err
 }
 
-// Introduce returns whom a grant for a member of another tree is for. That home's gateway is asked who is there.
-func (n *Node) Introduce(ctx context.Context, id identity.ID) (grant.Subject, error) {
+// doorOf returns where a gateway is, as a recognition has it.
+func doorOf(gateway Contact) (tree.Door, error) {
+	key, err := x509.MarshalPKIXPublicKey(gateway.Key)
+	return tree.Door{
+		Member: gateway.Member(), Key: key, Addresses: gateway.Addresses[:min(len(gateway.Addresses), tree.MaxAddresses)],
+	}, err
+}
+
+// WhoIs returns whom a grant for a member of another tree is for. That home's gateway is asked who is there.
+func (n *Node) WhoIs(ctx context.Context, id identity.ID) (grant.Subject, error) {
 	fail := func(err error) (grant.Subject, error) {
 		return grant.Subject{}, fmt.Errorf("kindred: asking who %s is: %w", id, err)
 	}

@@ -62,6 +62,16 @@ func (c Client) Classify(ctx context.Context, raw []byte) (Classified, error) {
 	return call[Classified](ctx, c, "classify", SignedClass{raw})
 }
 
+// Introduce tells the gateway of an introduction.
+func (c Client) Introduce(ctx context.Context, o pairing.IntroductionOffer) error {
+	return do(ctx, c, "introduce", o)
+}
+
+// Introduced waits until an introduction was taken, a few seconds at most, and returns what became of it.
+func (c Client) Introduced(ctx context.Context, id pairing.ID) (pairing.Acquaintance, error) {
+	return call[pairing.Acquaintance](ctx, c, "introduced", IntroductionQuery{id})
+}
+
 // Revoke hands in a revocation, an encoded credential.Notice, and says what has become of it.
 func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 	return call[Report](ctx, c, "revoke", SignedNotice{notice})

@@ -43,6 +43,8 @@ type Home interface {
 	AnswerAsk(ctx context.Context, who credential.Principal, a AskAnswer) (None, error)
 	Follow(ctx context.Context, who credential.Principal, f Following) (Report, error)
 	Recognize(ctx context.Context, who credential.Principal, r SignedRecognition) (None, error)
+	Introduce(ctx context.Context, who credential.Principal, o pairing.IntroductionOffer) (None, error)
+	Introduced(ctx context.Context, who credential.Principal, q IntroductionQuery) (pairing.Acquaintance, error)
 	Resume(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
 	Obeyed(ctx context.Context, who credential.Principal, o Obeyed) (None, error)
 	Limit(ctx context.Context, who credential.Principal, l Limits) (None, error)
@@ -159,6 +161,11 @@ type Place struct {
 // A SignedGrant hands in a grant.
 type SignedGrant struct {
 	Raw []byte `json:"raw"`
+}
+
+// An IntroductionQuery waits until an introduction was taken, a few seconds at most, and asks what became of it.
+type IntroductionQuery struct {
+	ID pairing.ID `json:"id"`
 }
 
 // A SignedRecognition hands in the recognition of another tree.

@@ -61,6 +61,8 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		mux.Handle("POST "+Prefix+name, call)
 	}
 	mux.Handle("POST "+Prefix+"recognize", handle(s, home.Recognize))
+	mux.Handle("POST "+Prefix+"introduce", handle(s, home.Introduce))
+	mux.Handle("POST "+Prefix+"introduced", handle(s, home.Introduced))
 	mux.HandleFunc("GET "+Prefix+"watch", s.watch)
 	return mux
 }

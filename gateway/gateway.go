@@ -68,6 +68,8 @@ type Gateway struct {
 	signers  signers
 	places   sync.Mutex // held while places are made
 
+	introductions introductions
+
 	failed chan error // of what runs in the background
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
@@ -91,6 +93,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 		cfg.Clock = time.Now
 	}
 	g := &Gateway{cfg: cfg, keys: identity.KeyDir(filepath.Join(cfg.Dir, kindred.KeysDir)), failed: make(chan error, 2), nodeUp: make(chan struct{})}
+	g.introductions.g = g
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("gateway: starting %s: %w", cfg.Dir, err), g.Close())
@@ -174,7 +177,7 @@ func (g *Gateway) startNode(ctx context.Context) (err error) {
 		Dir: g.cfg.Dir, Listen: g.cfg.Listen, HTTPS: g.cfg.HTTPS, Log: g.cfg.Log, Clock: g.cfg.Clock,
 		Relays: g.cfg.Relays, MapPorts: g.cfg.MapPorts, Moved: g.cfg.Moved,
 		Gateway: &kindred.Gateway{
-			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler()),
+			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler(), &g.introductions),
 			Handler: h.handler, Welcome: g.welcome,
 		},
 	})

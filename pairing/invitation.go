@@ -119,13 +119,7 @@ func NewInvitation(key crypto.Signer, terms Terms, now time.Time) (inv Invitatio
 		Tree: terms.Tree, Epoch: terms.Epoch, Charter: terms.Charter, Gateway: terms.Gateway,
 		Kind: terms.Kind, Path: terms.Path, Issued: now.Unix(), Life: int64(terms.Life / time.Second),
 	}
-	for _, a := range terms.Addresses {
-		if short := packAddress(a); short != nil {
-			p.Endpoints = append(p.Endpoints, short)
-		} else {
-			p.Addresses = append(p.Addresses, a)
-		}
-	}
+	p.Endpoints, p.Addresses = packAddresses(terms.Addresses)
 	if p.GatewayKey, err = packKey(terms.GatewayKey); err != nil {
 		return fail(fmt.Errorf("the gateway's key: %w", err))
 	}
@@ -140,12 +134,47 @@ func NewInvitation(key crypto.Signer, terms Terms, now time.Time) (inv Invitatio
 	if err != nil {
 		return fail(err)
 	}
-	raw = binary.BigEndian.AppendUint32(raw, crc32.ChecksumIEEE(raw))
-	text = prefix + base64.RawURLEncoding.EncodeToString(raw)
-	if len(text) > MaxText {
-		return fail(fmt.Errorf("it would be %d characters, of at most %d: give fewer addresses", len(text), MaxText))
+	if text, err = writeLine(prefix, raw); err != nil {
+		return fail(err)
 	}
 	return inv, text, nil
+}
+
+// writeLine makes one line of text of a signed statement: what a person hands on.
+func writeLine(prefix string, raw []byte) (string, error) {
+	raw = binary.BigEndian.AppendUint32(raw, crc32.ChecksumIEEE(raw))
+	text := prefix + base64.RawURLEncoding.EncodeToString(raw)
+	if len(text) > MaxText {
+		return "", fmt.Errorf("it would be %d characters, of at most %d: give fewer addresses", len(text), MaxText)
+	}
+	return text, nil
+}
+
+// readLine reads back what writeLine made, whatever white space came between. It verifies nothing.
+func readLine(prefix, what, text string) (s signed.Statement, err error) {
+	if len(text) > 2*MaxText {
+		return s, fmt.Errorf("%d characters, of at most %d", len(text), MaxText)
+	}
+	text = strings.Join(strings.Fields(text), "")
+	body, ok := strings.CutPrefix(text, prefix)
+	switch {
+	case text == "":
+		return s, errors.New("it is empty")
+	case !ok:
+		return s, fmt.Errorf("it begins with %.8q, %s with %q", text, what, prefix)
+	case len(text) > MaxText:
+		return s, fmt.Errorf("%d characters, of at most %d", len(text), MaxText)
+	}
+	damaged := errors.New("it was cut short or altered on the way: its checksum is wrong")
+	data, err := base64.RawURLEncoding.Strict().DecodeString(body)
+	if err != nil || len(data) < crc32.Size {
+		return s, damaged
+	}
+	raw, sum := data[:len(data)-crc32.Size], data[len(data)-crc32.Size:]
+	if crc32.ChecksumIEEE(raw) != binary.BigEndian.Uint32(sum) {
+		return s, damaged
+	}
+	return signed.Parse(raw)
 }
 
 // Parse reads an invitation and checks that it holds now. White space is ignored, so that a line that was broken is
@@ -179,29 +208,7 @@ func Read(text string) (Invitation, error) {
 }
 
 func read(text string) (Invitation, error) {
-	if len(text) > 2*MaxText {
-		return Invitation{}, fmt.Errorf("%d characters, of at most %d", len(text), MaxText)
-	}
-	text = strings.Join(strings.Fields(text), "")
-	body, ok := strings.CutPrefix(text, prefix)
-	switch {
-	case text == "":
-		return Invitation{}, errors.New("it is empty")
-	case !ok:
-		return Invitation{}, fmt.Errorf("it begins with %.8q, an invitation with %q", text, prefix)
-	case len(text) > MaxText:
-		return Invitation{}, fmt.Errorf("%d characters, of at most %d", len(text), MaxText)
-	}
-	damaged := errors.New("it was cut short or altered on the way: its checksum is wrong")
-	data, err := base64.RawURLEncoding.Strict().DecodeString(body)
-	if err != nil || len(data) < crc32.Size {
-		return Invitation{}, damaged
-	}
-	raw, sum := data[:len(data)-crc32.Size], data[len(data)-crc32.Size:]
-	if crc32.ChecksumIEEE(raw) != binary.BigEndian.Uint32(sum) {
-		return Invitation{}, damaged
-	}
-	s, err := signed.Parse(raw)
+	s, err := readLine(prefix, "an invitation", text)
 	if err != nil {
 		return Invitation{}, err
 	}
@@ -254,23 +261,35 @@ func (p payload) open() (Invitation, error) {
 	if inv.Inviter, err = unpackKey(p.Inviter); err != nil {
 		return Invitation{}, fmt.Errorf("the inviter: %w", err)
 	}
-	inv.Addresses, err = p.addresses()
+	inv.Addresses, err = unpackAddresses(p.Endpoints, p.Addresses)
 	return inv, err
 }
 
-func (p payload) addresses() ([]string, error) {
-	if n := len(p.Endpoints) + len(p.Addresses); n == 0 || n > maxAddresses {
+// packAddresses returns the short forms of the addresses that have one, and the others.
+func packAddresses(all []string) (endpoints [][]byte, others []string) {
+	for _, a := range all {
+		if short := packAddress(a); short != nil {
+			endpoints = append(endpoints, short)
+		} else {
+			others = append(others, a)
+		}
+	}
+	return endpoints, others
+}
+
+func unpackAddresses(endpoints [][]byte, others []string) ([]string, error) {
+	if n := len(endpoints) + len(others); n == 0 || n > maxAddresses {
 		return nil, fmt.Errorf("%d addresses of the gateway, want 1 to %d", n, maxAddresses)
 	}
 	var list []string
-	for _, e := range p.Endpoints {
+	for _, e := range endpoints {
 		a, err := unpackAddress(e)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, a)
 	}
-	for _, a := range p.Addresses {
+	for _, a := range others {
 		if a == "" || len(a) > maxAddress || strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return nil, fmt.Errorf("%.40q is no address", a)
 		}

@@ -31,7 +31,7 @@ func (n names) member(id identity.MemberID) string {
 			return n.plain(m.Who.ID.Path, m.Who.Kind())
 		}
 	}
-	return id.String()
+	return n.roster.Name(id)
 }
 
 func (n names) plain(p identity.Path, kind identity.Kind) string {
@@ -46,6 +46,9 @@ func (n names) plain(p identity.Path, kind identity.Kind) string {
 func (n names) party(p journal.Party) string {
 	if p.IsZero() {
 		return "somebody"
+	}
+	if !n.roster.Of(p.ID.Tree) {
+		return n.roster.Elsewhere(p.ID)
 	}
 	m, ok := n.roster.At(p.ID.Path)
 	if !ok || m.Who.Member() != p.Member {

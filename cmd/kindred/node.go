@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/gateway"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/peer"
@@ -81,11 +82,15 @@ func (s *session) use(ctx context.Context, n *kindred.Node, arg string, f func(*
 		}
 		return do(t)
 	}
-	p, err := path(n, arg)
+	id, err := anywhere(ctx, n, arg)
 	if err != nil {
 		return err
 	}
-	return n.Use(ctx, p, do)
+	err = n.UseID(ctx, id, do)
+	if id.Tree != n.Self().ID.Tree && errors.Is(err, credential.ErrStranger) {
+		return hinted(notFound("%s is of a home that is not known here", arg), knownHint)
+	}
+	return err
 }
 
 // unreached names whom an error says to be unreachable.
@@ -131,7 +136,7 @@ func path(n *kindred.Node, arg string) (identity.Path, error) {
 		return "", usage("%q is no ID such as spiffe://TREE/home/lock", arg)
 	}
 	if id.Tree != n.Self().ID.Tree {
-		return "", notFound("%s is of another tree, and nothing is known of that", arg)
+		return "", notFound("%s is of another home, and this is for members of one's own", arg)
 	}
 	return id.Path, nil
 }

@@ -33,7 +33,7 @@ Begin with "kindred init NAME" and "kindred up"; let the first device in with
 	for _, make := range []func(*session) *cobra.Command{
 		newInit, newUp, newDemo, newAdd, newConfirm, newJoin, newDevice, newTree, newDescribe, newGet, newRecordings, newSet, newDo, newWatch,
 		newShare, newLimit, newUnshare, newPause, newResume, newGrants, newWhoCan, newWhatCan, newWhy, newReport, newRequest, newRequests, newAllow, newDeny, newRemove, newLog, newProxy, newExpose, newForward, newRelay, newKey,
-		newStatus, newVersion,
+		newRecognize, newStatus, newVersion,
 	} {
 		root.AddCommand(make(s))
 	}

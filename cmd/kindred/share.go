@@ -104,14 +104,15 @@ func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t 
 			return err
 		}
 	}
-	who, err := s.recipient(ctx, n, &r, o.with)
+	subject, err := s.subject(ctx, n, &r, o.with)
 	if err != nil {
 		return err
 	}
 	if err := s.checkAffordance(ctx, n, what, t.Thing.Affordance); err != nil {
 		return err
 	}
-	t.Subject.Tree, t.Subject.Member = n.Self().ID.Tree, who.Who.Member()
+	subject.Below = t.Subject.Below
+	t.Subject = subject
 	t.Thing.Member = what.Who.Member()
 	if t, err = s.give(ctx, n, r, what, t, o.under); err != nil {
 		return err

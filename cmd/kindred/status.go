@@ -140,13 +140,17 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 type pending struct {
 	Grant  string    `json:"grant,omitempty"`
 	Member string    `json:"member,omitempty"`
+	Home   string    `json:"home,omitempty"` // the ID of its tree
 	At     time.Time `json:"at"`
 }
 
 func (p pending) line(now time.Time) string {
 	what := "a member was removed"
-	if p.Grant != "" {
+	switch {
+	case p.Grant != "":
 		what = p.Grant + " was taken back"
+	case p.Home != "":
+		what = "it was taken back that another home is known"
 	}
 	return fmt.Sprintf("%s at %s, and the gateway has not confirmed it", what, stamp(p.At, now))
 }
@@ -155,10 +159,13 @@ func pendings(ctx context.Context, n *kindred.Node, st *state) error {
 	open, err := n.Unconfirmed(ctx)
 	for _, u := range open {
 		p := pending{At: u.At.UTC()}
-		if u.Grant.IsZero() {
-			p.Member = u.Member.String()
-		} else {
+		switch {
+		case !u.Grant.IsZero():
 			p.Grant = u.Grant.String()
+		case !u.Other.IsZero():
+			p.Home = u.Other.String()
+		default:
+			p.Member = u.Member.String()
 		}
 		st.Pending = append(st.Pending, p)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/identity"
 )
 
 func newUnshare(s *session) *cobra.Command {
@@ -73,30 +74,50 @@ func chosen(n *kindred.Node, r kindred.Roster, arg, with string) ([]kindred.Rost
 	if err != nil {
 		return nil, err
 	}
-	who, err := member(n, r, with)
+	whom, name, err := holder(n, r, with)
 	if err != nil {
 		return nil, err
 	}
 	found := slices.Collect(func(yield func(kindred.RosterGrant) bool) {
 		for _, g := range r.Grants {
-			if g.Terms.Thing.Member == what.Who.Member() && g.Terms.Subject.Member == who.Who.Member() && !yield(g) {
+			if g.Terms.Thing.Member == what.Who.Member() && g.Terms.Subject.Member == whom && !yield(g) {
 				return
 			}
 		}
 	})
 	if len(found) == 0 {
-		return nil, hinted(notFound("%s has been given nothing at %s", who.Who.ID.Path, what.Who.ID.Path), `"kindred who-can `+arg+`" lists who has`)
+		return nil, hinted(notFound("%s has been given nothing at %s", name, what.Who.ID.Path), `"kindred who-can `+arg+`" lists who has`)
 	}
 	return found, nil
 }
 
+// holder finds who has been given something: a member, or by what they are called in lists somebody of another home.
+func holder(n *kindred.Node, r kindred.Roster, arg string) (who identity.MemberID, name string, err error) {
+	for _, g := range r.Grants {
+		s := g.Terms.Subject
+		id := identity.ID{Tree: s.Tree, Path: s.Path}
+		if s.Path != "" && (arg == r.Elsewhere(id) || arg == id.String()) {
+			return s.Member, arg, nil
+		}
+	}
+	if strings.Contains(arg, ":") && !strings.Contains(arg, "://") {
+		return who, arg, notFound("%s has been given nothing", arg)
+	}
+	m, err := member(n, r, arg)
+	if err != nil {
+		return who, arg, err
+	}
+	return m.Who.Member(), string(m.Who.ID.Path), nil
+}
+
 // taken is the result of "unshare" and "remove".
 type taken struct {
-	Grants   []string        `json:"grants,omitempty"`
-	Removed  string          `json:"removed,omitempty"`
-	Things   []control.Reach `json:"things"`
-	Pending  bool            `json:"pending,omitempty"` // the gateway has not confirmed it
-	Sentence string          `json:"sentence"`
+	Grants    []string        `json:"grants,omitempty"`
+	Removed   string          `json:"removed,omitempty"`
+	Forgotten string          `json:"forgotten,omitempty"` // a home
+	Things    []control.Reach `json:"things"`
+	Pending   bool            `json:"pending,omitempty"` // the gateway has not confirmed it
+	Sentence  string          `json:"sentence"`
 }
 
 // takeBack takes grants back, or only pauses them.

@@ -222,7 +222,7 @@ func (h *Home) ShareAbroad(owner *kindred.Node, who identity.ID, path identity.P
 	h.t.Helper()
 	ctx := h.t.Context()
 	var err error
-	if t.Subject, err = owner.Introduce(ctx, who); err != nil {
+	if t.Subject, err = owner.WhoIs(ctx, who); err != nil {
 		h.t.Fatal(err)
 	}
 	roster, err := owner.Roster(ctx)

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+const knownHint = `"kindred recognize" lists the homes that are, and makes them known`
+
+// anywhere reads an argument that names a member of any tree: as path does, or by the name that another home has here and
+// the path there, birch:home/meter.
+func anywhere(ctx context.Context, n *kindred.Node, arg string) (identity.ID, error) {
+	if id, err := identity.ParseID(arg); err == nil {
+		return id, nil
+	}
+	if home, p, ok := strings.Cut(arg, ":"); ok && !strings.HasPrefix(p, "//") {
+		at, err := identity.ParsePath(p)
+		if err != nil || !tree.ValidName(home) {
+			return identity.ID{}, usage("%q is no path in another home such as birch:home/meter", arg)
+		}
+		of, err := n.TreeCalled(ctx, home)
+		if errors.Is(err, credential.ErrStranger) {
+			return identity.ID{}, hinted(notFound("no home is known as %s", home), knownHint)
+		}
+		return identity.ID{Tree: of, Path: at}, err
+	}
+	p, err := path(n, arg)
+	return identity.ID{Tree: n.Self().ID.Tree, Path: p}, err
+}
+
+// subject finds whom something is shared with, here or in another home that is known.
+func (s *session) subject(ctx context.Context, n *kindred.Node, r *kindred.Roster, arg string) (grant.Subject, error) {
+	if strings.Contains(arg, ":") {
+		id, err := anywhere(ctx, n, arg)
+		if err != nil {
+			return grant.Subject{}, err
+		}
+		if id.Tree != n.Self().ID.Tree {
+			return s.abroad(ctx, n, id, arg)
+		}
+	}
+	who, err := s.recipient(ctx, n, r, arg)
+	if err != nil {
+		return grant.Subject{}, err
+	}
+	return grant.Subject{Tree: n.Self().ID.Tree, Member: who.Who.Member()}, nil
+}
+
+// abroad asks another home who is at a path there.
+func (s *session) abroad(ctx context.Context, n *kindred.Node, id identity.ID, arg string) (grant.Subject, error) {
+	subject, err := n.WhoIs(ctx, id)
+	var said *control.Error
+	switch {
+	case errors.Is(err, credential.ErrStranger):
+		return subject, hinted(notFound("%s is of a home that is not known here", arg), knownHint)
+	case errors.As(err, &said) && said.Code == control.Refused:
+		return subject, hinted(refused("the home of %s does not say who that is: it does not know this one", arg),
+			`an owner there has to know this home too: "kindred recognize --invite"`)
+	case errors.As(err, &said) && said.Code == control.NotFound:
+		return subject, notFound("there is no %s", arg)
+	}
+	return subject, s.unreached(err, "the home of "+arg)
+}
