@@ -227,6 +227,9 @@ func (n *Node) load(ctx context.Context) error {
 	if err := n.adopt(s.Chain); err != nil {
 		return err
 	}
+	if err := n.loadForked(ctx); err != nil {
+		return err
+	}
 	n.gateway = s.Gateway
 	n.gateway.Addresses = append(slices.Clone(n.cfg.GatewayAddresses), n.gateway.Addresses...)
 	if err := n.vault.load(ctx, n); err != nil {

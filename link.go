@@ -301,11 +301,13 @@ func (n *Node) handInJournal(ctx context.Context) error {
 		got, err := n.home.Record(ctx, b)
 		var answer *control.Error
 		if errors.As(err, &answer) && answer.Code == control.Conflict {
-			n.log.Error("the gateway has another journal of this node than there is here, and takes no more of it", "error", err)
 			n.link.replica = refusedReplica
-			return nil
+			return n.forked(ctx, err)
 		}
 		if err != nil {
+			return err
+		}
+		if err := n.compare(ctx, got.Size); err != nil {
 			return err
 		}
 		if size := n.link.replica; size >= 0 && got.Size <= size {

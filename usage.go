@@ -37,6 +37,7 @@ type usage struct {
 
 	mu      sync.Mutex
 	of      map[tree.GrantID]*tally
+	lost    int64  // what was used under grants given before is not known, Unix time; 0: nothing was lost
 	crowded func() // called when more streams than before run down one budget; must not wait
 }
 
@@ -123,6 +124,19 @@ func (u *usage) tally(id tree.GrantID) (*tally, error) {
 	return y, nil
 }
 
+// lose says that what was used under grants given before a moment, Unix time, is not known any more.
+func (u *usage) lose(until int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.lost = until
+}
+
+func (u *usage) lostUntil() int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.lost
+}
+
 // A taking is one decision for a call: it looks at what was used, and takes a use before anybody else can.
 type taking struct {
 	usage *usage
@@ -139,10 +153,14 @@ func (k *taking) used(t *grant.Terms) grant.Usage {
 		k.usage.mu.Lock()
 		k.held = true
 	}
+	all := grant.Usage{Uses: math.MaxUint32, Time: math.MaxInt64, Recent: math.MaxUint32}
+	if t.Time < k.usage.lost {
+		return all
+	}
 	y, err := k.usage.tally(t.ID)
 	if err != nil {
 		k.err = err
-		return grant.Usage{Uses: math.MaxUint32, Time: math.MaxInt64, Recent: math.MaxUint32}
+		return all
 	}
 	return y.usage(k.call, rateOf(t), k.now)
 }
