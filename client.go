@@ -306,7 +306,10 @@ func (n *Node) Deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return n.deliver(ctx, notices)
+	if err := n.deliver(ctx, notices); err != nil {
+		return err
+	}
+	return n.deliverDemands(ctx)
 }
 
 // spki encodes the public part of a key as SubjectPublicKeyInfo.

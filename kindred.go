@@ -33,6 +33,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kindred-iot/kindred/agreement"
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
@@ -67,6 +68,11 @@ type Config struct {
 	// Agree says why a service does not accept what is agreed on in the terms of a grant to it, nil that it does. If it is
 	// nil itself, all is accepted that can be.
 	Agree func(grant.Terms) error
+
+	// Delete has a service that listens delete all that it got by an agreement which was withdrawn, and says what that
+	// was, or why something is kept. It is called again, with each news of the home's, until all is deleted. If it is
+	// nil, Demands and Answer are there for whoever runs the service.
+	Delete func(ctx context.Context, a agreement.Agreement) (agreement.Deletion, error)
 
 	// Gateway is for the gateway itself, whose own home is not across the network.
 	Gateway *Gateway

@@ -256,6 +256,9 @@ func (n *Node) heed(ctx context.Context, e control.Event) error {
 			return nil
 		}
 		n.compareRecipient(ctx, *e.Evidence)
+		if err := n.obeyDemands(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("a demand for deletion is not answered", "error", err)
+		}
 		n.link.told.Do(func() { close(n.link.inTouch) })
 	}
 	return nil

@@ -120,9 +120,10 @@ func (n *Node) consented(raw [][]byte, live credential.Live) (opened []grant.Con
 }
 
 // SetApart puts an affordance of a thing into the never class, or takes it out, which counts once another owner or the
-// root key consents: then it reports that it waits, and for what (see Approve).
+// root key consents (see Approve): then it reports that it waits. The class given has the time of what was said before
+// about it, 0 if nothing was; this is said later.
 func (n *Node) SetApart(ctx context.Context, c grant.Class) (waits bool, err error) {
-	c.Tree, c.Owner, c.Time = n.self.ID.Tree, n.self.ActsFor(), n.cfg.Clock().Unix()
+	c.Tree, c.Owner, c.Time = n.self.ID.Tree, n.self.ActsFor(), max(n.cfg.Clock().Unix(), c.Time+1)
 	raw, err := grant.SignClass(n.key, n.self.Raw, c)
 	if err != nil {
 		return false, err

@@ -48,6 +48,11 @@ func (n *Node) Invite(ctx context.Context, who Invitee) (pairing.Invitation, str
 
 func (n *Node) invite(ctx context.Context, who Invitee) (pairing.Invitation, string, error) {
 	var none pairing.Invitation
+	if who.Kind == identity.Owner {
+		if _, err := n.authorityAbove(who.Path); err != nil {
+			return none, "", err
+		}
+	}
 	if _, err := n.lookUp(ctx, control.Lookup{Member: n.gateway.Member.String()}); err != nil { // where it is by now
 		n.log.Info("the gateway does not say where it is", "error", err)
 	}

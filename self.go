@@ -240,6 +240,9 @@ func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evid
 	if err := n.setApart(ctx, e.Classes, live); err != nil {
 		return err
 	}
+	if err := n.takeDemands(ctx, e.Demands); err != nil {
+		return err
+	}
 	n.rendezvous.again()
 	data, err := json.Marshal(k)
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 
 // Papers are all that was signed about one grant to a service, as it was signed, and what it takes to check that offline.
 type Papers struct {
-	Root     []byte   `json:"root"`               // certificate of the tree's root, DER
-	Grant    []byte   `json:"grant"`              // signed grant.Terms
-	Consents [][]byte `json:"consents,omitempty"` // signed grant.Consents
-	Preview  []byte   `json:"preview,omitempty"`  // encoded Preview
-	Demand   []byte   `json:"demand,omitempty"`   // signed Demand
-	Answers  [][]byte `json:"answers,omitempty"`  // signed Deletions, the newest last
+	Root     []byte   `cbor:"1,keyasint" json:"root"`                         // certificate of the tree's root, DER
+	Grant    []byte   `cbor:"2,keyasint" json:"grant"`                        // signed grant.Terms
+	Consents [][]byte `cbor:"3,keyasint,omitempty" json:"consents,omitempty"` // signed grant.Consents
+	Preview  []byte   `cbor:"4,keyasint,omitempty" json:"preview,omitempty"`  // encoded Preview
+	Demand   []byte   `cbor:"5,keyasint,omitempty" json:"demand,omitempty"`   // signed Demand
+	Answers  [][]byte `cbor:"6,keyasint,omitempty" json:"answers,omitempty"`  // signed Deletions, the newest last
 }
 
 const (

@@ -93,6 +93,9 @@ func cut(value []byte) string {
 	return fmt.Sprintf("%d bytes", len(value))
 }
 
+// Digest is how a grant names a notice, or an encoded preview.
+func Digest(document []byte) signed.Digest { return signed.Sum(document) }
+
 // Marshal encodes the preview.
 func (p Preview) Marshal() ([]byte, error) {
 	raw, err := signed.Marshal(p)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/kindred-iot/kindred/agreement"
 	"github.com/kindred-iot/kindred/pairing"
 )
 
@@ -70,6 +71,21 @@ func (c Client) Introduce(ctx context.Context, o pairing.IntroductionOffer) erro
 // Introduced waits until an introduction was taken, a few seconds at most, and returns what became of it.
 func (c Client) Introduced(ctx context.Context, id pairing.ID) (pairing.Acquaintance, error) {
 	return call[pairing.Acquaintance](ctx, c, "introduced", IntroductionQuery{id})
+}
+
+// Withdraw hands in an agreement that was withdrawn, with the demand for deletion.
+func (c Client) Withdraw(ctx context.Context, p agreement.Papers) error {
+	return do(ctx, c, "withdraw", Papers{p})
+}
+
+// Deleted hands in the caller's signed answer to a demand.
+func (c Client) Deleted(ctx context.Context, raw []byte) error {
+	return do(ctx, c, "deleted", SignedDeletion{raw})
+}
+
+// Withdrawn lists the agreements that were withdrawn: to a service those that it has yet to do something about.
+func (c Client) Withdrawn(ctx context.Context) (Withdrawals, error) {
+	return call[Withdrawals](ctx, c, "withdrawn", None{})
 }
 
 // Revoke hands in a revocation, an encoded credential.Notice, and says what has become of it.

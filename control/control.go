@@ -17,6 +17,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/kindred-iot/kindred/agreement"
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
@@ -37,6 +38,9 @@ type Home interface {
 	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
 	Consent(ctx context.Context, who credential.Principal, c SignedConsent) (None, error)
 	Classify(ctx context.Context, who credential.Principal, c SignedClass) (Classified, error)
+	Withdraw(ctx context.Context, who credential.Principal, p Papers) (None, error)
+	Deleted(ctx context.Context, who credential.Principal, d SignedDeletion) (None, error)
+	Withdrawn(ctx context.Context, who credential.Principal, q None) (Withdrawals, error)
 	Revoke(ctx context.Context, who credential.Principal, n SignedNotice) (Report, error)
 	Ask(ctx context.Context, who credential.Principal, a SignedAsk) (None, error)
 	Asks(ctx context.Context, who credential.Principal, q None) (Asks, error)
@@ -104,6 +108,8 @@ type Evidence struct {
 	Recipient []byte   `json:"recipient,omitempty"`
 	Consents  [][]byte `json:"consents,omitempty"` // signed consents to the grants, by members whom the proof covers
 	Classes   []Class  `json:"classes,omitempty"`  // of a thing, about itself: what its owners set apart, whom the proof covers
+
+	Demands []agreement.Papers `json:"demands,omitempty"` // of a service: what it has yet to delete, the oldest few
 
 	// Rendezvous is the secret with which members find each other at the home's relays, 32 bytes: see package relay.
 	Rendezvous []byte `json:"rendezvous,omitempty"`
@@ -181,6 +187,21 @@ type SignedConsent struct {
 // A SignedClass hands in a grant.Class.
 type SignedClass struct {
 	Raw []byte `json:"raw"`
+}
+
+// Papers hand in an agreement that was withdrawn, with the demand for deletion.
+type Papers struct {
+	Papers agreement.Papers `json:"papers"`
+}
+
+// A SignedDeletion hands in an agreement.Deletion.
+type SignedDeletion struct {
+	Raw []byte `json:"raw"`
+}
+
+// Withdrawals are agreements that were withdrawn, the oldest first.
+type Withdrawals struct {
+	Papers []agreement.Papers `json:"papers"`
 }
 
 // Classified says what has become of a class.

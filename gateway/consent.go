@@ -24,6 +24,9 @@ func (h *home) Consent(ctx context.Context, who credential.Principal, c control.
 	}
 	var thing, subject tree.Entry
 	op := journal.Approve
+	if said.Grant.IsZero() {
+		op = journal.SetApart
+	}
 	h.keeper.View(func(s *tree.State) {
 		thing, _ = s.Member(apart)
 		if a, ok := s.Grant(said.Grant); ok {
@@ -52,7 +55,7 @@ func (h *home) Classify(ctx context.Context, who credential.Principal, c control
 		return control.Classified{}, answer(err)
 	}
 	if thing, ok := h.member(said.Thing); ok {
-		h.tell(ctx, journal.Limit, who.Chain, party(thing.Chain), journal.Party{}, tree.GrantID{})
+		h.tell(ctx, journal.SetApart, who.Chain, party(thing.Chain), journal.Party{}, tree.GrantID{})
 	}
 	h.watchers.renew(said.Thing)
 	return control.Classified{Waits: waits}, nil

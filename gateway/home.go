@@ -229,6 +229,8 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 			}
 		}
 	}
+	demands := g.demands(self.Chain)
+	e.Demands = demands[:min(len(demands), maxDemands)]
 	if q.Thing == "" && self.Chain.Kind() == identity.Device {
 		classes, owners := g.keeper.Classes(who.Member(), false)
 		for _, c := range classes {
@@ -250,6 +252,9 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	g.keeper.View(func(s *tree.State) { e.Self, _ = s.Value(tree.MemberKey(who.Member())) })
 	return e, nil
 }
+
+// maxDemands is how many demands a service is shown at a time: when it has answered these, it is shown the next.
+const maxDemands = 4
 
 // addOwners adds to members who is an owner and is not there: those whom consents rest on. One who is gone is left out.
 func (g *Gateway) addOwners(members, owners []identity.MemberID) []identity.MemberID {

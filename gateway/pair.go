@@ -43,6 +43,7 @@ func (h *home) roomFor(o pairing.Offer) (err error) {
 		}
 		above, ok := s.At(o.Path.Parent())
 		switch {
+		case o.Path.Parent() == "" && o.Kind == identity.Owner: // whoever has the root key signs it
 		case o.Path.Parent() == "":
 			err = refused(fmt.Sprintf("%s would stand right below the root, which takes the root key", o.Path))
 		case !ok && o.Parents && o.Kind == identity.Device:

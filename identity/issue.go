@@ -115,6 +115,9 @@ func (a *Authority) Issue(s Subject) ([][]byte, error) {
 	if s.NotAfter.After(a.cert.NotAfter) {
 		s.NotAfter = a.cert.NotAfter
 	}
+	if s.NotBefore.Before(a.cert.NotBefore) { // as a whole the chain would not hold then
+		s.NotBefore = a.cert.NotBefore
+	}
 	der, err := create(a.tree, path, s, a.cert, a.key)
 	if err != nil {
 		return fail(err)

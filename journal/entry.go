@@ -44,7 +44,12 @@ const (
 	Resume  Op = "resume"  // a right
 	Accept  Op = "accept"  // the terms of a right, by the service that it is for
 	Approve Op = "approve" // a right, by another owner than who gave it
-	Limit   Op = "limit"   // how fresh a proof a thing asks for
+
+	SetApart Op = "set-apart" // what of a thing is never shown in clear on one owner's word
+
+	Withdraw Op = "withdraw" // from an agreement with a service, with the demand that it deletes what it has
+	Delete   Op = "delete"   // what was demanded, as the service says
+	Limit    Op = "limit"    // how fresh a proof a thing asks for
 
 	Recognize   Op = "recognize"   // another tree, whose name is the reason
 	Forget      Op = "forget"      // another tree, likewise

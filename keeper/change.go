@@ -36,6 +36,7 @@ const (
 	consentPrefix   = "consent/"
 	classPrefix     = "class/"
 	waitingPrefix   = "waiting/"
+	withdrawnPrefix = "withdrawn/"
 )
 
 func outboxKey(sequence uint64) string { return fmt.Sprintf("%s%020d", outboxPrefix, sequence) }

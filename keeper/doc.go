@@ -60,6 +60,7 @@
 //	recipient/MEMBER   the signed recipient of a live member
 //	consent/GRANT/WHO  a signed consent to a live grant, of member WHO or of "root"
 //	class/MEMBER/NAME  what an owner signed about an affordance of a live device, and consents to it
+//	withdrawn/GRANT    an agreement.Papers with a demand for deletion, and what the service answered
 //	waiting/MEMBER/NAME  the same, as long as another owner has to consent
 //	rendezvous         32 random bytes, others whenever a member is taken away or gets another key
 //	seen               a signed head, newer than the newest here, that somebody showed

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kindred-iot/kindred/agreement"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/merkle"
 	"github.com/kindred-iot/kindred/signed"
@@ -65,7 +66,7 @@ type Keeper struct {
 	doubt *step         // of the turn's holder: a change that may be on disk or not
 
 	mu          sync.RWMutex
-	state       *tree.State // changed only with both turn and mu, and so are newest, parties, gone, owns, rendezvous, consents, classes
+	state       *tree.State // changed only with both turn and mu, and so are newest, parties, gone, owns, rendezvous, consents, classes, withdrawn
 	newest      *moment
 	moments     []*moment // from the newest recorded head, or the first since Open, up to the newest
 	outbox      []item    // not recorded, by sequence
@@ -80,6 +81,7 @@ type Keeper struct {
 	rendezvous  []byte
 	consents    consents
 	classes     map[classKey]Class
+	withdrawn   map[tree.GrantID]agreement.Agreement
 	checkpoints map[identity.MemberID]tree.Checkpoint // for the next head
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kindred-iot/kindred/agreement"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/ledger"
@@ -47,6 +48,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		owns:        map[string]own{},
 		consents:    consents{},
 		classes:     map[classKey]Class{},
+		withdrawn:   map[tree.GrantID]agreement.Agreement{},
 		checkpoints: map[identity.MemberID]tree.Checkpoint{},
 	}
 	if k.clock == nil {
@@ -70,7 +72,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreOwns, k.restoreRendezvous, k.restoreConsents, k.restoreOutbox, k.compare,
+		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreOwns, k.restoreRendezvous, k.restoreConsents, k.restoreWithdrawn, k.restoreOutbox, k.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -80,6 +80,12 @@ func (v View) allOf(affordance string) error {
 	return nil
 }
 
+// Shown returns what of a value of an affordance, JSON or else of a media type, a caller with this view is shown now: what
+// an owner sees before it is agreed on.
+func (v View) Shown(affordance string, value []byte) ([]byte, error) {
+	return v.fields(affordance, value)
+}
+
 // fields leaves of a JSON value of an affordance what may be shown: of an object the fields named, of a list those of
 // its objects. In any other value no field can be told apart.
 func (v View) fields(affordance string, value []byte) ([]byte, error) {

@@ -330,6 +330,16 @@ func (t teller) deed(e journal.Entry, what string) string {
 		return fmt.Sprintf("paused %s for %s (%s)", orRight(what), with, t.grant(e.Grant))
 	case journal.Resume:
 		return fmt.Sprintf("resumed %s for %s (%s)", orRight(what), with, t.grant(e.Grant))
+	case journal.Accept:
+		return fmt.Sprintf("accepted what was agreed about %s (%s)", orRight(what), t.grant(e.Grant))
+	case journal.Approve:
+		return fmt.Sprintf("approved that %s is shown to %s (%s)", orRight(what), with, t.grant(e.Grant))
+	case journal.SetApart:
+		return fmt.Sprintf("changed what of %s is never shown in clear", what)
+	case journal.Withdraw:
+		return fmt.Sprintf("withdrew from an agreement with %s (%s)", with, t.grant(e.Grant))
+	case journal.Delete:
+		return fmt.Sprintf("answered the demand to delete what it got (%s)", t.grant(e.Grant))
 	case journal.Recognize:
 		return "recognized the home " + e.Reason
 	case journal.Forget:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -51,7 +52,8 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
 	f := c.Flags()
 	f.StringVar(&o.with, "with", "", "`who` may use it: the path of a member")
 	s.lang(c)
-	o.register(c)
+	o.termFlags.register(c)
+	o.clearFlags.register(c)
 	s.registerPassing(&o.passFlags, c)
 	hide(c.RegisterFlagCompletionFunc("with", s.completeWho))
 	return s.does(c, func(ctx context.Context, args []string) error {
@@ -80,6 +82,7 @@ type shareOptions struct {
 	path, affordance, with string
 	termFlags
 	passFlags
+	clearFlags
 }
 
 func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t grant.Terms) error {
@@ -114,14 +117,20 @@ func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t 
 	subject.Below = t.Subject.Below
 	t.Subject = subject
 	t.Thing.Member = what.Who.Member()
+	a, err := s.agree(ctx, n, r, what, o.clearFlags, &t)
+	if err != nil {
+		return err
+	}
 	if t, err = s.give(ctx, n, r, what, t, o.under); err != nil {
 		return err
 	}
 	r.Grants = append(r.Grants, kindred.RosterGrant{Terms: t})
 	sentence := s.language.Sentence(t, namesOf(r).member)
-	err = s.print(map[string]string{"id": t.ID.String(), "sentence": sentence}, r.ShortID(t.ID))
+	result := sharedWith{ID: t.ID.String(), Sentence: sentence, Approval: a.approval}
+	result.Leaves, result.Stays = a.fields()
+	err = s.print(result, r.ShortID(t.ID))
 	s.say("%s", sentence)
-	return err
+	return errors.Join(err, s.settle(ctx, n, r.ShortID(t.ID), t, a))
 }
 
 // choose asks for a member of some kinds.
@@ -163,16 +172,7 @@ func (s *session) checkAffordance(ctx context.Context, n *kindred.Node, what kin
 		s.say("%s cannot be asked whether it has %q.", what.Who.ID.Path, name)
 		return nil
 	}
-	there := map[string]bool{}
-	for name := range d.Properties {
-		there[name] = true
-	}
-	for name := range d.Actions {
-		there[name] = true
-	}
-	for name := range d.Events {
-		there[name] = true
-	}
+	there := offered(d)
 	if !there[name] {
 		return noOffer("property, action or event", string(what.Who.ID.Path), name, there)
 	}

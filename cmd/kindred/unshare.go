@@ -129,9 +129,18 @@ func (s *session) takeBack(ctx context.Context, n *kindred.Node, r kindred.Roste
 		if !pause || !g.Paused {
 			target := r.Grant(g)
 			target.Pause = pause
+			papers, err := s.papers(ctx, n, g, pause)
+			if err != nil {
+				return err
+			}
 			report, confirmed, err := s.revoke(ctx, n, target)
 			if err != nil {
 				return err
+			}
+			if papers.Grant != nil {
+				if err := s.demand(ctx, n, papers); err != nil {
+					return err
+				}
 			}
 			sentence = closed(report, s.now())
 			t.Things, t.Pending = append(t.Things, report.Things...), t.Pending || !confirmed
