@@ -6,6 +6,8 @@
 // of Event objects, one a line, that stays open: revocations as soon as they are on the gateway's disk, and fresh
 // proofs whenever the ledger has a new block. Where the gateway listens for HTTPS, the same is served there.
 //
+// Members of other trees may ask little of it: see Visitors.
+//
 // Nobody can take what is there for all: of each member only so many calls are answered at a time, and the next wait.
 //
 // Nothing said here has to be believed: proofs, grants, revocations, address records and journals are signed by those
