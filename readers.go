@@ -41,8 +41,8 @@ var ErrNoReaders = errors.New("nobody is known who may read it")
 
 // Readers returns to whom is sealed what an affordance of the node's thing showed from one moment until another: those
 // who could read all of it in a call now. Terms that sealing cannot keep to exclude: what is counted or rationed, what
-// is shown more coarsely or in part, what is for one way or for callers at home only, and what is for a purpose. It asks
-// the gateway, and goes on with what that said last, for as long as a call would, where it is out of reach.
+// is shown more coarsely or in part, what is for one way or for callers at home only, and what is for a purpose. It
+// asks the gateway, and goes on with what that said last, for as long as a call would, where it is out of reach.
 func (n *Node) Readers(ctx context.Context, affordance string, from, until time.Time) ([]vault.Recipient, error) {
 	known, err := n.askReaders(ctx, affordance)
 	if err != nil {

@@ -16,8 +16,8 @@ type Recording struct {
 	Content    []byte
 }
 
-// A Tape gathers what a property of a thing shows, piece by piece, into recordings of a length. Its fields are set before
-// it is used. Its methods may be called from any goroutine; those of a nil Tape do nothing.
+// A Tape gathers what a property of a thing shows, piece by piece, into recordings of a length. Its fields are set
+// before it is used. Its methods may be called from any goroutine; those of a nil Tape do nothing.
 type Tape struct {
 	Affordance string                                   // the property
 	Type       string                                   // media type of a recording

@@ -46,11 +46,11 @@
 //
 // # What a store learns, and can do
 //
-// It learns when something is stored, replaced, read and deleted, roughly how large it is, and roughly to how many it is
-// sealed. It can hide objects and give back an index as it was before. Whatever it alters, cuts off, moves to another
-// name or makes up is noticed: age authenticates what is sealed, the thing's signature the index with its own name in
-// it, and the index the recordings. Where what it altered is a reader's own wrapped key, that reader takes the object for
-// one that is sealed to others.
+// It learns when something is stored, replaced, read and deleted, roughly how large it is, and roughly to how many it
+// is sealed. It can hide objects and give back an index as it was before. Whatever it alters, cuts off, moves to
+// another name or makes up is noticed: age authenticates what is sealed, the thing's signature the index with its own
+// name in it, and the index the recordings. Where what it altered is a reader's own wrapped key, that reader takes the
+// object for one that is sealed to others.
 //
 // # What this package does not do
 //

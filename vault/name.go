@@ -10,8 +10,8 @@ import (
 	"github.com/kindred-iot/kindred/identity"
 )
 
-// A Name names an object: 16 random bytes, and 16 that show to who knows the thing's member ID, which is random too, that
-// the object is that thing's, and of which role. To everybody else a name is 32 random bytes.
+// A Name names an object: 16 random bytes, and 16 that show to who knows the thing's member ID, which is random too,
+// that the object is that thing's, and of which role. To everybody else a name is 32 random bytes.
 type Name [32]byte
 
 // A role is what an object is for.

@@ -40,8 +40,8 @@ type Shelf struct {
 // indexesAtOnce is how many indexes are read at the same time.
 const indexesAtOnce = 8
 
-// Of returns what the store has of a thing that ended at or after a moment; the zero time is since ever. A store can hide
-// what it has, and give an older state of an index. It can alter nothing.
+// Of returns what the store has of a thing that ended at or after a moment; the zero time is since ever. A store can
+// hide what it has, and give an older state of an index. It can alter nothing.
 func (r Reader) Of(ctx context.Context, thing identity.MemberID, since time.Time) (Shelf, error) {
 	var names []Name
 	err := r.Store.List(ctx, func(o Object) error {
@@ -118,8 +118,8 @@ func (r Reader) index(ctx context.Context, name Name, thing identity.MemberID) (
 	return x, nil
 }
 
-// Open returns the content of a recording. The error is ErrDamaged if it is not what the thing stored, and fs.ErrNotExist
-// if it is not there any more.
+// Open returns the content of a recording. The error is ErrDamaged if it is not what the thing stored, and
+// fs.ErrNotExist if it is not there any more.
 func (r Reader) Open(ctx context.Context, f Found) ([]byte, error) {
 	sealed, err := r.Store.Get(ctx, f.Object.String())
 	if err != nil {

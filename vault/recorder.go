@@ -38,9 +38,9 @@ func NewRecorder(store Store, key crypto.Signer, thing identity.Chain, now func(
 	return &Recorder{store: store, key: key, thing: thing, now: now, pages: map[string]*page{}}
 }
 
-// Record seals a recording to recipients and stores it, and then the index that lists it. When it returns nil both are in
-// the store. When it does not, the recording is listed together with the next one to the same recipients, or never. The
-// error is ErrFull where the store has no room.
+// Record seals a recording to recipients and stores it, and then the index that lists it. When it returns nil both are
+// in the store. When it does not, the recording is listed together with the next one to the same recipients, or never.
+// The error is ErrFull where the store has no room.
 func (r *Recorder) Record(ctx context.Context, rec Recording, to []Recipient) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

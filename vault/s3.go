@@ -42,8 +42,8 @@ const (
 	maxS3Told = 64 << 10 // of an error
 )
 
-// OpenS3 opens the store in a bucket, which has to be there. The server is asked with the bucket in the path, over plain
-// net/http, signed in the way that Amazon calls Signature Version 4; what fails on its side is tried again.
+// OpenS3 opens the store in a bucket, which has to be there. The server is asked with the bucket in the path, over
+// plain net/http, signed in the way that Amazon calls Signature Version 4; what fails on its side is tried again.
 func OpenS3(b Bucket, c Credential) (Store, error) {
 	fail := func(format string, args ...any) (Store, error) {
 		return nil, fmt.Errorf("vault: opening a store: "+format, args...)

@@ -27,8 +27,8 @@ const (
 // ErrNotForMe says that something is sealed to others.
 var ErrNotForMe = errors.New("it is not sealed to this member")
 
-// Seal seals content to recipients, at least one. What comes out shows how large content is only roughly, to how many it
-// is sealed only up to the next power of two, and to whom not at all; see the package doc.
+// Seal seals content to recipients, at least one. What comes out shows how large content is only roughly, to how many
+// it is sealed only up to the next power of two, and to whom not at all; see the package doc.
 func Seal(content []byte, to []Recipient) ([]byte, error) {
 	sealed, err := seal(content, to)
 	if err != nil {

@@ -18,8 +18,8 @@ const (
 	sigDay       = "20060102"
 )
 
-// sign signs a request to S3 in the way that Amazon calls Signature Version 4: all its headers, its path and query, which
-// are as they will be sent, and the hash of its body.
+// sign signs a request to S3 in the way that Amazon calls Signature Version 4: all its headers, its path and query,
+// which are as they will be sent, and the hash of its body.
 func (c Credential) sign(req *http.Request, body []byte, region string, now time.Time) {
 	now = now.UTC()
 	sum := sha256.Sum256(body)

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// A Store keeps sealed objects by name: a folder (OpenDir), a bucket (OpenS3), or whatever else can do this. It needs to
-// be trusted with nothing but to give back what it was given; what it does not, is noticed.
+// A Store keeps sealed objects by name: a folder (OpenDir), a bucket (OpenS3), or whatever else can do this. It needs
+// to be trusted with nothing but to give back what it was given; what it does not, is noticed.
 //
 // Its methods may be called from several goroutines, and by several processes for one store.
 type Store interface {
-	// Put stores an object in place of one of its name, as a whole or not at all, and durably before it returns nil. The
-	// error is ErrFull where there is no room.
+	// Put stores an object in place of one of its name, as a whole or not at all, and durably before it returns nil.
+	// The error is ErrFull where there is no room.
 	Put(ctx context.Context, name string, data []byte) error
 	// Get returns an object; an error that is fs.ErrNotExist says there is none.
 	Get(ctx context.Context, name string) ([]byte, error)
@@ -45,8 +45,8 @@ type Credential struct {
 const S3Scheme = "s3://"
 
 // OpenStore opens a store by its name: a folder, or s3://BUCKET[/PREFIX]?endpoint=URL&region=NAME, where both are
-// optional and the endpoint is Amazon's unless it is said. getenv reads the environment, for buckets: AWS_ACCESS_KEY_ID,
-// AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL.
+// optional and the endpoint is Amazon's unless it is said. getenv reads the environment, for buckets:
+// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL.
 func OpenStore(name string, getenv func(string) string) (Store, error) {
 	if !strings.Contains(name, "://") {
 		return OpenDir(name)
