@@ -113,9 +113,14 @@ func TestSealedToWhoeverCouldReadIt(t *testing.T) {
 	ben := r.share("sam/ben", grant.Terms{Thing: grant.Thing{Affordance: "picture"}})
 	r.expect("shared with ben", time.Now(), "anna ben sam")
 
+	paused := ben
+	paused.Pause = true
+	r.revoke(paused)
+	r.expect("paused for ben", time.Now(), "anna sam")
+
 	r.revoke(anna)
 	r.expect("taken back from anna", now.Add(-time.Second), "sam")
-	r.expect("taken back from anna", time.Now(), "ben sam")
+	r.expect("taken back from anna", time.Now(), "sam")
 	r.revoke(ben)
 	r.share("sam/ben", grant.Terms{})
 	roster, err := r.apps["sam"].Roster(t.Context())

@@ -57,11 +57,14 @@ func (h *home) Readers(ctx context.Context, who credential.Principal, q control.
 			}
 		}
 		e, err := h.evidence(ctx, leaf, control.ProofQuery{Thing: who.Member().String(), MaxAge: q.MaxAge})
+		if _, live := h.member(leaf.Member()); !live {
+			continue // it was taken away meanwhile
+		}
 		if err != nil {
 			return control.Readers{}, err
 		}
-		e.Self, e.Rendezvous, e.Recipient = nil, nil, nil
-		found.Readers = append(found.Readers, control.Reader{Evidence: e, Recipient: recipient})
+		shown := control.Evidence{Chain: e.Chain, Proof: e.Proof, Grants: e.Grants, Consents: e.Consents}
+		found.Readers = append(found.Readers, control.Reader{Evidence: shown, Recipient: recipient})
 	}
 	return found, nil
 }
