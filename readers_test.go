@@ -15,6 +15,7 @@ import (
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/thing"
 	"github.com/kindred-iot/kindred/vault"
 )
 
@@ -235,4 +236,38 @@ func TestSealedToNobodySlippedIn(t *testing.T) {
 	r.apps["old"] = anna
 	lie = func(a *control.Readers) { find(a, "anna").Recipient = before }
 	r.expect("the key that was replaced", now, "anna sam")
+}
+
+// A service is sealed to once it has accepted what was agreed, and only where that is all of what is recorded.
+func TestSealedToServicesThatAccepted(t *testing.T) {
+	r := newRecorded(t)
+	sam := r.apps["sam"]
+	r.apps["bank"] = r.Invite(sam, identity.Service, "sam/bank", "")
+	r.Serve(r.device, thing.New("Camera"))
+	now := time.Now()
+	part := r.share("sam/bank", grant.Terms{Agreement: grant.Agreement{Clear: []string{"name"}, Recipient: "First Bank"}})
+	accept := func() {
+		t.Helper()
+		err := r.apps["bank"].Use(t.Context(), cam, func(c *thing.Client) error {
+			_, err := c.Describe(t.Context())
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	accept()
+	r.expect("a part of it was agreed on", now, "sam")
+	r.revoke(part)
+	whole := r.share("sam/bank", grant.Terms{
+		Thing:     grant.Thing{Affordance: "picture"},
+		Agreement: grant.Agreement{Clear: []string{"picture"}, Recipient: "First Bank"},
+	})
+	now = time.Now()
+	r.expect("it has not accepted", now, "sam")
+	r.apps["bank"] = r.Reopen("bank", r.apps["bank"])
+	accept()
+	r.expect("it has accepted", now, "bank sam")
+	r.revoke(whole)
+	r.expect("taken back from it", now, "sam")
 }
