@@ -54,6 +54,9 @@ func (s *story) prepare(context.Context) (o outcome, err error) {
 	if s.picture, err = drawPicture(filepath.Join(folder, "front-door.jpg")); err != nil {
 		return o, err
 	}
+	if err := s.recorded(earlier, time.Now().Add(-5*24*time.Hour)); err != nil {
+		return o, err
+	}
 	if len(s.cfg.Files) == 0 {
 		now := time.Now().UTC()
 		start := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
@@ -280,7 +283,7 @@ func (s *story) switchOn(ctx context.Context) (o outcome, err error) {
 		args []string
 	}{
 		{&s.meter, s.who.meter, first, append([]string{"p1meter", "--interval", "1s", "--repeat"}, s.input.files...)},
-		{&s.door, s.who.doorbell, first, []string{"camera", "--pictures", filepath.Join(s.dir, "pictures")}},
+		{&s.door, s.who.doorbell, first, []string{"camera", "--pictures", filepath.Join(s.dir, "pictures"), "--recordings", filepath.Join(s.dir, "recordings"), "--longest", "50ms"}},
 		{&s.lock, s.who.lock, false, []string{"lock"}},
 	}
 	for _, t := range things {

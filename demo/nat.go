@@ -84,7 +84,7 @@ func (w *world) settle(c *cast) {
 	for _, m := range []*member{&c.laptop, &c.gateway, &c.meter, &c.doorbell, &c.lock, &c.shed, &c.newShed} {
 		m.host = w.home
 	}
-	c.phone.host, c.guest.host = w.away, w.away
+	c.phone.host, c.guest.host, c.neighbour.host, c.adviser.host = w.away, w.away, w.away, w.away
 	c.stranger.host, c.other.host, c.thief.host = w.elsewhere, w.elsewhere, w.elsewhere
 	c.relay.host = w.relay
 }

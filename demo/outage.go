@@ -254,7 +254,10 @@ func (s *story) afterwards(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.step(ctx, s.who.laptop, "the log tells all of it", s.history)
+	if err := s.step(ctx, s.who.laptop, "the log tells all of it", s.history); err != nil {
+		return err
+	}
+	return s.step(ctx, s.who.laptop, "and the report sets what was agreed beside what happened", s.account)
 }
 
 // switchAgain restarts the things. One that ends writes down what it has only counted so far: who was refused without

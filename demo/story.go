@@ -27,6 +27,7 @@ type story struct {
 	eve     device // the stranger's gateway
 
 	onLock, onDoor string // the guest's grants, by ID
+	managed        string // the adviser's
 	died           time.Time
 	before         snapshot
 }
@@ -48,6 +49,7 @@ func newStory(cfg Config, dir string) (s *story, err error) {
 // cast are those who are in the story.
 type cast struct {
 	laptop, gateway, phone, guest   member // the home's people and its gateway
+	neighbour, adviser              member // who help
 	meter, doorbell, lock, shed     member // its things
 	stranger, thief, other, newShed member // who should get nowhere; who comes later
 	relay                           member // who passes on what it cannot read, if there is one
@@ -63,13 +65,16 @@ const (
 	pathShed     = "home/shed"
 	pathPhone    = "sam/phone"
 	pathGuest    = "sam/anna"
+
+	pathNeighbour = "sam/ben"
+	pathAdviser   = "sam/carl"
 )
 
 func castIn(dir string) cast {
 	in := func(name, folder string) member { return member{name: name, dir: filepath.Join(dir, folder)} }
 	return cast{
 		laptop: in("laptop", "laptop"), gateway: in("gateway", "laptop"), phone: in("phone", "phone"),
-		guest: in("guest's phone", "anna"),
+		guest: in("guest's phone", "anna"), neighbour: in("neighbour's phone", "ben"), adviser: in("adviser's phone", "carl"),
 		meter: in("meter", "meter"), doorbell: in("doorbell", "doorbell"), lock: in("lock", "lock"), shed: in("shed", "shed"),
 		stranger: in("stranger", "stranger"), other: in("stranger's gateway", "stranger"), thief: in("thief", "thief"),
 		newShed: in("new shed", "shed-new"), relay: in("relay", "relay"),
@@ -131,6 +136,7 @@ func (s *story) play(ctx context.Context) error {
 		{"The owner looks around", s.lookAround},
 		{"A stranger knocks", s.strangers},
 		{"A guest is let in", s.guests},
+		{"A neighbour and an adviser help", s.helpers},
 		{"A thing is lost", s.lost},
 		{"The gateway dies", s.alone},
 		{"The gateway comes back", s.comeBack},

@@ -264,8 +264,13 @@ func hours(now time.Time, from, to time.Duration) ([]string, error) {
 
 // share has somebody share a thing with the guest, and notes the grant's ID.
 func (s *story) share(who member, id *string, path string, options ...string) func(context.Context) (outcome, error) {
+	return s.shareWith(who, id, path, pathGuest, options...)
+}
+
+// shareWith is share with somebody else.
+func (s *story) shareWith(who member, id *string, path, with string, options ...string) func(context.Context) (outcome, error) {
 	return func(ctx context.Context) (o outcome, err error) {
-		r, err := s.house.run(ctx, who, append([]string{"share", path, "--with", pathGuest}, options...)...)
+		r, err := s.house.run(ctx, who, append([]string{"share", path, "--with", with}, options...)...)
 		if err != nil {
 			return o, err
 		}
