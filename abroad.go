@@ -325,6 +325,9 @@ func (n *Node) useAt(of identity.TreeID, member identity.MemberID, do func(*thin
 // memberAbroad reads the host of a URL that names a member of another tree.
 func (n *Node) memberAbroad(host string) (of identity.TreeID, member identity.MemberID, ok bool) {
 	name, domain, _ := strings.Cut(host, ".")
+	if domain == n.domain {
+		return of, member, false
+	}
 	of, err := identity.ParseTreeID(domain)
 	if err != nil || of == n.self.ID.Tree {
 		return of, member, false

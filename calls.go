@@ -140,10 +140,13 @@ func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
 		return
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
+	ctx, cancel := r.Context(), func(error) {}
+	if !isPlainRead(r) { // which is over before it could be decided again
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+	}
 	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), way: cs.node.wayOf(r), cancel: cancel}
-	c.caller = &thing.Caller{Name: callerName(a.session.who.Chain, cs.node.self.ID.Tree), Base: a.base, View: c.view}
+	c.caller = &thing.Caller{Name: a.session.name(cs.node.self.ID.Tree), Base: a.base, View: c.view}
 	if end := c.account(&w, r); end != nil {
 		defer end()
 	}

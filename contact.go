@@ -228,7 +228,7 @@ func (n *Node) whereGateway(ctx context.Context) {
 func (n *Node) memberOf(host string) (identity.MemberID, error) {
 	name, domain, _ := strings.Cut(host, ".")
 	member, err := identity.ParseMemberID(name)
-	if err == nil && domain != n.self.ID.Tree.String() {
+	if err == nil && domain != n.domain {
 		err = fmt.Errorf("kindred: %s %w", host, credential.ErrStranger)
 	}
 	return member, err

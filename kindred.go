@@ -123,6 +123,7 @@ type Node struct {
 	keys     identity.Keys
 	key      crypto.Signer
 	self     identity.Chain
+	domain   string // what URLs call its tree
 	home     Home
 	gateway  GatewayRef
 	journal  *journal.Log
@@ -257,7 +258,7 @@ func (n *Node) adopt(chain [][]byte) error {
 	if !identity.SameKey(self.Key, n.key.Public()) {
 		return errors.New("the certificate is for another key than the one kept here")
 	}
-	n.self = self
+	n.self, n.domain = self, self.ID.Tree.String()
 	return nil
 }
 
@@ -445,7 +446,7 @@ func (n *Node) Authority() (*identity.Authority, error) {
 
 // url returns the base URL of a member of the node's tree.
 func (n *Node) url(member identity.MemberID) string {
-	return peer.Scheme + "://" + member.String() + "." + n.self.ID.Tree.String()
+	return peer.Scheme + "://" + member.String() + "." + n.domain
 }
 
 // Charter returns the tree's charter.

@@ -148,6 +148,16 @@ func (p *proofs) get(thing identity.MemberID) (kept, bool) {
 	return k, ok
 }
 
+// hello returns the one for a thing or, where that takes no grants, for all.
+func (p *proofs) hello(thing identity.MemberID) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k, ok := p.kept[thing]; ok && !thing.IsZero() {
+		return k.hello
+	}
+	return p.kept[identity.MemberID{}].hello
+}
+
 // latest returns the evidence that was fetched last.
 func (p *proofs) latest() control.Evidence {
 	p.mu.Lock()
@@ -165,10 +175,8 @@ func (p *proofs) entry() tree.Member {
 // hello returns what the node shows to a member: without evidence only its certificates, which is enough for the
 // gateway, who knows the roster.
 func (n *Node) hello(thing identity.MemberID) []byte {
-	for _, id := range []identity.MemberID{thing, {}} {
-		if k, ok := n.proofs.get(id); ok {
-			return k.hello
-		}
+	if hello := n.proofs.hello(thing); hello != nil {
+		return hello
 	}
 	data, err := credential.Hello{Chain: n.self.Raw}.Marshal()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,15 @@ type session struct {
 	visit   *visit   // of a caller of another tree; nil: it is of the node's own
 	vouched *vouched // for a caller that showed nothing but certificates; nil: it showed all of this itself
 	last    atomic.Pointer[renewed]
+
+	naming sync.Once
+	named  string
+}
+
+// name is what the things of a tree call the caller.
+func (s *session) name(own identity.TreeID) string {
+	s.naming.Do(func() { s.named = callerName(s.who.Chain, own) })
+	return s.named
 }
 
 // An arrival is how a request came, whichever way that was.
@@ -270,9 +280,17 @@ func (n *Node) handler() http.Handler {
 	}
 	mux.HandleFunc("GET "+receiptsPath, n.receipts.show)
 	mux.HandleFunc("POST "+receiptsPath, n.receipts.receive)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { n.calls.serve(w, r) })
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, ownPaths) {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		n.calls.serve(w, r)
+	})
 }
+
+// ownPaths is what the paths between members begin with. All others are the thing's.
+const ownPaths = "/kindred/v1/"
 
 // Serve offers a thing to whoever has a right to it, until ctx ends.
 func (n *Node) Serve(ctx context.Context, t *thing.Thing) error {

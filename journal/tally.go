@@ -23,6 +23,11 @@ func (l *Log) Tally(e Entry) error {
 		return nil
 	}
 	l.mu.Unlock()
+	return l.tallyFirst(e, kind, sum)
+}
+
+// tallyFirst notes an entry that others may be counted with.
+func (l *Log) tallyFirst(e, kind Entry, sum uint64) error {
 	p, err := l.pendingOf(e)
 	if err != nil {
 		return err

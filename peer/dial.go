@@ -311,8 +311,8 @@ func (c incoming) Read(p []byte) (int, error) {
 
 // greeting reads what comes before HTTP, once.
 func (c *call) greeting() error {
-	c.greet.Do(func() { c.greeted = c.readGreeting() })
-	return callError(c.link.conn.RemotePeer(), "greeting", c.greeted)
+	c.greet.Do(func() { c.greeted = callError(c.link.conn.RemotePeer(), "greeting", c.readGreeting()) })
+	return c.greeted
 }
 
 // readGreeting reads and checks the callee's frames once the opening is out.

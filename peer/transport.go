@@ -114,7 +114,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("peer: requesting %q: %w", redact(req.URL), err)
 	}
 	resp, used, err := t.try(req, false)
-	if worthRepeating(req, err) {
+	if err != nil && worthRepeating(req, err) {
 		again := req
 		if req.GetBody != nil {
 			again = req.Clone(req.Context())

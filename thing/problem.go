@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -59,14 +59,16 @@ func refuse(w http.ResponseWriter, err error, status int) {
 	respond(w, p.Status, problemType, body)
 }
 
+// The values of headers that all answers have, never written to.
+var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
+
 // respond answers with a whole body.
 func respond(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	if body != nil {
-		h.Set("Content-Type", contentType)
-		h.Set("Content-Length", fmt.Sprint(len(body)))
+		h["Content-Type"] = []string{contentType}
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	w.WriteHeader(status)
 	w.Write(body) // the caller's loss alone, if it is gone
