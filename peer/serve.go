@@ -30,6 +30,7 @@ type served struct {
 	shown     frame  // what the caller showed
 	hello     []byte // what was shown to the caller
 
+	patience patience // from the opening on
 	writing  sync.Mutex
 	close    sync.Once
 	stop     func() // ends the context of this stream's requests
@@ -60,6 +61,7 @@ func (h *Host) accept(s network.Stream) {
 func newServed(s network.Stream, l *link) *served {
 	c := &served{Stream: s, link: l, since: time.Now()}
 	_, c.alone = s.(*lane)
+	c.patience.set = s.SetReadDeadline
 	c.in = bufio.NewReaderSize(arriving{c}, openingBuffer)
 	return c
 }
@@ -132,7 +134,7 @@ func (c *served) examine() (network.StreamHandler, error) {
 	case <-c.link.ctx.Done():
 		return nil, context.Cause(c.link.ctx)
 	}
-	c.SetDeadline(began.Add(timeout))
+	c.Stream.SetDeadline(began.Add(timeout))
 	var answer []byte
 	var service network.StreamHandler
 	var err error
@@ -140,7 +142,7 @@ func (c *served) examine() (network.StreamHandler, error) {
 		answer, service, err = c.negotiate()
 	}
 	if service != nil {
-		return service, c.SetDeadline(time.Time{})
+		return service, c.Stream.SetDeadline(time.Time{})
 	}
 	if err == nil {
 		c.shown, err = readFrame(c.in)
@@ -163,20 +165,20 @@ func (c *served) examine() (network.StreamHandler, error) {
 	if errors.Is(c.refused, errForgotten) {
 		return nil, c.refused
 	}
-	c.SetDeadline(time.Now().Add(timeout))
+	c.Stream.SetDeadline(time.Now().Add(timeout))
 	if err := c.greet(answer, held); err != nil {
 		return nil, err
 	}
-	return nil, c.SetDeadline(time.Time{})
+	return nil, c.Stream.SetDeadline(time.Time{})
 }
 
 // begins waits for a stream's first byte. net/http opens streams that it may use later, and yamux tells of them at once:
 // those of a caller that is known by then may stay as long as any that is idle.
 func (c *served) begins(timeout time.Duration) error {
-	c.SetReadDeadline(c.since.Add(timeout))
+	c.Stream.SetReadDeadline(c.since.Add(timeout))
 	_, err := c.in.Peek(1)
 	if late(err) && !c.link.strange() {
-		c.SetReadDeadline(c.since.Add(calleeIdle))
+		c.Stream.SetReadDeadline(c.since.Add(calleeIdle))
 		_, err = c.in.Peek(1)
 	}
 	if late(err) {
@@ -249,11 +251,19 @@ func (c *served) negotiate() ([]byte, network.StreamHandler, error) {
 
 // Read reads what follows the opening.
 func (c *served) Read(p []byte) (int, error) {
-	n, err := c.in.Read(p)
+	n, err := c.patience.read(p, c.in)
 	if n > 0 {
 		c.link.hears()
 	}
 	return n, err
+}
+
+// SetReadDeadline sets when Reads are to end.
+func (c *served) SetReadDeadline(t time.Time) error { return c.patience.SetReadDeadline(t) }
+
+// SetDeadline sets when Reads and Writes are to end.
+func (c *served) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.Stream.SetWriteDeadline(t))
 }
 
 // An arriving is what comes on a served stream.
