@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +17,8 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/device/camera"
+	"github.com/kindred-iot/kindred/device/car"
+	"github.com/kindred-iot/kindred/device/doorbell"
 	"github.com/kindred-iot/kindred/device/lock"
 	"github.com/kindred-iot/kindred/device/p1meter"
 	"github.com/kindred-iot/kindred/identity"
@@ -30,7 +35,7 @@ stopped. A line on standard output says when it is ready.`,
 	var o deviceOptions
 	o.flags(c, "all interfaces")
 	c.PersistentFlags().StringSliceVar(&o.expose, "expose", nil, "offer a service of this machine beside it, as \"kindred expose\" does: `PORT[/udp][=HOST:PORT]`")
-	c.AddCommand(newMeter(s, &o), newCamera(s, &o), newLock(s, &o))
+	c.AddCommand(newMeter(s, &o), newCamera(s, &o), newLock(s, &o), newCar(s, &o), newDoorbell(s, &o))
 	return c
 }
 
@@ -139,6 +144,80 @@ func newLock(s *session, o *deviceOptions) *cobra.Command {
 	c := &cobra.Command{Use: "lock", Short: "A door lock", Args: cobra.NoArgs}
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		return s.serve(ctx, *o, lock.New().Thing(), nil)
+	})
+}
+
+func newCar(s *session, o *deviceOptions) *cobra.Command {
+	var stops, areas []string
+	var cfg car.Config
+	c := &cobra.Command{
+		Use:   "car",
+		Short: "A car: where it stands, whether it is locked, and how full its battery is",
+		Long: `A car that stands at the stops of a route, one after the other. Who may see of its position
+the area alone is told the name of the one that it is in.`,
+		Example: "  kindred device car --stop 52.5200,13.4050 --stop 52.3906,13.0645 --area berlin=52.52,13.405,20000",
+		Args:    cobra.NoArgs,
+	}
+	c.Flags().StringArrayVar(&stops, "stop", nil, "where it stands, one after the other: `LATITUDE,LONGITUDE`")
+	c.Flags().StringArrayVar(&areas, "area", nil, "an area that has a name: `NAME=LATITUDE,LONGITUDE,METRES`")
+	c.Flags().DurationVar(&cfg.Every, "every", time.Minute, "how long it stands at each")
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		for _, text := range stops {
+			at, err := numbers(text, 2)
+			if err != nil {
+				return usage("--stop: %s", err)
+			}
+			cfg.Stops = append(cfg.Stops, thing.Position{Latitude: at[0], Longitude: at[1]})
+		}
+		for _, text := range areas {
+			name, where, _ := strings.Cut(text, "=")
+			at, err := numbers(where, 3)
+			if err != nil || name == "" {
+				return usage("--area: %q is no NAME=LATITUDE,LONGITUDE,METRES", text)
+			}
+			cfg.Areas = append(cfg.Areas, thing.Area{Name: name, Center: thing.Position{Latitude: at[0], Longitude: at[1]}, Radius: at[2]})
+		}
+		return s.serve(ctx, *o, car.New(cfg).Thing(), nil)
+	})
+}
+
+// numbers reads so many numbers with commas between them.
+func numbers(text string, count int) ([]float64, error) {
+	parts := strings.Split(text, ",")
+	if len(parts) != count {
+		return nil, fmt.Errorf("%q has %d numbers, want %d", text, len(parts), count)
+	}
+	out := make([]float64, count)
+	for i, part := range parts {
+		v, err := strconv.ParseFloat(part, 64)
+		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, fmt.Errorf("%q is no number", part)
+		}
+		out[i] = v
+	}
+	return out, nil
+}
+
+func newDoorbell(s *session, o *deviceOptions) *cobra.Command {
+	var sounds string
+	c := &cobra.Command{
+		Use:   "doorbell",
+		Short: "A doorbell that lets hear what is said at the door",
+		Long: `A doorbell whose microphone hears the WAV files of a folder, one for each ring (default:
+silence). The action "press" stands for whoever is at the door.`,
+		Args: cobra.NoArgs,
+	}
+	c.Flags().StringVar(&sounds, "sounds", "", "a `folder` of WAV files, of 16 bits a sample")
+	return s.does(c, func(ctx context.Context, _ []string) error {
+		var cfg doorbell.Config
+		if sounds != "" {
+			cfg.Sounds = os.DirFS(sounds)
+		}
+		bell, err := doorbell.New(cfg)
+		if err != nil {
+			return usage("--sounds: %s", err)
+		}
+		return s.serve(ctx, *o, bell.Thing(), nil)
 	})
 }
 

@@ -31,7 +31,7 @@ Begin with "kindred init NAME" and "kindred up"; let the first device in with
 	hide(flags.MarkHidden("verbose"), flags.MarkHidden("at"))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", err) })
 	for _, make := range []func(*session) *cobra.Command{
-		newInit, newUp, newDemo, newAdd, newConfirm, newJoin, newDevice, newTree, newDescribe, newGet, newRecordings, newSet, newDo, newWatch,
+		newInit, newUp, newDemo, newAdd, newConfirm, newJoin, newDevice, newService, newTree, newDescribe, newGet, newRecordings, newSet, newDo, newWatch,
 		newShare, newLimit, newUnshare, newPause, newResume, newGrants, newWhoCan, newWhatCan, newWhy, newReport, newRequest, newRequests, newAllow, newDeny, newRemove,
 		newApprove, newNever, newAgreement, newWithdraw, newDeleted, newLog, newProxy, newExpose, newForward, newRelay, newKey,
 		newRecognize, newStatus, newVersion,

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -25,6 +26,7 @@ import (
 	"github.com/rclone/gofakes3/s3mem"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kindred-iot/kindred/device/doorbell"
 	"github.com/kindred-iot/kindred/meter/p1"
 )
 
@@ -91,7 +93,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "begin": begin, "line": line, "lines": lines, "say": say, "quiet": quiet, "end": end,
-			"crash": crash, "interrupt": interrupt, "ends": ends, "code": code, "until": until, "field": field, "match": match, "part": part, "alter": alter, "telegrams": telegrams,
+			"crash": crash, "interrupt": interrupt, "ends": ends, "code": code, "until": until, "field": field, "match": match, "part": part, "alter": alter, "telegrams": telegrams, "tones": tones,
 			"bucket": bucket,
 			"echo":   echoing, "said": said, "hold": hold, "dropped": dropped, "film": film,
 		},
@@ -342,6 +344,24 @@ func bucket(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("bucket", "s3://"+args[0]+"?endpoint="+server.URL)
 	ts.Setenv("AWS_ACCESS_KEY_ID", "KEYID")
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+}
+
+// tones writes a WAV file of the tones of some keys of a telephone.
+func tones(ts *testscript.TestScript, _ bool, args []string) {
+	const rate = 8000
+	keys, rows, columns := "123A456B789C*0#D", []float64{697, 770, 852, 941}, []float64{1209, 1336, 1477, 1633}
+	s := doorbell.Sound{Rate: rate}
+	for _, key := range args[1] {
+		at := strings.IndexRune(keys, key)
+		for i := range rate / 5 {
+			v, t := 0.0, 2*math.Pi*float64(i)/rate
+			if i < rate/8 {
+				v = 8000*math.Sin(t*rows[at/4]) + 8000*math.Sin(t*columns[at%4])
+			}
+			s.Samples = append(s.Samples, int16(v))
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), s.WAV(), 0o600))
 }
 
 func telegrams(ts *testscript.TestScript, _ bool, args []string) {
