@@ -49,6 +49,10 @@
 // two states of a file apart. A property that lists them has a form with the
 // URI variable "file" (RFC 6570), a name of the list.
 //
+// A caller may be shown less than all (see [View]): some fields of values, some
+// moments of what was recorded, of a history one value a day. A history is asked
+// for with the URI variables from, until, step and zone.
+//
 // A [Client] makes a connection again that is lost under a stream or a download,
 // and goes on where it was, as [Healing] says. A stream without events begins
 // with an id of its own, so that this holds from its first moment; and an
