@@ -82,7 +82,7 @@ func (k *storing) run(ctx context.Context, n *kindred.Node, record func(context.
 func (k *storing) record(ctx context.Context, rec thing.Recording) {
 	err := k.recorder.Record(ctx, rec)
 	if err != nil {
-		k.s.log(slog.LevelError).Warn("a recording was not stored", "recording", rec.Title, "error", err)
+		k.s.log(levelSilent).Debug("a recording was not stored", "recording", rec.Title, "error", err)
 	}
 	was := k.failing
 	switch k.failing = err; {
