@@ -161,6 +161,11 @@ func (c Client) Journals(ctx context.Context, q JournalsQuery) (Journals, error)
 	return call[Journals](ctx, c, "journals", q)
 }
 
+// Excerpt fetches entries with what proves them.
+func (c Client) Excerpt(ctx context.Context, q ExcerptQuery) (Excerpt, error) {
+	return call[Excerpt](ctx, c, "excerpt", q)
+}
+
 // Entries fetches a part of a member's journal.
 func (c Client) Entries(ctx context.Context, q EntriesQuery) (Entries, error) {
 	return call[Entries](ctx, c, "entries", q)

@@ -65,6 +65,7 @@ type Home interface {
 	History(ctx context.Context, who credential.Principal, q HistoryQuery) (History, error)
 	Journals(ctx context.Context, who credential.Principal, q JournalsQuery) (Journals, error)
 	Entries(ctx context.Context, who credential.Principal, q EntriesQuery) (Entries, error)
+	Excerpt(ctx context.Context, who credential.Principal, q ExcerptQuery) (Excerpt, error)
 	Vouch(ctx context.Context, who credential.Principal, q VouchQuery) (Evidence, error)
 	Certify(ctx context.Context, who credential.Principal, r ServerRequest) (ServerCertificate, error)
 	LAN(ctx context.Context, who credential.Principal, q None) (LAN, error)
@@ -392,6 +393,22 @@ type EntriesQuery struct {
 // Entries are entries From, From+1, … as they were handed in; none at the end.
 type Entries struct {
 	Entries [][]byte `json:"entries"`
+}
+
+// An ExcerptQuery asks for entries of a member's journal that prove themselves to whoever was not there.
+type ExcerptQuery struct {
+	Member string    `json:"member"` // whose journal
+	From   int64     `json:"from"`   // index
+	Since  time.Time `json:"since,omitzero"`
+	Until  time.Time `json:"until,omitzero"`
+	Caller string    `json:"caller,omitempty"` // member ID
+	Thing  string    `json:"thing,omitempty"`  // member ID
+}
+
+// An Excerpt is an encoded journal.Excerpt, and where to go on.
+type Excerpt struct {
+	Excerpt []byte `json:"excerpt"`
+	Next    int64  `json:"next"` // -1 at the end
 }
 
 // An Event is news that the gateway pushes. One field is set.

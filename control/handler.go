@@ -56,6 +56,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"history":   handle(s, home.History),
 		"journals":  handle(s, home.Journals),
 		"entries":   handle(s, home.Entries),
+		"excerpt":   handle(s, home.Excerpt),
 		"vouch":     handle(s, home.Vouch),
 		"certify":   handle(s, home.Certify),
 		"lan":       handle(s, home.LAN),

@@ -12,6 +12,7 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -254,4 +255,75 @@ func (h *home) Entries(ctx context.Context, who credential.Principal, q control.
 		return control.Entries{}, invalid(err)
 	}
 	return control.Entries{Entries: entries}, nil
+}
+
+// Excerpt gives entries of a journal with what proves them to somebody who was not there.
+func (h *home) Excerpt(ctx context.Context, who credential.Principal, q control.ExcerptQuery) (control.Excerpt, error) {
+	var out control.Excerpt
+	id, err := identity.ParseMemberID(q.Member)
+	if err != nil {
+		return out, invalid(err)
+	}
+	if !who.Owner() && id != who.Member() {
+		return out, refused("only owners read others' journals")
+	}
+	f := journal.Filter{Since: q.Since, Until: q.Until}
+	for text, to := range map[string]*journal.Party{q.Caller: &f.Who, q.Thing: &f.Thing} {
+		if text == "" {
+			continue
+		}
+		member, err := identity.ParseMemberID(text)
+		if err != nil {
+			return out, invalid(err)
+		}
+		*to = journal.Party{Member: member, ID: identity.ID{Tree: who.ID.Tree}}
+	}
+	if id == h.started().Self().Member() {
+		if err := h.bindOwn(ctx); err != nil {
+			return out, err
+		}
+	}
+	x, next, err := h.replica.Excerpt(ctx, id, f, q.From)
+	if err != nil {
+		return out, invalid(err)
+	}
+	s, err := h.signerOf(ctx, id)
+	if err != nil {
+		return out, err
+	}
+	x.Chain = s.Chain
+	if err := h.proveRecorded(ctx, &x); err != nil {
+		return out, err
+	}
+	out.Next = next
+	out.Excerpt, err = x.Marshal()
+	return out, err
+}
+
+// proveRecorded adds the proof that the tree recorded where the journal stood, if a head says so.
+func (h *home) proveRecorded(ctx context.Context, x *journal.Excerpt) error {
+	p, err := h.keeper.ProveJournals(ctx, []identity.MemberID{x.Node})
+	if err != nil {
+		return answer(err)
+	}
+	for _, e := range p.Entries {
+		var recorded tree.Checkpoint
+		if e.Journal != x.Node {
+			continue
+		}
+		if err := signed.Unmarshal(e.Value, &recorded); err != nil {
+			return err
+		}
+		c, err := journal.ReadCheckpoint(x.Checkpoint)
+		if err != nil {
+			return err
+		}
+		if x.Consistency, err = h.replica.Consistency(ctx, x.Node, int64(recorded.Size), c.Size); err != nil {
+			return err
+		}
+		p.Charters = nil // the bundle has it
+		x.Recorded, err = p.Marshal()
+		return err
+	}
+	return nil
 }

@@ -36,7 +36,7 @@ every app tells what it did itself, by what it has written down.`,
 	f.BoolVar(&o.csv, "csv", false, "print it as a table for spreadsheets (RFC 4180)")
 	f.IntVarP(&o.count, "number", "n", 100, "the newest so `many`")
 	hide(c.RegisterFlagCompletionFunc("who", s.completeWho), c.RegisterFlagCompletionFunc("thing", s.completeWho))
-	c.AddCommand(newLogVerify(s))
+	c.AddCommand(newLogVerify(s), newLogExport(s))
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		if o.count < 1 || o.count > control.MaxHistory {
 			return usage("-n %d: want 1 to %d", o.count, control.MaxHistory)

@@ -15,16 +15,28 @@ import (
 
 func newLogVerify(s *session) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "verify",
+		Use:   "verify [BUNDLE]",
 		Short: "Find out whether anything was left out or changed",
 		Long: `Find out whether anything was left out of what is written down, or changed. Owners verify
 what the home has of everybody: each entry is read again, and compared with what its member
 signed, with what the home recorded, with what this machine saw when it verified last, and
-with the receipts that it has. A device or a person's app verifies its own.`,
-		Example: "  kindred log verify",
-		Args:    cobra.NoArgs,
+with the receipts that it has. A device or a person's app verifies its own.
+
+With BUNDLE, a file that "kindred log export" made: whether what is in it stands so in what
+was written down then. That takes no membership, no directory and no network; which home it
+is of is yours to compare, with --tree if you know it.`,
+		Example: "  kindred log verify\n  kindred log verify march.kindred --tree $(kindred status --json | jq -r .tree)",
+		Args:    cobra.MaximumNArgs(1),
 	}
+	var tree string
+	c.Flags().StringVar(&tree, "tree", "", "the `ID` of the home that a bundle has to be of")
 	return s.does(c, func(ctx context.Context, args []string) error {
+		if len(args) == 1 {
+			return s.verifyBundle(args[0], tree)
+		}
+		if tree != "" {
+			return usage("--tree is about a bundle: name one")
+		}
 		return s.with(ctx, func(n *kindred.Node) error { return s.verifyLog(ctx, n) })
 	})
 }

@@ -1,0 +1,90 @@
+package kindred_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/journal"
+)
+
+func TestBundles(t *testing.T) {
+	d := newDoor(t)
+	for _, action := range []string{"unlock", "lock"} {
+		if err := d.do(d.laptop, action); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.laptop.HandBack(t.Context())
+	d.handedIn(4)
+	d.Share(d.laptop, "sam", "home/lock", grant.Terms{Actions: grant.See}) // the next head has where the journal stands
+	for d.audit().Recorded.Size < 4 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := d.do(d.laptop, "unlock"); err != nil { // which is not recorded yet
+		t.Fatal(err)
+	}
+	d.laptop.HandBack(t.Context())
+	d.handedIn(6)
+	data, entries, err := d.laptop.ExportJournals(t.Context(), kindred.Excerpts{Thing: d.lock.Self().Member()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := kindred.VerifyBundle(data, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Tree != d.laptop.Self().ID.Tree || v.Maker != d.laptop.Self().ID || entries < 6 {
+		t.Errorf("%d entries, %+v", entries, v)
+	}
+	found := false
+	for _, l := range v.Logs {
+		if l.Member != d.lock.Self().Member() {
+			continue
+		}
+		found = true
+		if len(l.Items) != 6 || l.Signed.Size != 6 || l.RecordedSize != 4 || l.AsOf.IsZero() || l.Countersigned != 3 || l.Unknown != 0 {
+			t.Errorf("of the lock: %d entries, %+v", len(l.Items), l)
+		}
+	}
+	if !found {
+		t.Errorf("nothing of the lock: %+v", v)
+	}
+	if _, err := kindred.VerifyBundle(data, time.Now().Add(-time.Hour)); err == nil {
+		t.Error("one from the future was taken")
+	}
+
+	// The laptop's own side of it.
+	data, _, err = d.laptop.ExportJournals(t.Context(), kindred.Excerpts{Own: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err = kindred.VerifyBundle(data, time.Now()); err != nil || len(v.Logs) != 1 || v.Logs[0].Countersigned != 3 {
+		t.Errorf("its own: %+v, %v", v, err)
+	}
+
+	// Somebody who is no member cannot make one of this home, nor change what is in it.
+	b, err := journal.ParseBundle(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := b.Sign(d.key("lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kindred.VerifyBundle(forged, time.Now()); err == nil {
+		t.Error("one signed by another than it says was taken")
+	}
+	b.Excerpts[0].Chain = d.lock.Self().Raw
+	if forged, err = b.Sign(d.key("laptop")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kindred.VerifyBundle(forged, time.Now()); err == nil {
+		t.Error("entries under another's certificates were taken")
+	}
+	if _, err := kindred.VerifyBundle(bytes.Replace(data, []byte("unlock"), []byte("relock"), 1), time.Now()); err == nil {
+		t.Error("one that was changed was taken")
+	}
+}
