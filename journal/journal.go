@@ -11,7 +11,8 @@
 //	 3  caller      party: who asked; absent for strangers
 //	 4  op          text: read, write, invoke, observe, …
 //	 5  affordance  text
-//	 6  outcome     1 served, 2 refused, 3 ended, 4 failed
+//	 6  outcome     1 served, 2 refused, 3 ended, 4 failed, 5 asked: of the
+//	                caller's own account, before it knows
 //	 7  grant       text: what allowed it
 //	 8  reason      text: a short plain sentence
 //	 9  as of       Unix milliseconds: how fresh the caller's proof was
@@ -19,12 +20,18 @@
 //	11  count       how many calls the entry stands for
 //	12  stream      pairs the beginning of a stream with its end
 //	13  with        party: who got or lost a right
+//	14  call        the caller's number for the call, the same at both ends
+//	15  bytes       that a stream carried, at its end
+//	16  one-sided   true when the caller, a tool, cannot sign a receipt
+//	17  receipt     the signed [Receipt] for the call
+//	18  signature   the signed [Countersignature] of it
 //
 //	party = { 1: member ID, ? 2: TreeID, 3: path }
 //
 // What is empty is absent; a party's TreeID is present only when it is not the
 // log's own. Texts are at most 64 bytes (reasons 256) of printable characters.
-// An entry takes about 150 bytes, [MaxEntry] at most.
+// An entry takes about 150 bytes, one with a receipt and its
+// countersignature about 800, [MaxEntry] at most.
 //
 // # The tree over them
 //
@@ -43,6 +50,41 @@
 //	3  size: the number of entries
 //	4  root: the RFC 6962 root over them
 //	5  time: Unix milliseconds
+//
+// # Receipts
+//
+// The node that was called signs a [Receipt] for an action: a statement of type
+// "kindred/receipt" that names the call, the entry for it by index and leaf
+// hash, and the digests of what was sent and answered. Of reads, and of a stream
+// as it goes, one receipt tells of many. The caller signs its name in turn, as
+// "kindred/countersignature". An entry with Op [Countersign] keeps both; the
+// caller's own log does likewise. The payloads are maps:
+//
+//	receipt: 1 TreeID · 2 node · 3 caller · 4 the caller's TreeID, if another ·
+//	5 grant · 6 op · 7 affordance · 8 outcome · 9 time · 10 until ·
+//	11 index · 12 leaf hash · 13 call · 14 SHA-256 of the request's body ·
+//	15 of the response's · 16 entries · 17 count · 18 bytes · 19 part
+//
+//	countersignature: 1 the receipt's digest · 2 caller · 3 its TreeID · 4 time
+//
+// Times are Unix milliseconds; what is empty is absent. About several entries,
+// the leaf hash is the SHA-256 of theirs, one after the other.
+//
+// # Audits and bundles
+//
+// An [Audit] compares a whole log with what is known of it from elsewhere:
+// roots, and leaf hashes from receipts. A [Bundle] takes entries to somebody who
+// has nothing else: the line "kindred journal 1", then parts, each with its
+// length before it in four bytes, big endian. The first is a statement of type
+// "kindred/journal-bundle" by its maker, with the maker's certificates:
+//
+//	1 TreeID · 2 time made · 3 charter · 4 number of parts that follow ·
+//	5 SHA-256 over them with their lengths
+//
+// Each of the others is {1: [Excerpt]} or {2: [the certificates of somebody who
+// countersigned]}. An excerpt has the node's certificates, a checkpoint it
+// signed, the entries with their RFC 6962 inclusion proofs, and the proof that
+// the tree recorded the same log. testdata/vectors.json has one of everything.
 //
 // # Writing and replicating
 //
