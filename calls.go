@@ -52,6 +52,7 @@ type call struct {
 	counts     bool      // if it is served, something is done, which counts as a use
 	cancel     context.CancelCauseFunc
 	caller     *thing.Caller
+	copies     *copying // of what a service is shown; nil: it is none
 
 	entry   journal.Entry                 // that was written when it was allowed
 	place   atomic.Pointer[journal.Place] // where that stands; nil: nowhere yet
@@ -147,6 +148,7 @@ func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), way: cs.node.wayOf(r), cancel: cancel}
 	c.caller = &thing.Caller{Name: a.session.name(cs.node.self.ID.Tree), Base: a.base, View: c.view}
+	c.watchCopies(&w)
 	if end := c.account(&w, r); end != nil {
 		defer end()
 	}
@@ -188,6 +190,7 @@ func (cs *calls) leave(c *call) {
 		c.end(c.caller.Ended)
 	}
 	c.tellStream(journal.Ended)
+	c.tellCopies()
 }
 
 // recheck decides again on all that is being served.

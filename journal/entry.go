@@ -49,6 +49,7 @@ const (
 
 	Withdraw Op = "withdraw" // from an agreement with a service, with the demand that it deletes what it has
 	Delete   Op = "delete"   // what was demanded, as the service says
+	Copy     Op = "copy"     // in clear, to a service: Bytes of what Reason says
 	Limit    Op = "limit"    // how fresh a proof a thing asks for
 
 	Recognize   Op = "recognize"   // another tree, whose name is the reason
@@ -123,7 +124,7 @@ type Entry struct {
 	Stream        uint64    `json:"stream,omitempty"`        // the same for the beginning and the end of a stream; 0 for none
 	With          Party     `json:"with,omitzero"`           // who got or lost a right; zero elsewhere
 	Call          uint64    `json:"call,omitempty"`          // by which the caller knows the call; the same at both ends
-	Bytes         uint64    `json:"bytes,omitempty"`         // that a stream carried, at its end
+	Bytes         uint64    `json:"bytes,omitempty"`         // that a stream carried, at its end; that left in clear
 	OneSided      bool      `json:"oneSided,omitempty"`      // the caller has no way to sign for it
 	Countersigned bool      `json:"countersigned,omitempty"` // the caller signed the receipt for it
 	Exchange      *Exchange `json:"exchange,omitempty"`      // what was signed about the call; nil for nothing

@@ -209,6 +209,8 @@ func deletedItems(items []agreement.Item) string {
 // sizeText writes a number of bytes as people do.
 func sizeText(n uint64) string {
 	switch {
+	case n == 1:
+		return "1 byte"
 	case n < 1000:
 		return fmt.Sprintf("%d bytes", n)
 	case n < 1000_000:

@@ -338,6 +338,8 @@ func (t teller) deed(e journal.Entry, what string) string {
 		return fmt.Sprintf("changed what of %s is never shown in clear", what)
 	case journal.Withdraw:
 		return fmt.Sprintf("withdrew from an agreement with %s (%s)", with, t.grant(e.Grant))
+	case journal.Copy:
+		return fmt.Sprintf("got %s in clear of %s: %s", sizeText(e.Bytes), what, e.Reason)
 	case journal.Delete:
 		return fmt.Sprintf("answered the demand to delete what it got (%s)", t.grant(e.Grant))
 	case journal.Recognize:
@@ -361,7 +363,7 @@ func orRight(what string) string {
 // ground says what a use rested on.
 func (t teller) ground(e journal.Entry) string {
 	switch e.Op {
-	case journal.Read, journal.Write, journal.Invoke, journal.Observe:
+	case journal.Read, journal.Write, journal.Invoke, journal.Observe, journal.Copy:
 	default:
 		return ""
 	}
