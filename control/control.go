@@ -77,7 +77,8 @@ type Home interface {
 // None is an empty question or answer.
 type None struct{}
 
-// A Lookup asks where a member is: by path, or by member ID.
+// A Lookup asks where a member is: by path, or by member ID. Whoever may pass something on is told who is at a path, to
+// give it to them, and not where.
 type Lookup struct {
 	Path   identity.Path `json:"path,omitempty"`
 	Member string        `json:"member,omitempty"` // 26 characters
@@ -119,7 +120,8 @@ type Evidence struct {
 }
 
 // A Roster is the part of the tree that the caller may see: all of it for owners' apps; for others themselves, those
-// above them, and the things they may use.
+// above them, the things they may use, and the grants for them and from them, with what these pass on, what rests on what
+// they gave, and who gave and got it, of whom certificates alone are told.
 type Roster struct {
 	Members []Member `json:"members"` // by path
 	Grants  []Grant  `json:"grants,omitempty"`

@@ -36,6 +36,7 @@
 //	                    taking away
 //	the gateway         devices and places below its own place
 //	whoever gave        to pause what they gave, and to resume it; owners' apps any of it
+//	whoever was given   to pass it on, as often as it says, and to take that back
 //	any other leaf      its own address; an app or a service, to which key is sealed what it may read
 //	a service           to accept a grant that is for it
 //	another owner       beside an owner: to show a service what is of the never class, and to take something out of that
