@@ -43,10 +43,12 @@ type otherThing struct {
 	Fetched time.Time        // when the gateway there said where it is
 	Shown   control.Evidence // the node's grants for it, and their proof
 	Proved  time.Time        // when the gateway there proved that; zero: never
+	Self    control.Evidence // the own tree's proof, where it has to cover who passed on these grants; else nothing
 	Used    bool             // it has proved that it is live before
 
 	contact Contact
-	showed  *session // what it showed last; nil: nothing since the node began
+	givers  credential.Live // what Self proves
+	showed  *session        // what it showed last; nil: nothing since the node began
 }
 
 const (
@@ -406,7 +408,7 @@ func (n *Node) prepareAbroad(ctx context.Context, h *otherHome, member identity.
 			}
 		}
 	}
-	if age := n.cfg.Clock().Sub(t.Proved); age >= 0 && age < evidenceFor {
+	if age := n.cfg.Clock().Sub(t.Proved); age >= 0 && age < evidenceFor && n.giversStand(t) {
 		return nil
 	}
 	err = n.proveAbroad(ctx, h, member, 0)
@@ -429,8 +431,49 @@ func (n *Node) proveAbroad(ctx context.Context, h *otherHome, member identity.Me
 	if err := n.checkShown(ctx, h, e); err != nil {
 		return fmt.Errorf("kindred: what the gateway of tree %s proves does not hold: %w", h.tree, err)
 	}
+	self, givers, err := n.proveGivers(ctx, e)
+	if err != nil {
+		return err
+	}
 	now := n.cfg.Clock()
-	return n.change(ctx, h, member, func(t *otherThing) { t.Shown, t.Proved = e, now })
+	return n.change(ctx, h, member, func(t *otherThing) { t.Shown, t.Self, t.givers, t.Proved = e, self, givers, now })
+}
+
+// giversStand reports whether nobody is known to have been removed who passed on what the node shows to a thing.
+func (n *Node) giversStand(t *otherThing) bool {
+	if t.Self.Proof == nil {
+		return true
+	}
+	_, err := t.givers.Renew(n.trust.snapshot(), n.now())
+	return err == nil
+}
+
+// proveGivers fetches the proof that those of the node's own tree are live who passed on what it was given elsewhere;
+// nothing if nobody did.
+func (n *Node) proveGivers(ctx context.Context, shown control.Evidence) (self control.Evidence, live credential.Live, err error) {
+	var givers []string
+	for _, raw := range shown.Grants {
+		t, _, err := grant.Parse(raw)
+		if err == nil && t.GiverTree == n.self.ID.Tree && !slices.Contains(givers, t.Giver.String()) {
+			givers = append(givers, t.Giver.String())
+		}
+	}
+	if len(givers) == 0 {
+		return self, live, nil
+	}
+	self, err = n.home.Prove(ctx, control.ProofQuery{Also: givers})
+	n.link.tried(n.cfg.Clock(), err)
+	if err != nil {
+		return self, live, err
+	}
+	p, err := credential.ParseProof(self.Proof)
+	if err == nil {
+		live, err = n.verify(ctx, p)
+	}
+	if err == nil {
+		_, err = credential.Verify(self.Chain, n.key.Public(), live)
+	}
+	return self, live, err
 }
 
 // checkShown verifies what a gateway of another tree proves: who rules there, and that each grant is live and for the node.
@@ -487,7 +530,7 @@ func (n *Node) newerAbroad(ctx context.Context, h *otherHome, member identity.Me
 	}
 	after, aerr := n.otherThing(ctx, h, member)
 	fresh, _ := n.proofs.get(identity.MemberID{})
-	return aerr == nil && (!bytes.Equal(before.Shown.Proof, after.Shown.Proof) || !bytes.Equal(own.Evidence.Proof, fresh.Evidence.Proof))
+	return aerr == nil && (!bytes.Equal(before.Shown.Proof, after.Shown.Proof) || !bytes.Equal(before.Self.Proof, after.Self.Proof) || !bytes.Equal(own.Evidence.Proof, fresh.Evidence.Proof))
 }
 
 // targetAbroad tells package peer how to call a member of another tree.
@@ -530,10 +573,18 @@ func (n *Node) helloAbroad(h *otherHome, member identity.MemberID) []byte {
 	if !ok {
 		return nil
 	}
-	hello, err := helloOf(own.Evidence)
+	t, err := n.otherThing(context.Background(), h, member)
+	self := own.Evidence
+	if t != nil && t.Self.Proof != nil {
+		self = t.Self
+	}
+	var hello credential.Hello
+	if err == nil {
+		hello, err = helloOf(self)
+	}
 	if err == nil {
 		hello.Grants, hello.Consents = nil, nil
-		if t, terr := n.otherThing(context.Background(), h, member); terr == nil && t != nil && !t.Proved.IsZero() {
+		if t != nil && !t.Proved.IsZero() {
 			var p credential.Proof
 			p, err = credential.ParseProof(t.Shown.Proof)
 			hello.Grants, hello.Consents, hello.Proofs = t.Shown.Grants, t.Shown.Consents, append(hello.Proofs, p)

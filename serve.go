@@ -256,7 +256,9 @@ func (n *Node) renewal(s *session, now time.Time) (*renewed, error) {
 	}
 	var who credential.Principal
 	if s.visit != nil {
-		who, err = n.renewVisitor(s, now)
+		var at credential.Live
+		who, at, err = n.renewVisitor(s, now)
+		live = live.Beside(at)
 	} else {
 		who, err = s.who.Renew(live)
 	}

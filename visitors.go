@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,6 +102,7 @@ func (n *Node) examineVisitor(ctx context.Context, key crypto.PublicKey, hello c
 	if err != nil {
 		return nil, err
 	}
+	here = here.Beside(live) // who passed on what it was given may be of the visitor's tree
 	s := &session{who: who, live: here, grants: hello.Grants, agreed: n.consented(hello.Consents, here), visit: &visit{live, home}}
 	return s, n.welcome(s)
 }
@@ -118,26 +120,27 @@ func (n *Node) welcome(s *session) error {
 	if g := n.cfg.Gateway; g != nil {
 		return g.Welcome(s.who)
 	}
-	for _, raw := range s.grants {
-		g, err := n.grants.Verify(raw, s.live, n.now())
-		if t := g.Terms(); err == nil && t.To(s.who.Chain) && t.On(n.self) {
-			return nil
-		}
+	grants, err := n.grants.VerifyAll(s.grants, s.live, n.now())
+	if slices.ContainsFunc(grants, func(g grant.Grant) bool { return g.Serves(s.who.Chain, n.self) }) {
+		return nil
+	}
+	if err != nil {
+		n.log.Info("a visitor's grant does not count", "who", s.who.ID, "error", err)
 	}
 	return fmt.Errorf("kindred: nothing here is shared with %s: it %w", s.who.ID, credential.ErrStranger)
 }
 
-// renewVisitor is Principal.Renew for a visitor, by what is trusted of its own tree.
-func (n *Node) renewVisitor(s *session, now time.Time) (credential.Principal, error) {
+// renewVisitor is Principal.Renew for a visitor, by what is trusted of its own tree. It returns what that proves too.
+func (n *Node) renewVisitor(s *session, now time.Time) (credential.Principal, credential.Live, error) {
 	live, err := s.visit.live.Renew(s.visit.home.snapshot(), now)
 	if err != nil {
-		return credential.Principal{}, err
+		return credential.Principal{}, live, err
 	}
 	who, err := s.who.Renew(live)
 	if err == nil {
 		err = lately(who, now)
 	}
-	return who, err
+	return who, live, err
 }
 
 // version counts the changes of all that is trusted of the trees that a session rests on.

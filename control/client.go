@@ -63,6 +63,11 @@ func (c Client) Classify(ctx context.Context, raw []byte) (Classified, error) {
 	return call[Classified](ctx, c, "classify", SignedClass{raw})
 }
 
+// Unshare takes back a grant that the caller, of another tree than the gateway, passed on.
+func (c Client) Unshare(ctx context.Context, id string) error {
+	return do(ctx, c, "unshare", GrantRef{id})
+}
+
 // Introduce tells the gateway of an introduction.
 func (c Client) Introduce(ctx context.Context, o pairing.IntroductionOffer) error {
 	return do(ctx, c, "introduce", o)

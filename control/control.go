@@ -98,6 +98,7 @@ type ProofQuery struct {
 
 	Thing  string        `json:"thing,omitempty"`   // with the grants that concern this member, 26 characters
 	Other  string        `json:"other,omitempty"`   // with the recognition of this tree, 52 characters
+	Also   []string      `json:"also,omitempty"`    // with these members, if they are live, 26 characters each
 	MaxAge time.Duration `json:"max_age,omitempty"` // nanoseconds; 0: as it is
 }
 

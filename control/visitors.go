@@ -8,11 +8,13 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 )
 
-// Visitors answers members of other trees, of all calls of this package two: where a thing is that is shared with them,
-// and the proof that it is. A Visitors decides, as a Home does, what each may ask and see.
+// Visitors answers members of other trees, of all calls of this package few: where a thing is that is shared with them,
+// the proof that it is, and passing it on and taking that back. A Visitors decides, as a Home does, what each may ask and see.
 type Visitors interface {
 	Resolve(ctx context.Context, who credential.Principal, q Lookup) (Contact, error)
 	Prove(ctx context.Context, who credential.Principal, q ProofQuery) (Evidence, error)
+	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
+	Unshare(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
 }
 
 // VisitorHandler serves visitors, as Handler serves members and within bounds of its own, so that none of them takes a
@@ -22,6 +24,8 @@ func VisitorHandler(home Visitors, caller func(context.Context) (credential.Prin
 	mux := http.NewServeMux()
 	mux.Handle("POST "+Prefix+"resolve", handle(s, home.Resolve))
 	mux.Handle("POST "+Prefix+"prove", handle(s, home.Prove))
+	mux.Handle("POST "+Prefix+"grant", handle(s, home.Grant))
+	mux.Handle("POST "+Prefix+"unshare", handle(s, home.Unshare))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 	})

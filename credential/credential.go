@@ -190,6 +190,7 @@ type Live struct {
 	head    signed.Digest
 	now     time.Time
 	values  map[merkle.Hash][]byte
+	beside  *Live // what a visitor proves of its own tree; nil: nothing
 }
 
 // Member returns the entry of a member.

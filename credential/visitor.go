@@ -3,6 +3,7 @@ package credential
 import (
 	"crypto"
 	"fmt"
+	"time"
 
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
@@ -31,6 +32,46 @@ func (l Live) Recognition(other identity.TreeID) (tree.Recognition, error) {
 		return fail(err)
 	}
 	return r, nil
+}
+
+// Beside returns l with what a visitor proves of its own tree, so that what rests on members of both can be verified with
+// it: see MemberOf.
+func (l Live) Beside(at Live) Live {
+	at.beside = nil
+	l.beside = &at
+	return l
+}
+
+// MemberOf is Member for a member of l's tree, or of the one that l stands beside and recognizes.
+func (l Live) MemberOf(of identity.TreeID, id identity.MemberID) (tree.Member, bool) {
+	if of == l.Tree {
+		return l.Member(id)
+	}
+	if _, known := l.values[tree.RecognitionKey(of)]; !known || l.beside == nil || l.beside.Tree != of {
+		return tree.Member{}, false
+	}
+	return l.beside.Member(id)
+}
+
+// VerifyChainOf is VerifyChain for a chain of l's tree, or of one that l recognizes.
+func (l Live) VerifyChainOf(of identity.TreeID, chain [][]byte, at time.Time) (identity.Chain, error) {
+	if of == l.Tree {
+		return l.VerifyChain(chain, at)
+	}
+	r, err := l.Recognition(of)
+	if err != nil {
+		return identity.Chain{}, err
+	}
+	return VerifyChainIn(r, chain, at)
+}
+
+// VerifyChainIn checks a certificate chain of a tree that is recognized: its form and signatures, not who on it is live.
+func VerifyChainIn(r tree.Recognition, chain [][]byte, at time.Time) (identity.Chain, error) {
+	charter, err := tree.OpenCharter(r.Charter, r.Other)
+	if err != nil {
+		return identity.Chain{}, err
+	}
+	return identity.Verify(chain, r.Other, charter.RootCertificate(), at)
 }
 
 // recognizes reports whether l proves that a tree recognizes another.

@@ -173,6 +173,9 @@ func (g *Gateway) shown(who identity.Chain, found []tree.Admitted, passedOn bool
 			if !slices.ContainsFunc(all, func(b tree.Admitted) bool { return b.ID == link.ID }) {
 				all = append(all, link)
 			}
+			if !link.GiverTree.IsZero() {
+				continue // whom the caller's own tree proves
+			}
 			giver, _ := g.member(link.Giver)
 			from = append(from, link.Giver)
 			for _, id := range line(giver.Chain) {
@@ -242,6 +245,11 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	if err != nil {
 		return e, err
 	}
+	also, err := g.also(q.Also)
+	if err != nil {
+		return e, err
+	}
+	members = append(members, also...)
 	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge, others...)
 	if err != nil {
 		return e, answer(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -103,4 +104,65 @@ func (v visitors) Prove(ctx context.Context, who credential.Principal, q control
 	}
 	out.Proof, err = proof.Marshal()
 	return out, err
+}
+
+// Grant admits what the caller passes on to somebody of its own tree, under a grant that it has.
+func (v visitors) Grant(ctx context.Context, who credential.Principal, g control.SignedGrant) (control.None, error) {
+	id, err := v.keeper.GrantByVisitor(ctx, who.Chain, g.Raw)
+	if err != nil {
+		return control.None{}, answer(err)
+	}
+	if t, _, err := grant.Parse(g.Raw); err == nil {
+		thing, _ := v.member(t.Thing.Member)
+		v.tell(ctx, journal.Share, who.Chain, party(thing.Chain), v.subject(t), id)
+	}
+	return control.None{}, nil
+}
+
+// Unshare takes back what the caller passed on.
+func (v visitors) Unshare(ctx context.Context, who credential.Principal, q control.GrantRef) (control.None, error) {
+	id, err := tree.ParseGrantID(q.ID)
+	if err != nil {
+		return control.None{}, invalid(err)
+	}
+	var thing, with journal.Party
+	v.keeper.View(func(s *tree.State) {
+		if a, ok := s.Grant(id); ok {
+			if t, _, err := grant.Parse(a.Raw); err == nil {
+				e, _ := s.Member(t.Thing.Member)
+				thing, with = party(e.Chain), subjectOf(s, t)
+			}
+		}
+	})
+	if err := v.keeper.RevokeByVisitor(ctx, who.Chain, id); err != nil {
+		return control.None{}, answer(err)
+	}
+	v.tell(ctx, journal.Unshare, who.Chain, thing, with, id)
+	return control.None{}, nil
+}
+
+// subject is subjectOf by the roster as it is.
+func (g *Gateway) subject(t grant.Terms) (with journal.Party) {
+	g.keeper.View(func(s *tree.State) { with = subjectOf(s, t) })
+	return with
+}
+
+// maxAlso is how many members a caller has proved beside itself: those who gave it what it shows elsewhere.
+const maxAlso = 8
+
+// also returns the live members among those named.
+func (g *Gateway) also(ids []string) (members []identity.MemberID, err error) {
+	if len(ids) > maxAlso {
+		return nil, invalid(fmt.Errorf("%d members, of at most %d", len(ids), maxAlso))
+	}
+	for _, text := range ids {
+		id, err := identity.ParseMemberID(text)
+		if err != nil {
+			return nil, invalid(err)
+		}
+		if _, ok := g.member(id); ok {
+			members = append(members, id)
+		}
+	}
+	return members, nil
 }

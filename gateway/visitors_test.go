@@ -359,3 +359,92 @@ func TestSomebodyElseForTheOtherGateway(t *testing.T) {
 		t.Errorf("the gateway of birch (%T) answers for the other: %v", key, err)
 	}
 }
+
+// An adviser of birch manages what the home shows of its lock, and does not see it: it lets ben, of birch too, look. Each
+// link is signed, each must allow, and each can be taken back by whoever gave it.
+func TestChainAcrossTrees(t *testing.T) {
+	s := newStreet(t)
+	ctx := t.Context()
+	ben := s.birch.Invite(s.sam, identity.Person, "sam/ben", "phone")
+	bens := grant.Subject{Tree: s.annas.Tree, Member: ben.Self().ActsFor(), Path: "sam/ben"}
+	if _, err := s.anna.PassOnAbroad(ctx, s.atLock, bens, grant.Terms{Actions: grant.See}); err == nil {
+		t.Error("anna passes on what she was not given")
+	}
+	given, target := s.home.ShareAbroad(s.laptop, s.annas, "home/lock", grant.Terms{HandOn: grant.See, Depth: 1})
+	if _, err := s.anna.PassOnAbroad(ctx, s.atLock, bens, grant.Terms{Actions: grant.Use}); err == nil {
+		t.Error("anna lets ben unlock, which she was not given to pass on")
+	}
+	toSam := grant.Subject{Tree: s.atLock.Tree, Member: s.laptop.Self().ActsFor(), Path: "sam"}
+	if _, err := s.anna.PassOnAbroad(ctx, s.atLock, toSam, grant.Terms{Actions: grant.See}); !errors.Is(err, grant.ErrForeign) {
+		t.Errorf("anna passes it on to somebody of a third tree: %v", err)
+	}
+	passed, err := s.anna.PassOnAbroad(ctx, s.atLock, bens, grant.Terms{Actions: grant.See})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reads(ben); err != nil {
+		t.Fatalf("ben cannot read the lock: %v", err)
+	}
+	if err := s.reads(s.anna); err == nil {
+		t.Error("anna, who only manages, reads the lock")
+	}
+	if err := ben.UseID(ctx, s.atLock, func(c *thing.Client) error {
+		_, err := c.Invoke(ctx, "unlock", nil)
+		return err
+	}); err == nil {
+		t.Error("ben, who may look, unlocks")
+	}
+	if err := ben.UnshareAbroad(ctx, s.atLock.Tree, passed.ID); code2(err) != control.Refused {
+		t.Errorf("ben takes back what anna gave: %v", err)
+	}
+
+	// Anna takes it back: the thing hears of it with what its gateway tells it next.
+	ended := s.watch(ben)
+	if err := s.anna.UnshareAbroad(ctx, s.atLock.Tree, passed.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.ends("taken back by who gave it", ended)
+
+	// The owner takes back what anna was given: all that she gave goes with it, at once.
+	if passed, err = s.anna.PassOnAbroad(ctx, s.atLock, bens, grant.Terms{Actions: grant.See}); err != nil {
+		t.Fatal(err)
+	}
+	ended = s.watch(ben)
+	roster, err := s.laptop.Roster(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(roster.GrantsNamed(passed.ID.String())) != 1 || len(roster.GrantsNamed(given.ID.String())) != 1 {
+		t.Error("the owner does not see both grants")
+	}
+	if _, err := s.laptop.Revoke(ctx, target); err != nil {
+		t.Fatal(err)
+	}
+	s.ends("taken back from the adviser", ended)
+	if err := s.reads(ben); err == nil {
+		t.Error("ben reads the lock under a grant whose parent was taken back")
+	}
+
+	// Birch removes anna: nobody can show any more that who passed it on is live.
+	s.home.ShareAbroad(s.laptop, s.annas, "home/lock", grant.Terms{HandOn: grant.See, Depth: 1})
+	if _, err := s.anna.PassOnAbroad(ctx, s.atLock, bens, grant.Terms{Actions: grant.See}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reads(ben); err != nil {
+		t.Fatal(err)
+	}
+	birch, err := s.sam.Roster(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anna, _ := birch.At("sam/anna")
+	if _, err := s.sam.Revoke(ctx, birch.Member(anna)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ben.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reads(ben); err == nil {
+		t.Error("ben reads the lock by the word of somebody who was removed")
+	}
+}

@@ -55,7 +55,7 @@ func (g Grant) Serves(who, thing identity.Chain) bool {
 // roster's entry is for this very statement, and its giver is still a member. A zero now says that the clock was not
 // set since boot. The grants that stand are returned, and the error says why others do not.
 func VerifyAll(raws [][]byte, live credential.Live, now time.Time) ([]Grant, error) {
-	return verifyAll(raws, live, now, func(raw []byte, live credential.Live) (Opened, error) { return Open(raw, live.VerifyChain) })
+	return verifyAll(raws, live, now, func(raw []byte, live credential.Live) (Opened, error) { return OpenAny(raw, live.VerifyChainOf) })
 }
 
 func verifyAll(raws [][]byte, live credential.Live, now time.Time, open func([]byte, credential.Live) (Opened, error)) ([]Grant, error) {

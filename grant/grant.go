@@ -87,8 +87,9 @@ const (
 // ErrNoGiver says that a grant was signed for somebody who is no owner, and passes nothing on.
 var ErrNoGiver = errors.New("which acts for no owner, and it passes nothing on")
 
-// ErrForeign says that a grant is from a giver of another tree, which this version cannot judge.
-var ErrForeign = errors.New("grants from givers of other trees are not understood by this version")
+// ErrForeign says that a grant is from a giver of another tree and more than that can give: whoever visits passes on what
+// they were given, to members of their own tree, whose own proof shows that the giver is live.
+var ErrForeign = errors.New("givers of another tree pass on what they were given, to members of that tree alone")
 
 // Terms are what a grant says.
 type Terms struct {
@@ -244,7 +245,7 @@ func (t Terms) validateDepth() error {
 		return fmt.Errorf("grant: checking terms: to %s is allowed, and also only to be passed on", and((t.HandOn & t.Actions).names()))
 	case t.HandOn != 0 && t.Depth == 0:
 		return errors.New("grant: checking terms: it is there to be passed on, and may not be")
-	case !t.GiverTree.IsZero():
+	case !t.GiverTree.IsZero() && (t.GiverTree == t.Tree || t.Parent.IsZero() || t.Subject.Tree != t.GiverTree):
 		return fmt.Errorf("grant: checking terms: %w", ErrForeign)
 	}
 	return nil
@@ -373,6 +374,14 @@ func parse(raw []byte) (Terms, signed.Statement, error) {
 		err = t.Validate()
 	}
 	return t, s, err
+}
+
+// GivenIn returns the giver's tree.
+func (t *Terms) GivenIn() identity.TreeID {
+	if t.GiverTree.IsZero() {
+		return t.Tree
+	}
+	return t.GiverTree
 }
 
 // To reports whether the grant is for a leaf: see the package doc for who a subject is.

@@ -33,6 +33,14 @@ func (o Opened) Digest() signed.Digest { return o.rules.statement }
 // Chains are checked by verify, as of the moment the grant was signed: credential.Live.VerifyChain, or whatever knows
 // the root.
 func Open(raw []byte, verify func(chain [][]byte, at time.Time) (identity.Chain, error)) (Opened, error) {
+	return OpenAny(raw, func(_ identity.TreeID, chain [][]byte, at time.Time) (identity.Chain, error) {
+		return verify(chain, at)
+	})
+}
+
+// OpenAny is Open for grants whose giver may be of another tree: verify knows the roots of those that are recognized, as
+// credential.Live.VerifyChainOf does.
+func OpenAny(raw []byte, verify func(of identity.TreeID, chain [][]byte, at time.Time) (identity.Chain, error)) (Opened, error) {
 	o, err := open(raw, verify)
 	if err != nil {
 		return Opened{}, fmt.Errorf("grant: opening: %w", err)
@@ -40,12 +48,12 @@ func Open(raw []byte, verify func(chain [][]byte, at time.Time) (identity.Chain,
 	return o, nil
 }
 
-func open(raw []byte, verify func([][]byte, time.Time) (identity.Chain, error)) (Opened, error) {
+func open(raw []byte, verify func(identity.TreeID, [][]byte, time.Time) (identity.Chain, error)) (Opened, error) {
 	t, s, err := parse(raw)
 	if err != nil {
 		return Opened{}, err
 	}
-	signer, err := verify(s.Chain, time.Unix(t.Time, 0))
+	signer, err := verify(t.GivenIn(), s.Chain, time.Unix(t.Time, 0))
 	if err != nil {
 		return Opened{}, err
 	}
@@ -53,7 +61,7 @@ func open(raw []byte, verify func([][]byte, time.Time) (identity.Chain, error)) 
 		return Opened{}, err
 	}
 	switch path := signer.ID.Path; {
-	case signer.ID.Tree != t.Tree:
+	case signer.ID.Tree != t.GivenIn():
 		err = fmt.Errorf("signed by %s, and about a thing of tree %s", signer.ID, t.Tree)
 	case !signer.Kind().Leaf():
 		err = fmt.Errorf("signed by %s, which is no leaf", path)
@@ -131,10 +139,10 @@ func (r *rules) verify(live credential.Live, now time.Time) (paused bool, err er
 		return fail(errors.New("it is not proved to be live"))
 	case entry.Statement != r.statement:
 		return fail(fmt.Errorf("the live grant of this ID is statement %s, shown was %s", entry.Statement, r.statement))
-	case entry.Giver != t.Giver:
+	case entry.Giver != t.Giver || entry.GiverTree != t.GiverTree:
 		return fail(fmt.Errorf("the live grant of this ID is from %s, shown was one from %s", entry.Giver, t.Giver))
 	}
-	if _, ok := live.Member(t.Giver); !ok {
+	if _, ok := live.MemberOf(t.GivenIn(), t.Giver); !ok {
 		return fail(fmt.Errorf("its giver %s is not proved to be live", t.Giver))
 	}
 	return entry.Paused, nil
@@ -171,7 +179,7 @@ func (c *Cache) open(raw []byte, live credential.Live) (Opened, error) {
 	if o, ok := c.find(key); ok {
 		return o, nil
 	}
-	o, err := Open(raw, live.VerifyChain)
+	o, err := OpenAny(raw, live.VerifyChainOf)
 	if err == nil {
 		c.keep(key, o)
 	}

@@ -124,7 +124,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"giver not shown to be live", g.Raw, h.Live(now, all), now, "its giver"},
 		{"another statement under its ID", resigned, h.Live(now, all, h.At("sam")), now, "is statement"},
 		{"another giver in the roster", lost.Raw, h.Live(now, all, h.At("sam")), now, "is from"},
-		{"another tree's proof", g.Raw, abroad.Live(now, nil, abroad.At("sam")), now, "it is for"},
+		{"another tree's proof", g.Raw, abroad.Live(now, nil, abroad.At("sam")), now, "is of a tree not known here"},
 		{"from the future", ahead.Raw, h.Live(now, all, h.At("sam")), now, "in the future"},
 		{"from the future, with no clock", ahead.Raw, h.Live(time.Time{}, all, h.At("sam")), time.Time{}, "in the future"},
 	} {

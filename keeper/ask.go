@@ -97,14 +97,14 @@ func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admissio
 // member of this tree, and whom it is for one too, or of a tree that this one recognizes. Admitting a live grant again
 // changes nothing.
 func (k *Keeper) Grant(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
-	id, err := k.grant(ctx, by, raw)
+	id, err := k.grant(ctx, by, raw, k.checkLive)
 	if err != nil {
 		return tree.GrantID{}, fmt.Errorf("keeper: admitting a grant: %w", err)
 	}
 	return id, nil
 }
 
-func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
+func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte, check func(by identity.Chain) error) (tree.GrantID, error) {
 	opened, err := k.openGrant(raw)
 	if errors.Is(err, grant.ErrNoGiver) {
 		err = denied("%v", err)
@@ -117,7 +117,7 @@ func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree
 		return tree.GrantID{}, err
 	}
 	defer end()
-	if err := k.checkLive(by); err != nil {
+	if err := check(by); err != nil {
 		return tree.GrantID{}, err
 	}
 	if s := opened.Signer(); s.Self().Digest != by.Self().Digest {
@@ -133,7 +133,7 @@ func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte) (tree
 	if err := k.checkTerms(t); err != nil {
 		return tree.GrantID{}, err
 	}
-	admitted := tree.Admitted{ID: t.ID, Raw: raw, Grant: tree.Grant{Statement: opened.Digest(), Giver: t.Giver}}
+	admitted := tree.Admitted{ID: t.ID, Raw: raw, Grant: tree.Grant{Statement: opened.Digest(), Giver: t.Giver, GiverTree: t.GiverTree}}
 	return t.ID, k.apply(ctx, tree.Update{By: by.Member(), Grants: []tree.Admitted{admitted}}, Event{})
 }
 

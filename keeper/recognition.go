@@ -95,3 +95,65 @@ func (k *Keeper) checkSubject(s grant.Subject) error {
 	}
 	return nil
 }
+
+// GrantByVisitor is Grant for a leaf of another tree, which passes on what it was given to members of that tree. Whoever
+// calls it has verified, by a proof of that tree of today, that the leaf is live there.
+func (k *Keeper) GrantByVisitor(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
+	id, err := k.grant(ctx, by, raw, k.checkVisitor)
+	if err != nil {
+		return tree.GrantID{}, fmt.Errorf("keeper: admitting a visitor's grant: %w", err)
+	}
+	return id, nil
+}
+
+// checkVisitor is checkLive for a leaf of another tree, as far as that can be told here. The caller holds the turn.
+func (k *Keeper) checkVisitor(by identity.Chain) error {
+	if len(by.Line) == 0 || by.ID.Tree == k.signer.tree {
+		return denied("%s is no visitor", by.ID)
+	}
+	if _, ok := k.state.Recognized(by.ID.Tree); !ok {
+		return denied("%s is of a tree that is not recognized", by.ID)
+	}
+	if !by.Kind().Leaf() || k.clock().After(by.NotAfter) {
+		return denied("%s is no leaf, or its certificates expired", by.ID)
+	}
+	return nil
+}
+
+// verifyVisitor verifies the certificates of a member of another tree, if that is recognized.
+func (k *Keeper) verifyVisitor(of identity.TreeID, chain [][]byte, at time.Time) (identity.Chain, error) {
+	var r tree.Recognized
+	var ok bool
+	k.View(func(s *tree.State) { r, ok = s.Recognized(of) })
+	if !ok {
+		return identity.Chain{}, denied("tree %s is not recognized", of)
+	}
+	return credential.VerifyChainIn(r.Recognition, chain, at)
+}
+
+// RevokeByVisitor takes back a grant that a leaf of another tree, or whoever it acts for, passed on, with what rests on it.
+// It is not told to things on its own, as no member here signed it: they hear of it with the next head.
+func (k *Keeper) RevokeByVisitor(ctx context.Context, by identity.Chain, id tree.GrantID) error {
+	fail := func(err error) error { return fmt.Errorf("keeper: taking back a visitor's grant: %w", err) }
+	end, err := k.begin(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	defer end()
+	if err := k.checkVisitor(by); err != nil {
+		return fail(err)
+	}
+	g, ok := k.state.Grant(id)
+	if !ok {
+		return nil // taken back already
+	}
+	if g.GiverTree != by.ID.Tree || g.Giver != by.Member() && (by.ActsFor().IsZero() || g.Giver != by.ActsFor()) {
+		return fail(denied("%s did not give grant %s", by.ID, id))
+	}
+	u, event := tree.Update{By: by.Member()}, Event{Grants: []tree.Admitted{g}}
+	k.takeBack(&u, &event)
+	if err := k.apply(ctx, u, event); err != nil {
+		return fail(err)
+	}
+	return nil
+}

@@ -283,14 +283,29 @@ func (p *planner) grant() error {
 		if _, ok := p.change.entries.Leaf(GrantKey(g.ID)); ok || slices.Contains(p.change.dropped, g.ID) {
 			return fmt.Errorf("grant %s is there already", g.ID)
 		}
-		if _, ok := p.certificate(g.Giver); !ok {
-			return fmt.Errorf("grant %s: its giver %s is no live member", g.ID, g.Giver)
+		if err := p.checkGiver(g.Grant); err != nil {
+			return fmt.Errorf("grant %s: %w", g.ID, err)
 		}
 		g.By, g.Since = p.update.By, p.update.Time.Unix()
 		if err := p.set(GrantKey(g.ID), g.Grant); err != nil {
 			return err
 		}
 		p.change.grants = append(p.change.grants, g)
+	}
+	return nil
+}
+
+// checkGiver checks that a grant's giver is live once the update is done, or its tree recognized, which is all that the
+// roster knows of others.
+func (p *planner) checkGiver(g Grant) error {
+	if !g.GiverTree.IsZero() {
+		if _, ok := p.others[g.GiverTree]; !ok || g.GiverTree == p.tree || slices.Contains(p.change.forgotten, g.GiverTree) {
+			return fmt.Errorf("the tree of its giver, %s, is not recognized", g.GiverTree)
+		}
+		return nil
+	}
+	if _, ok := p.certificate(g.Giver); !ok {
+		return fmt.Errorf("its giver %s is no live member", g.Giver)
 	}
 	return nil
 }

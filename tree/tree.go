@@ -171,6 +171,8 @@ type Grant struct {
 
 	Paused bool   `cbor:"5,keyasint,omitempty"` // it stands, and allows nothing until it is resumed
 	Turns  uint32 `cbor:"6,keyasint,omitempty"` // how often it was paused or resumed, so that no value comes twice
+
+	GiverTree identity.TreeID `cbor:"7,keyasint,omitzero"` // the giver's, where it is another, which is recognized; zero: this one
 }
 
 // A Checkpoint is the roster's entry for a journal.

@@ -69,3 +69,60 @@ func (s *session) abroad(ctx context.Context, n *kindred.Node, id identity.ID, a
 	}
 	return subject, s.unreached(err, "the home of "+arg)
 }
+
+// passAbroad shares with somebody of this home what is shared with oneself in another.
+func (s *session) passAbroad(ctx context.Context, n *kindred.Node, r kindred.Roster, thing identity.ID, o shareOptions, t grant.Terms) error {
+	who, err := s.recipient(ctx, n, &r, o.with)
+	if err != nil {
+		return err
+	}
+	to := grant.Subject{Tree: n.Self().ID.Tree, Member: who.Who.Member(), Path: who.Who.ID.Path}
+	if t, err = n.PassOnAbroad(ctx, thing, to, t); err != nil {
+		if errors.Is(err, credential.ErrStranger) {
+			return hinted(notFound("%s is of a home that is not known here", o.path), knownHint)
+		}
+		return s.unreached(err, "the home of "+o.path)
+	}
+	names := namesOf(r)
+	sentence := s.language.Sentence(t, func(id identity.MemberID) string {
+		if id == t.Thing.Member {
+			return r.Elsewhere(thing)
+		}
+		return names.member(id)
+	})
+	id := homeOf(r, thing.Tree) + ":" + t.ID.String()
+	err = s.print(map[string]string{"id": id, "sentence": sentence}, id)
+	s.say("%s", sentence)
+	return err
+}
+
+// homeOf returns what another home is called here, or its ID.
+func homeOf(r kindred.Roster, of identity.TreeID) string {
+	if o, ok := r.OtherTree(of); ok {
+		return o.Name
+	}
+	return of.String()
+}
+
+// unshareAbroad takes back what was passed on in another home.
+func (s *session) unshareAbroad(ctx context.Context, n *kindred.Node, home, arg string) error {
+	id, err := tree.ParseGrantID(arg)
+	if err != nil {
+		return usage("%q is no grant in another home: want all of what \"kindred share\" printed", arg)
+	}
+	of, err := identity.ParseTreeID(home)
+	if err != nil {
+		if of, err = n.TreeCalled(ctx, home); errors.Is(err, credential.ErrStranger) {
+			return hinted(notFound("no home is known as %s", home), knownHint)
+		}
+	}
+	if err == nil {
+		err = n.UnshareAbroad(ctx, of, id)
+	}
+	if err != nil {
+		return s.unreached(err, "the home "+home)
+	}
+	t := taken{Grants: []string{home + ":" + id.String()}, Things: []control.Reach{}}
+	t.Sentence = "Taken back. The things there hear of it from their gateway."
+	return s.print(t, t.Sentence)
+}

@@ -95,6 +95,15 @@ func (s *session) share(ctx context.Context, n *kindred.Node, o shareOptions, t 
 			return err
 		}
 	}
+	if strings.Contains(o.path, ":") {
+		thing, err := anywhere(ctx, n, o.path)
+		if err != nil {
+			return err
+		}
+		if thing.Tree != n.Self().ID.Tree {
+			return s.passAbroad(ctx, n, r, thing, o, t)
+		}
+	}
 	what, err := member(n, r, o.path)
 	if err != nil {
 		return err

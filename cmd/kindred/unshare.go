@@ -37,6 +37,9 @@ func (s *session) onGrants(c *cobra.Command, withHelp string, do func(context.Co
 	hide(c.RegisterFlagCompletionFunc("with", s.completeWho))
 	return s.does(c, func(ctx context.Context, args []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {
+			if home, id, ok := strings.Cut(args[0], ":"); ok && with == "" && strings.HasPrefix(id, "g-") {
+				return s.unshareAbroad(ctx, n, home, id)
+			}
 			r, err := s.roster(ctx, n)
 			if err != nil {
 				return err
