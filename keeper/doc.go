@@ -41,7 +41,8 @@
 //	a service           to accept a grant that is for it
 //	another owner       beside an owner: to show a service what is of the never class, and to take something out of that
 //
-// Owners, and whatever else stands right below the root, take the root key and are refused here. So is taking away
+// A new owner is let in by an owner's app that brings a certificate signed with the root key. Whatever else stands
+// right below the root, and other entries of live owners, take the root key and are refused here. So is taking away
 // owners and places. Taking away is asked for with a credential.Pending, which was signed by whoever asks; it can so
 // arrive by way of anybody.
 //
