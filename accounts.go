@@ -122,6 +122,9 @@ func (as *accounts) partyAt(ctx context.Context, host string) journal.Party {
 	if !p.IsZero() {
 		return p
 	}
+	if of, member, ok := as.node.memberAbroad(host); ok {
+		return as.node.partyAbroad(ctx, of, member)
+	}
 	if member, err := as.node.memberOf(host); err == nil {
 		if c, err := as.node.remembered(ctx, member); err == nil {
 			p = as.node.party(c.Chain)

@@ -94,6 +94,25 @@ func TestVisitorUsesWhatIsShared(t *testing.T) {
 	}
 }
 
+// A visitor signs for what was done for it, like anybody, and so may go on: also where it began anew in between.
+func TestVisitorSignsForActions(t *testing.T) {
+	s := newStreet(t)
+	s.home.ShareAbroad(s.laptop, s.annas, "home/lock", grant.Terms{Actions: grant.Use})
+	for i := range 6 {
+		for _, action := range []string{"unlock", "lock"} {
+			if err := s.anna.UseID(t.Context(), s.atLock, func(c *thing.Client) error {
+				_, err := c.Invoke(t.Context(), action, nil)
+				return err
+			}); err != nil {
+				t.Fatalf("anna's %s, time %d: %v", action, i, err)
+			}
+		}
+		if i == 2 {
+			s.anna = s.birch.Reopen("annaphone", s.anna)
+		}
+	}
+}
+
 // A grant to one crosses, and no right of an owner does; nor may anybody of another tree ask the gateway for more than
 // where what is theirs is.
 func TestNoOwnersRightCrosses(t *testing.T) {
