@@ -81,9 +81,10 @@ func (w *world) close() error {
 
 // settle puts everybody of the cast into the world.
 func (w *world) settle(c *cast) {
-	for _, m := range []*member{&c.laptop, &c.gateway, &c.meter, &c.doorbell, &c.lock, &c.shed, &c.newShed} {
+	for _, m := range []*member{&c.laptop, &c.gateway, &c.meter, &c.doorbell, &c.lock, &c.shed, &c.newShed, &c.intercom} {
 		m.host = w.home
 	}
+	c.speech.host = w.elsewhere
 	c.phone.host, c.guest.host, c.neighbour.host, c.adviser.host = w.away, w.away, w.away, w.away
 	c.stranger.host, c.other.host, c.thief.host = w.elsewhere, w.elsewhere, w.elsewhere
 	c.relay.host = w.relay

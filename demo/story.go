@@ -28,6 +28,9 @@ type story struct {
 
 	onLock, onDoor string // the guest's grants, by ID
 	managed        string // the adviser's
+	agreed         string // the speech service's
+	intercom       device
+	speech         *process
 	died           time.Time
 	before         snapshot
 }
@@ -50,6 +53,7 @@ func newStory(cfg Config, dir string) (s *story, err error) {
 type cast struct {
 	laptop, gateway, phone, guest   member // the home's people and its gateway
 	neighbour, adviser              member // who help
+	intercom, speech                member // a thing that hears, and a service that understands
 	meter, doorbell, lock, shed     member // its things
 	stranger, thief, other, newShed member // who should get nowhere; who comes later
 	relay                           member // who passes on what it cannot read, if there is one
@@ -68,6 +72,8 @@ const (
 
 	pathNeighbour = "sam/ben"
 	pathAdviser   = "sam/carl"
+	pathIntercom  = "home/intercom"
+	pathSpeech    = "sam/speech"
 )
 
 func castIn(dir string) cast {
@@ -75,6 +81,7 @@ func castIn(dir string) cast {
 	return cast{
 		laptop: in("laptop", "laptop"), gateway: in("gateway", "laptop"), phone: in("phone", "phone"),
 		guest: in("guest's phone", "anna"), neighbour: in("neighbour's phone", "ben"), adviser: in("adviser's phone", "carl"),
+		intercom: in("intercom", "intercom"), speech: in("speech service", "speech"),
 		meter: in("meter", "meter"), doorbell: in("doorbell", "doorbell"), lock: in("lock", "lock"), shed: in("shed", "shed"),
 		stranger: in("stranger", "stranger"), other: in("stranger's gateway", "stranger"), thief: in("thief", "thief"),
 		newShed: in("new shed", "shed-new"), relay: in("relay", "relay"),
@@ -137,6 +144,7 @@ func (s *story) play(ctx context.Context) error {
 		{"A stranger knocks", s.strangers},
 		{"A guest is let in", s.guests},
 		{"A neighbour and an adviser help", s.helpers},
+		{"A service listens, and forgets", s.listens},
 		{"A thing is lost", s.lost},
 		{"The gateway dies", s.alone},
 		{"The gateway comes back", s.comeBack},
