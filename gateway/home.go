@@ -215,6 +215,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	e := control.Evidence{Chain: self.Chain.Raw, Rendezvous: rendezvous, Recipient: g.recipientNamed(who.Member())}
 	members := line(self.Chain)
 	var grants []tree.GrantID
+	size := 0 // of what goes into a hello beside the proof
 	if q.Thing != "" {
 		id, err := identity.ParseMemberID(q.Thing)
 		if err != nil {
@@ -226,9 +227,14 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 			for _, a := range shown {
 				e.Grants = append(e.Grants, a.Raw)
 				grants = append(grants, a.ID)
-				raw, by := g.keeper.Consents(a.ID)
-				e.Consents = append(e.Consents, raw...)
-				members = g.addOwners(members, by)
+				raw, by := g.consentsFor(a, who.Member())
+				for _, c := range raw {
+					size += len(c)
+				}
+				if size += len(a.Raw); size <= maxShown {
+					e.Consents = append(e.Consents, raw...)
+					members = g.addOwners(members, by)
+				}
 			}
 		}
 	}
@@ -259,6 +265,29 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	}
 	g.keeper.View(func(s *tree.State) { e.Self, _ = s.Value(tree.MemberKey(who.Member())) })
 	return e, nil
+}
+
+// maxShown is how many bytes grants and the consents to them may have for these to go into one hello, of which the proof
+// takes the rest. Without them an agreement allows nothing: the newest have them.
+const maxShown = credential.MaxHello * 3 / 4
+
+// consentsFor returns the consents to a grant that a service has to show: that of its own, and one second of whoever is
+// still an owner, the root key's before others.
+func (g *Gateway) consentsFor(a tree.Admitted, service identity.MemberID) (raw [][]byte, by []identity.MemberID) {
+	seconded := false
+	all, who := g.keeper.Consents(a.ID)
+	for i, id := range who {
+		_, live := g.member(id)
+		switch {
+		case id == service:
+		case seconded || !live && !id.IsZero():
+			continue
+		default:
+			seconded = true
+		}
+		raw, by = append(raw, all[i]), append(by, id)
+	}
+	return raw, by
 }
 
 // maxDemands is how many demands a service is shown at a time: when it has answered these, it is shown the next.
