@@ -39,7 +39,7 @@
 // A record says nothing that is not in the statements; it has all of them with it, base64url, under kindred:evidence, and
 // Verify makes it anew from them to compare. So it can be checked offline by somebody who knows the tree's ID.
 //
-// The package is pure: no I/O and no clock.
+// Vectors that any implementation can run are in testdata. The package is pure: no I/O and no clock.
 package agreement
 
 import (

@@ -44,6 +44,9 @@
 // parent, of a smaller depth, about the same thing or one below, and of no other actions. Every grant of such a chain
 // must be live, and must allow a request: see VerifyAll. Hand on is what may be passed on and not done by oneself.
 //
+// A grant with an agreement counts once its service has consented to it, and where it shows something of the never class
+// once somebody beside its giver has: see Consent and Class.
+//
 // Each grant is compiled to one Cedar policy, a permit, validated against the package's schema. No policy forbids
 // anything, because Cedar skips a policy whose evaluation fails; here a failure denies. What the policy says is said
 // again in Go, which has to know what is missing and when it ends; where the two differ, the answer is no.
