@@ -2,6 +2,7 @@ package kindred
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kindred-iot/kindred/credential/credentialtest"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/store"
 	"github.com/kindred-iot/kindred/thing"
@@ -297,5 +299,36 @@ func TestTalliesInMemory(t *testing.T) {
 	for i := range 2 * maxTallies {
 		terms := &grant.Terms{ID: tree.GrantID{byte(i), byte(i >> 8), 1}, Uses: 1}
 		mustAsk(t, u, callFor(thing.OpReadProperty), terms, time.Now(), false)
+	}
+}
+
+// A tally goes when the tree is proved to stand after its grant's end, or long after that was taken away.
+func TestTalliesAreForgotten(t *testing.T) {
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	trusted := credentialtest.New(t, now).Trusted()
+	asOf := trusted.AsOf()
+	for name, tt := range map[string]struct {
+		tally tally
+		kept  bool
+	}{
+		"no end":               {tally{Uses: 1}, true},
+		"not over yet":         {tally{Uses: 1, Until: asOf.Add(time.Hour).Unix()}, true},
+		"over by little":       {tally{Uses: 1, Until: asOf.Add(-time.Minute).Unix()}, true},
+		"over":                 {tally{Uses: 1, Until: asOf.Add(-time.Hour).Unix()}, false},
+		"paused, or taken now": {tally{Uses: 1, Gone: asOf.Unix()}, true},
+		"taken away long ago":  {tally{Uses: 1, Gone: asOf.Add(-keepGone - time.Hour).Unix()}, false},
+	} {
+		id := tree.GrantID{9}
+		data, err := json.Marshal(tt.tally)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := &memory{values: map[string][]byte{usageKey(id): data}}
+		if err := newUsage(db).forget(t.Context(), trusted); err != nil {
+			t.Fatal(err)
+		}
+		if _, kept := db.values[usageKey(id)]; kept != tt.kept {
+			t.Errorf("%s: kept is %t", name, kept)
+		}
 	}
 }
