@@ -23,9 +23,9 @@ func newReport(s *session) *cobra.Command {
 		Use:   "report",
 		Short: "Set what was agreed beside what happened",
 		Long: `Set what was agreed beside what happened: of everything that is shared what it allows, how
-often it was used and last when, what was refused under it and why, and what was never
-used, with the command that takes it back. What happened and is covered by nothing that
-was agreed comes last, in red: there should be none.`,
+often it was used and last when, what left in clear and to where, what was refused under
+it and why, and what was never used, with the command that takes it back. What happened
+and is covered by nothing that was agreed comes last, in red: there should be none.`,
 		Example: "  kindred report\n  kindred report --since 7d --thing home/lock\n  kindred report --who sam/anna --json",
 		Args:    cobra.NoArgs,
 	}
@@ -131,10 +131,19 @@ type accounted struct {
 	Uses    int            `json:"uses"`
 	Last    *time.Time     `json:"last,omitempty"`
 	Refused []refusedBy    `json:"refused,omitempty"`
+	Copies  []copied       `json:"copies,omitempty"` // what left in clear
 	Gone    *time.Time     `json:"gone,omitempty"`   // when it was taken back
 	Advice  string         `json:"advice,omitempty"` // a command
 	terms   *grant.Terms   // nil: it is gone, and so are they
 	reasons map[string]int // of what was refused
+	copies  map[string]copied
+}
+
+// copied counts what left in clear alike.
+type copied struct {
+	What  string `json:"what"` // which fields, to whom, and where they are kept
+	Count int    `json:"count"`
+	Bytes uint64 `json:"bytes"`
 }
 
 type refusedBy struct {
@@ -165,7 +174,7 @@ func (a *account) open(grants []kindred.RosterGrant) {
 	}
 	for _, shown := range shownGrantsIn(a.language, a.teller.names.roster, a.teller.now) {
 		if t, ok := terms[shown.ID]; ok {
-			g := &accounted{sharedGrant: shown, terms: t, reasons: map[string]int{}}
+			g := &accounted{sharedGrant: shown, terms: t, reasons: map[string]int{}, copies: map[string]copied{}}
 			a.Grants, a.by[shown.ID] = append(a.Grants, g), g
 		}
 	}
@@ -183,6 +192,11 @@ func (a *account) enter(e journal.Entry) {
 		return
 	case journal.Remove:
 		a.removed[e.With.Member.String()] = e.Time
+		return
+	case journal.Copy:
+		g := a.grant(e)
+		c := g.copies[e.Reason]
+		g.copies[e.Reason] = copied{e.Reason, c.Count + times, c.Bytes + e.Bytes}
 		return
 	}
 	action, ok := actionsOf[e.Op]
@@ -246,7 +260,7 @@ func (a *account) grant(e journal.Entry) *accounted {
 		return g
 	}
 	with := a.teller.names.party(e.Caller)
-	g = &accounted{reasons: map[string]int{}, sharedGrant: sharedGrant{
+	g = &accounted{reasons: map[string]int{}, copies: map[string]copied{}, sharedGrant: sharedGrant{
 		ID: e.Grant, With: with, Path: string(e.Thing.ID.Path), short: a.teller.grant(e.Grant),
 		Sentence: fmt.Sprintf("What %s had been given at %s.", with, e.Thing.ID.Path),
 	}}
@@ -277,6 +291,9 @@ func (a *account) close() {
 	for _, g := range a.Grants {
 		for _, reason := range slices.Sorted(maps.Keys(g.reasons)) {
 			g.Refused = append(g.Refused, refusedBy{reason, g.reasons[reason]})
+		}
+		for _, what := range slices.Sorted(maps.Keys(g.copies)) {
+			g.Copies = append(g.Copies, g.copies[what])
 		}
 		if at, ok := a.ended[g.ID]; ok {
 			at = at.UTC()
@@ -335,6 +352,9 @@ func (g *accounted) lines(s *session, now time.Time) (lines []string) {
 	}
 	if g.Uses > 0 {
 		lines = append(lines, fmt.Sprintf("used %s, last %s", often(g.Uses), stamp(*g.Last, now)))
+	}
+	for _, c := range g.Copies {
+		lines = append(lines, fmt.Sprintf("left in clear %s, %s: %s", often(c.Count), sizeText(c.Bytes), c.What))
 	}
 	for _, r := range g.Refused {
 		lines = append(lines, fmt.Sprintf("refused %s: %s", often(r.Count), r.Reason))

@@ -66,3 +66,19 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 		}
 	}
 }
+
+// What left in clear is told with how often, how much and to where, under the right it rests on.
+func TestReportTellsCopies(t *testing.T) {
+	h := newHouse(t)
+	id := h.give("clea", "sam/anna", "home/meter", grant.Terms{Actions: grant.See}).String()
+	a := account{Since: noon.Add(-time.Hour), Until: noon, teller: teller{namesOf(h.roster), noon}, language: grant.English}
+	a.open(h.roster.Grants)
+	for _, bytes := range []uint64{1200, 800} {
+		a.enter(journal.Entry{Op: journal.Copy, Caller: h.party("sam/anna/phone"), Thing: h.party("home/meter"), Affordance: "power",
+			Outcome: journal.Served, Grant: id, Bytes: bytes, Reason: "power to First Bank, kept in DE", Time: noon, AsOf: noon})
+	}
+	a.close()
+	if want := "left in clear twice, 2.0 kB: power to First Bank, kept in DE"; !strings.Contains(a.text(&session{}), want) {
+		t.Errorf("%s has no %q", a.text(&session{}), want)
+	}
+}
