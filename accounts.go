@@ -154,7 +154,7 @@ func (as *accounts) begin(req *http.Request) (*outgoing, *http.Request) {
 		return nil, req
 	}
 	op, affordance, ok := thing.Means(req.Method, req.URL.Path, req.Header.Get("Upgrade") != "")
-	if !ok || !actingOps[op] && !lastingOps[op] {
+	if !ok || !acts(op) && !lasts(op) {
 		return nil, req
 	}
 	n := as.node
@@ -171,11 +171,11 @@ func (as *accounts) begin(req *http.Request) (*outgoing, *http.Request) {
 		delete(a.calls, old)
 	}
 	a.calls[o.entry.Call] = o
-	if actingOps[op] {
+	if acts(op) {
 		o.handed = a.signed[:min(len(a.signed), maxCountersigns)]
 	}
 	as.mu.Unlock()
-	if actingOps[op] {
+	if acts(op) {
 		// Whoever cannot write it down acts all the same: it is their own side, and the thing keeps its own.
 		if err := n.journal.Append(req.Context(), o.entry); err != nil {
 			n.log.Error("writing down what is asked for", "error", err)
@@ -232,7 +232,7 @@ func (o *outgoing) end(resp *http.Response, err error) (*http.Response, error) {
 		if conn, ok := resp.Body.(net.Conn); ok {
 			resp.Body = &carried{Conn: conn, of: o}
 		}
-	case actingOps[o.op]:
+	case acts(o.op):
 		var body []byte
 		if body, err = io.ReadAll(io.LimitReader(resp.Body, thing.MaxValue+1)); err != nil {
 			o.tell(journal.Failed, "the answer broke off", nil)

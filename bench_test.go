@@ -292,3 +292,36 @@ func residentMB(b *testing.B) float64 {
 	b.Fatal("no VmRSS in /proc/self/status")
 	return 0
 }
+
+// Actions a second, each on disk at both ends before it is done, with a receipt that both have signed.
+func BenchmarkActions(b *testing.B) {
+	h, laptop, _, _ := withLock(b)
+	client, err := laptop.Thing(b.Context(), "home/lock")
+	if err != nil {
+		b.Fatal(err)
+	}
+	h.Down() // the gateway is another machine in a home
+	for _, workers := range []int{1, 16} {
+		b.Run(strconv.Itoa(workers), func(b *testing.B) {
+			const actions = 320
+			var took time.Duration
+			for b.Loop() {
+				began := time.Now()
+				var wait sync.WaitGroup
+				for range workers {
+					wait.Go(func() {
+						for range actions / workers {
+							if _, err := client.Invoke(b.Context(), "unlock", nil); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wait.Wait()
+				took += time.Since(began)
+			}
+			b.ReportMetric(actions*float64(b.N)/took.Seconds(), "countersigned/s")
+		})
+	}
+}

@@ -283,10 +283,10 @@ func (c *call) account(w *http.ResponseWriter, r *http.Request) (end func()) {
 	if c.session.vouched != nil {
 		return nil // a tool, which has nothing to sign with but its handshake
 	}
-	if op == thing.OpConnect || lastingOps[op] {
+	if op == thing.OpConnect || lasts(op) {
 		c.caller.Sent, c.began = new(thing.Sent), time.Now()
 	}
-	if !actingOps[op] {
+	if !acts(op) {
 		return nil
 	}
 	c.calls.node.receipts.take(c.session.who, statements(r.Header, countersignedHeader))
@@ -299,24 +299,28 @@ func (c *call) account(w *http.ResponseWriter, r *http.Request) (end func()) {
 	return out.end
 }
 
-// actingOps change the world; lastingOps are streams.
-var (
-	actingOps  = map[thing.Op]bool{thing.OpWriteProperty: true, thing.OpInvokeAction: true, thing.OpConnect: true}
-	lastingOps = map[thing.Op]bool{thing.OpObserveProperty: true, thing.OpSubscribeEvent: true}
-)
+// acts reports whether an operation changes the world, lasts whether it is a stream.
+func acts(op thing.Op) bool {
+	return op == thing.OpWriteProperty || op == thing.OpInvokeAction || op == thing.OpConnect
+}
+
+func lasts(op thing.Op) bool { return op == thing.OpObserveProperty || op == thing.OpSubscribeEvent }
 
 // unsigned returns a problem if the caller has to sign for what it did before it gets more.
 func (c *call) unsigned(ctx context.Context) error {
+	if !c.counts || !acts(c.op) && !lasts(c.op) {
+		return nil
+	}
 	rs, who := &c.calls.node.receipts, debtorOf(c.session.who.Chain)
 	var left []debt
 	switch {
-	case c.session.vouched != nil && actingOps[c.op] && !c.session.who.Self().Tool():
+	case c.session.vouched != nil && acts(c.op) && !c.session.who.Self().Tool():
 		return &thing.Problem{Status: http.StatusForbidden, Code: codeOwes,
 			Detail: "whoever can sign receipts does so, and comes over the peer network: over HTTPS an exported key may do this"}
 	case c.session.vouched != nil:
-	case actingOps[c.op]:
+	case acts(c.op):
 		left = rs.await(ctx, who)
-	case lastingOps[c.op]:
+	case lasts(c.op):
 		if owed := rs.outstanding(who); len(owed) >= maxOwed {
 			left = owed
 		}
@@ -331,9 +335,9 @@ func (c *call) unsigned(ctx context.Context) error {
 // write puts the entry of a call that is allowed into the journal: of an action before it is done.
 func (c *call) write(ctx context.Context, e journal.Entry) error {
 	n := c.calls.node
-	e.Call, e.OneSided = c.entry.Call, actingOps[c.op] && c.session.vouched != nil
+	e.Call, e.OneSided = c.entry.Call, acts(c.op) && c.session.vouched != nil
 	c.entry = e
-	if actingOps[c.op] {
+	if acts(c.op) {
 		place, err := n.journal.AppendAt(ctx, e)
 		if err != nil {
 			n.log.Error("nothing is done that cannot be written down", "error", err)
@@ -343,7 +347,7 @@ func (c *call) write(ctx context.Context, e journal.Entry) error {
 		n.link.poke()
 		return nil
 	}
-	if !lastingOps[c.op] {
+	if !lasts(c.op) {
 		n.note(e)
 		return nil
 	}

@@ -374,6 +374,9 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	}
 	c.op, c.affordance = op, affordance
 	c.counts = r.Method != http.MethodOptions && n.calls.has(op, affordance)
+	// Whoever has to wait does so before it is decided, and uses nothing up that it does not get.
+	unsigned := c.unsigned(r.Context())
+	c.counts = c.counts && unsigned == nil
 	d, who, err := n.decide(c)
 	if err == nil && d.Reason.Code == grant.Stale {
 		n.freshen(r.Context(), affordance)
@@ -394,13 +397,13 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 		}
 		return refusal(d, err)
 	}
-	if !c.counts {
-		return nil // it was asked alone, or is not there, which whoever may use it is told: nothing is done
-	}
-	if err := c.unsigned(r.Context()); err != nil {
+	if unsigned != nil {
 		entry.Outcome, entry.Reason = journal.Refused, "did not sign the receipt for what it did before"
 		n.note(entry)
-		return err
+		return unsigned
+	}
+	if !c.counts {
+		return nil // it was asked alone, or is not there, which whoever may use it is told: nothing is done
 	}
 	entry.Stream = c.begin(d)
 	return c.write(r.Context(), entry)
