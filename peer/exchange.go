@@ -100,7 +100,7 @@ func (x *exchange) send() (taken bool, err error) {
 		x.verdict = make(chan bool, 1)
 	}
 	x.uploading = make(chan error, 1)
-	go func() {
+	go func() { // ends with the body's Read, or when the call is closed
 		err := x.upload(length)
 		closeBody(req)
 		x.uploading <- err

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
@@ -41,10 +42,13 @@ const maxLanes = maxIdle
 
 // lanes are what a link knows of its own. All of it is guarded by the link's mu.
 type lanes struct {
-	on   bool // further streams are lanes
-	none bool // the other end knows nothing of them, or does not want more
-	open int
+	on    bool      // further streams are lanes
+	after time.Time // none before: there were none to be had
+	open  int
 }
+
+// tryAgain is how long nobody is asked for lanes who refused one: it may know nothing of them, or have been short of room.
+const tryAgain = 5 * time.Minute
 
 // widen has further streams of the link be lanes once it is busy, and reports whether that has just begun.
 func (l *link) widen() bool {
@@ -53,7 +57,7 @@ func (l *link) widen() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.lanes.on || l.lanes.none {
+	if l.lanes.on || time.Now().Before(l.lanes.after) {
 		return false
 	}
 	l.lanes.on = true
@@ -68,7 +72,7 @@ func (l *link) wide() bool {
 // lane counts one more lane of this end in, if there is to be one.
 func (l *link) lane() bool {
 	l.mu.Lock()
-	on := l.lanes.on && !l.lanes.none
+	on := l.lanes.on
 	l.mu.Unlock()
 	return on && l.enterLane(maxLanes)
 }
@@ -127,7 +131,7 @@ func (h *Host) overLane(ctx context.Context, id libp2ppeer.ID, t Target, hello f
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		h.log.Debug("no lane", "peer", id, "error", err)
 		l.mu.Lock()
-		l.lanes.none = true
+		l.lanes.on, l.lanes.after = false, time.Now().Add(tryAgain)
 		l.mu.Unlock()
 	}
 	return nil

@@ -105,8 +105,18 @@ func TestNoLanes(t *testing.T) {
 	if code, _ := get(t, client, "kindred://meter/"); code != http.StatusOK {
 		t.Error(code)
 	}
-	if l := phone.best(meter.id); !l.lanes.none || l.openLanes() != 0 || l.lane() {
+	l := phone.best(meter.id)
+	if l.openLanes() != 0 || l.lane() {
 		t.Errorf("it goes on asking for lanes: %+v", l.lanes)
+	}
+	if l.requests.Store(1000); l.widen() {
+		t.Error("it asks for lanes again at once")
+	}
+	l.mu.Lock()
+	l.lanes.after = time.Now()
+	l.mu.Unlock()
+	if l.requests.Store(1000); !l.widen() {
+		t.Error("it never asks for lanes again")
 	}
 }
 

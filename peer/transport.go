@@ -46,9 +46,9 @@ func Callee(resp *http.Response) (Remote, bool) {
 
 // Transport returns a RoundTripper for URLs kindred://HOST/…, which keeps
 // streams to each HOST for further requests. resolve says who HOST is; it is
-// called for every new stream, with a context that is not that of the request
-// but ends with the host. Errors are CallErrors, or what resolve or the
-// request's context returned.
+// called for every new stream, with a context that ends with the request's and
+// with the host. Errors are CallErrors, or what resolve or the request's context
+// returned.
 //
 // The body of a response that switches protocols (101) is the stream itself: a
 // net.Conn that has CloseWrite and Reset too. The request's context does not
