@@ -111,6 +111,11 @@ func (h *Host) spawn(f func()) {
 	}()
 }
 
+// superseded reports whether a relay carries the link, and there is a direct way by now.
+func (l *link) superseded() bool {
+	return l.kind() == Relayed && l.host.direct(l.conn.RemotePeer()) != nil
+}
+
 // doubtDirect has a direct connection with id prove that it lives. It is called when id calls through a relay: maybe
 // because the direct way has ceased to exist for it.
 func (h *Host) doubtDirect(id libp2ppeer.ID) {

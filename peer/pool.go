@@ -163,9 +163,9 @@ func closeAll(calls []*call) {
 	}
 }
 
-// good reports whether a call that is kept still leads to who is meant, and shows what is to be shown.
+// good reports whether a call that is kept still leads to who is meant, by the best way, and shows what is to be shown.
 func (c *call) good(hello []byte, key crypto.PublicKey) bool {
-	return c.link.ctx.Err() == nil && bytes.Equal(c.hello.hello, hello) && sameKey(c.link.key, key)
+	return c.link.ctx.Err() == nil && !c.link.superseded() && bytes.Equal(c.hello.hello, hello) && sameKey(c.link.key, key)
 }
 
 // keep keeps the call for further requests, or closes it.

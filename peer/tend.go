@@ -131,7 +131,7 @@ func (l *link) overdue() error {
 	t := l.host.timing
 	sent, received, counted := l.wire.packets()
 	muxed := len(l.conn.GetStreams())
-	superseded := muxed == 0 && l.kind() == Relayed && l.host.direct(l.conn.RemotePeer()) != nil
+	superseded := muxed == 0 && l.superseded()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	streams := muxed + l.lanes.open
