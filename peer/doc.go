@@ -57,7 +57,7 @@
 // answered on one: until then it is a stranger.
 //
 // A lane is a TCP connection that is one stream, beside one that carries many:
-// doc/peer.md, section 4. TLS names [Protocol] in it, nothing else does, and the
+// doc/peer.md, section 4. TLS calls it "http/1.1", nothing names [Protocol], and the
 // caller's hello is always full. Sixteen requests in a quarter of a second over
 // TCP on a LAN make further streams lanes, at most sixteen at a time, whose
 // callee knows the caller already. They end with the connection that they are

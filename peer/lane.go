@@ -18,11 +18,15 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
+// laneALPN is what TLS calls a lane: the registered name of what runs in it, since the first flight is read by everybody
+// on the way, and is to tell them nothing of whose it is.
+const laneALPN = "http/1.1"
+
 // A lane is a connection of TCP that is one stream, beside a link of TCP on a LAN that is busy: nothing shares it, so that
 // nothing has to be taken apart and put together again. It belongs to its link, and ends with it.
 //
-// The callee's port is the link's. TLS says what the connection is for: the caller asks for [Protocol] where else it asks
-// for yamux, which somebody who knows no lanes refuses.
+// The callee's port is the link's. TLS says what the connection is for: the caller asks for laneALPN where else it asks for
+// yamux, which somebody who knows no lanes refuses.
 type lane struct {
 	secured
 	link *link
@@ -153,10 +157,10 @@ func (h *Host) dialLane(ctx context.Context, l *link) (*tls.Conn, error) {
 		return nil, errors.Join(err, raw.Close())
 	}
 	config, _ := h.identity.ConfigForPeer(l.conn.RemotePeer())
-	config.NextProtos = []string{Protocol}
+	config.NextProtos = []string{laneALPN}
 	secure := tls.Client(begun(conn), config)
 	err = secure.HandshakeContext(ctx)
-	if err == nil && secure.ConnectionState().NegotiatedProtocol != Protocol {
+	if err == nil && secure.ConnectionState().NegotiatedProtocol != laneALPN {
 		err = errors.New("the callee knows no lanes")
 	}
 	if err != nil {

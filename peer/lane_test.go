@@ -129,7 +129,7 @@ func onLane(t *testing.T, who *member, callee *member) *tls.Conn {
 	}
 	t.Cleanup(func() { raw.Close() })
 	config, _ := who.Host.identity.ConfigForPeer(callee.id)
-	config.NextProtos = []string{Protocol}
+	config.NextProtos = []string{laneALPN}
 	if _, err := raw.Write(agreed); err != nil {
 		t.Fatal(err)
 	}

@@ -299,7 +299,7 @@ func overLanes(t *testing.T, at string, key ed25519.PrivateKey, want ed25519.Pub
 		t.Fatalf("status %d on the connection itself", status)
 	}
 	return streams{bare: true, open: func() (io.ReadWriteCloser, error) {
-		return secure(t, at, config(certificate(t, key), want, "/kindred/http/1"), "/kindred/http/1")
+		return secure(t, at, config(certificate(t, key), want, "http/1.1"), "http/1.1")
 	}}
 }
 

@@ -65,7 +65,7 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	direct, err := h.secured(key, limits, yamux, upgrader.StreamMuxer{ID: Protocol, Muxer: soloist{}})
+	direct, err := h.secured(key, limits, yamux, upgrader.StreamMuxer{ID: laneALPN, Muxer: soloist{}})
 	if err != nil {
 		return err
 	}
