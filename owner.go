@@ -273,6 +273,11 @@ func (n *Node) keepRoster(ctx context.Context, r control.Roster, roster Roster) 
 			continue
 		}
 		found := control.Contact{Chain: m.Chain, Address: m.Address}
+		if m.Who.Member() == n.gateway.Member { // whose relays it tells with its address, and not here
+			if known, err := n.remembered(ctx, n.gateway.Member); err == nil {
+				found.Relays = known.Relays
+			}
+		}
 		c, err := n.contactOf(found, roster.Fetched)
 		if err == nil {
 			err = n.remember(ctx, found, c)

@@ -148,7 +148,7 @@ func play(t *testing.T, files ...string) []told {
 	}
 	r.end(0)
 	t.Logf("%d steps in %v", len(steps), time.Since(began).Round(time.Millisecond))
-	if last := steps[max(0, len(steps)-1)]; last.Step != "the log tells all of it" {
+	if last := steps[max(0, len(steps)-1)]; last.Step != "and the report sets what was agreed beside what happened" {
 		t.Fatalf("the last step is %q", last.Step)
 	}
 	return steps
