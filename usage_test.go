@@ -246,9 +246,9 @@ func TestBudget(t *testing.T) {
 		if got := time.Until(mustAsk(t, u, a, terms, time.Now(), true)); got != 20*time.Second {
 			t.Errorf("alone again it has %v, want 20 s", got)
 		}
-		time.Sleep(20*time.Second - 1)
+		time.Sleep(20*time.Second - time.Nanosecond)
 		mustAsk(t, u, a, terms, time.Now().Add(-time.Hour), true)
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		mustAsk(t, u, a, terms, time.Now().Add(-time.Hour), false)
 		u.leave(a)
 		mustAsk(t, newUsage(db), callFor(thing.OpObserveProperty), terms, time.Now(), false)
