@@ -174,6 +174,8 @@ func (x *exchange) answer() (*http.Response, error) {
 		switch {
 		case err != nil:
 			return nil, x.failed(err)
+		case x.req.Context().Err() != nil: // what is answered to being broken off is no answer
+			return nil, context.Cause(x.req.Context())
 		case resp.StatusCode == http.StatusContinue:
 			x.tell(true)
 		case resp.StatusCode == http.StatusSwitchingProtocols:

@@ -25,7 +25,7 @@ with the receipts that it has. A device or a person's app verifies its own.
 With BUNDLE, a file that "kindred log export" made: whether what is in it stands so in what
 was written down then. That takes no membership, no directory and no network; which home it
 is of is yours to compare, with --tree if you know it.`,
-		Example: "  kindred log verify\n  kindred log verify march.kindred --tree $(kindred status --json | jq -r .tree)",
+		Example: "  kindred log verify\n  kindred log verify march.kindred --tree p3xk…",
 		Args:    cobra.MaximumNArgs(1),
 	}
 	var tree string
