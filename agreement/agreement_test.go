@@ -421,8 +421,8 @@ func FuzzVerify(f *testing.F) {
 		f.Add(document)
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
-		got, err := Verify(document)
-		if err == nil && got.Terms.Giver != a.Terms.Giver {
+		got, err := Verify(document) // whoever made it: a fuzzing process has a tree of its own
+		if err == nil && (got.Terms.Validate() != nil || got.Terms.Giver.IsZero()) {
 			t.Error("something of nobody's verifies")
 		}
 	})
