@@ -38,7 +38,7 @@ var figures = []figure{
 	{"with 1,000, how many times longer OPA takes", "compare", "Against/opa/grants-1000", "ratio", 1, 1, "times", true},
 	{"casbin", "compare", "Against/casbin/grants-1000", "ratio", 1, 1, "times", true},
 	{"Cedar alone", "compare", "Against/cedar/grants-1000", "ratio", 1, 1, "times", true},
-	{"an app removed from 1,000 devices, last cut, p99", "gateway", "Remove/1000", "s/all-p99", 1, 2, "s", false},
+	{"an app removed from 1,000 devices, last cut, p99", "gateway", "Remove/1000", "s/cut-p99", 1, 2, "s", false},
 	{"evidence with a chain of three grants, judged cold", "grant", "Judge/links-3", "ns/op", 1e-6, 2, "ms", false},
 	{"actions a second, on disk and countersigned", "kindred", "Actions/1", "countersigned/s", 1, 50, "a second", true},
 	{"journal of a million entries, on disk", "journal", "Million", "bytes/entry", 1, 400, "bytes each", false},
