@@ -22,8 +22,9 @@
 // Trusted is what a verifier remembers of a tree between proofs. It only moves forward: once a newer head was seen,
 // an older one counts only if the newer head's revocation list is complete since then and names nothing used.
 //
-// A visitor is a peer of another tree. It shows a proof of each of the two: of its own, that it is live, and of the
-// verifier's, that this recognizes the other and that its grants are live. VerifyVisitor joins them.
+// The first proof of a hello is of the peer's own tree. A visitor is a peer of another tree: it shows a proof of each of
+// the two, of its own, that it is live, and of the verifier's, that this recognizes the other and that its grants are
+// live. VerifyVisitor joins them. Where members of further trees passed on what a peer shows, their trees' proofs follow.
 //
 // The package is pure: no I/O and no clock.
 package credential
@@ -64,6 +65,9 @@ var (
 	ErrTooOld = errors.New("is too old to be judged")
 	// ErrStranger says that the peer belongs to no tree the verifier knows.
 	ErrStranger = errors.New("is of a tree not known here")
+	// ErrUnproved says that a proof does not cover somebody, or has another certificate for them: its tree's gateway, if
+	// it proved all it could, knows of no such member any more.
+	ErrUnproved = errors.New("is not proved to be live")
 )
 
 // A Hello is what a peer shows of itself.
@@ -190,7 +194,7 @@ type Live struct {
 	head    signed.Digest
 	now     time.Time
 	values  map[merkle.Hash][]byte
-	beside  *Live // what a visitor proves of its own tree; nil: nothing
+	beside  []Live // what is proved of other trees: a visitor's own, and those of who passed on what it shows
 }
 
 // Member returns the entry of a member.

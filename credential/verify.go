@@ -10,7 +10,7 @@ import (
 	"github.com/kindred-iot/kindred/identity"
 )
 
-// A Principal is a leaf that proved who it is. Only Verify makes one.
+// A Principal is a leaf that proved who it is. Only Verify makes one, and Stand, for whoever only asks.
 type Principal struct {
 	identity.Chain
 	AsOf time.Time // as of when it and all above it are known to be live
@@ -38,12 +38,31 @@ func Verify(chain [][]byte, peer crypto.PublicKey, live Live) (Principal, error)
 	return Principal{Chain: c, AsOf: live.AsOf}, nil
 }
 
+// Stand returns whoever certificates are of, if it is live: a leaf, or an owner or person in the stead of any app of
+// theirs. It is for judging what somebody may do, and for nobody who calls: no key is proved by it.
+func Stand(chain [][]byte, live Live) (Principal, error) {
+	fail := func(err error) (Principal, error) {
+		return Principal{}, fmt.Errorf("credential: looking at whose certificates they are: %w", err)
+	}
+	c, err := live.VerifyChain(chain, live.now)
+	if err != nil {
+		return fail(err)
+	}
+	if k := c.Kind(); !k.Leaf() && k != identity.Owner && k != identity.Person {
+		return fail(fmt.Errorf("%s is a %s, and neither leaf nor person", c.ID.Path, k))
+	}
+	if err := live.Check(c); err != nil {
+		return fail(err)
+	}
+	return Principal{Chain: c, AsOf: live.AsOf}, nil
+}
+
 // Check reports, as an error, who on a chain is not live with the certificate shown.
 func (l Live) Check(c identity.Chain) error {
 	for _, link := range c.Line {
 		m, ok := l.Member(link.Member)
 		if !ok {
-			return fmt.Errorf("%q of %s is not proved to be live", link.Name, c.ID.Path)
+			return fmt.Errorf("%q of %s %w", link.Name, c.ID.Path, ErrUnproved)
 		}
 		if m.Certificate != link.Digest {
 			return fmt.Errorf("the certificate of %q of %s is not the live one", link.Name, c.ID.Path)

@@ -3,6 +3,7 @@ package credential
 import (
 	"crypto"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/identity"
@@ -34,23 +35,49 @@ func (l Live) Recognition(other identity.TreeID) (tree.Recognition, error) {
 	return r, nil
 }
 
-// Beside returns l with what a visitor proves of its own tree, so that what rests on members of both can be verified with
-// it: see MemberOf.
-func (l Live) Beside(at Live) Live {
-	at.beside = nil
-	l.beside = &at
+// Beside returns l with what is proved of other trees, each of which l lets count (see Admits), in place of what stood
+// beside it before: so that what rests on members of several can be verified with it, see MemberOf.
+func (l Live) Beside(others ...Live) Live {
+	l.beside = slices.Clone(others)
+	for i := range l.beside {
+		l.beside[i].beside = nil
+	}
 	return l
 }
 
-// MemberOf is Member for a member of l's tree, or of the one that l stands beside and recognizes.
+// MemberOf is Member for a member of l's tree, or of one that l recognizes and that stands beside it.
 func (l Live) MemberOf(of identity.TreeID, id identity.MemberID) (tree.Member, bool) {
 	if of == l.Tree {
 		return l.Member(id)
 	}
-	if _, known := l.values[tree.RecognitionKey(of)]; !known || l.beside == nil || l.beside.Tree != of {
+	if _, known := l.values[tree.RecognitionKey(of)]; !known {
 		return tree.Member{}, false
 	}
-	return l.beside.Member(id)
+	at, ok := l.Of(of)
+	if !ok {
+		return tree.Member{}, false
+	}
+	return at.Member(id)
+}
+
+// Of returns what stands beside l of another tree.
+func (l Live) Of(of identity.TreeID) (Live, bool) {
+	for _, at := range l.beside {
+		if at.Tree == of {
+			return at, true
+		}
+	}
+	return Live{}, false
+}
+
+// Admits reports, as an error, that l does not let count what at proves of another tree: l has to recognize that, with a
+// charter that is not later than the one at was verified under, and with that very one if they are of one epoch.
+func (l Live) Admits(at Live) error {
+	r, err := l.Recognition(at.Tree)
+	if err != nil {
+		return err
+	}
+	return at.under(r)
 }
 
 // VerifyChainOf is VerifyChain for a chain of l's tree, or of one that l recognizes.
@@ -84,9 +111,8 @@ func (l Live) recognizes(it, other identity.TreeID) bool {
 }
 
 // VerifyVisitor is Verify for a leaf of another tree, which at proves to be live there. here is the proof of the
-// verifier's own tree: it has to recognize the other, with a charter that is not later than the one at was verified
-// under, and with that very one if they are of one epoch. Whoever is verified so has no right but what grants of the
-// verifier's tree say.
+// verifier's own tree, which has to let the other count: see Admits. Whoever is verified so has no right but what grants
+// of the verifier's tree say.
 func VerifyVisitor(chain [][]byte, peer crypto.PublicKey, at, here Live) (Principal, error) {
 	fail := func(err error) (Principal, error) {
 		return Principal{}, fmt.Errorf("credential: verifying a visitor: %w", err)
@@ -94,11 +120,7 @@ func VerifyVisitor(chain [][]byte, peer crypto.PublicKey, at, here Live) (Princi
 	if at.Tree == here.Tree {
 		return fail(fmt.Errorf("it is of tree %s itself", here.Tree))
 	}
-	r, err := here.Recognition(at.Tree)
-	if err != nil {
-		return fail(err)
-	}
-	if err := at.under(r); err != nil {
+	if err := here.Admits(at); err != nil {
 		return fail(err)
 	}
 	return Verify(chain, peer, at)

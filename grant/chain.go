@@ -55,11 +55,16 @@ func (g Grant) Serves(who, thing identity.Chain) bool {
 // roster's entry is for this very statement, and its giver is still a member. A zero now says that the clock was not
 // set since boot. The grants that stand are returned, and the error says why others do not.
 func VerifyAll(raws [][]byte, live credential.Live, now time.Time) ([]Grant, error) {
-	return verifyAll(raws, live, now, func(raw []byte, live credential.Live) (Opened, error) { return OpenAny(raw, live.VerifyChainOf) })
+	grants, errs := verifyAll(raws, live, now, openLive)
+	return grants, errors.Join(errs...)
 }
 
-func verifyAll(raws [][]byte, live credential.Live, now time.Time, open func([]byte, credential.Live) (Opened, error)) ([]Grant, error) {
-	var errs []error
+// openLive is OpenAny by what is proved.
+func openLive(raw []byte, live credential.Live) (Opened, error) {
+	return OpenAny(raw, live.VerifyChainOf)
+}
+
+func verifyAll(raws [][]byte, live credential.Live, now time.Time, open func([]byte, credential.Live) (Opened, error)) (grants []Grant, errs []error) {
 	all := make([]Opened, 0, len(raws))
 	for _, raw := range raws {
 		if o, err := open(raw, live); err != nil {
@@ -68,7 +73,7 @@ func verifyAll(raws [][]byte, live credential.Live, now time.Time, open func([]b
 			all = append(all, o)
 		}
 	}
-	grants := make([]Grant, 0, len(all))
+	grants = make([]Grant, 0, len(all))
 	for _, o := range all {
 		if g, err := o.join(all, live, now); err != nil {
 			errs = append(errs, err)
@@ -76,7 +81,7 @@ func verifyAll(raws [][]byte, live credential.Live, now time.Time, open func([]b
 			grants = append(grants, g)
 		}
 	}
-	return grants, errors.Join(errs...)
+	return grants, errs
 }
 
 // alone returns the one grant that was shown.
@@ -107,17 +112,20 @@ func (o Opened) join(all []Opened, live credential.Live, now time.Time) (Grant, 
 
 // verify returns the grant as of what live says, if all of its chain stands.
 func (g Grant) verify(live credential.Live, now time.Time) (Grant, error) {
-	paused, err := g.rules.verify(live, now)
-	for _, l := range g.above {
-		if err != nil {
-			break
+	paused := false
+	for i := range len(g.above) + 1 {
+		r := g.rules
+		if i > 0 {
+			r = g.above[i-1].rules
 		}
-		var also bool
-		also, err = l.rules.verify(live, now)
+		also, err := r.verify(live, now)
+		if errors.Is(err, errNoGiver) {
+			err = &fallen{g, r.terms.ID, err}
+		}
+		if err != nil {
+			return Grant{}, err
+		}
 		paused = paused || also
-	}
-	if err != nil {
-		return Grant{}, err
 	}
 	return Grant{rules: g.rules, above: g.above, asOf: live.AsOf, paused: paused}, nil
 }

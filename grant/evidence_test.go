@@ -1,7 +1,6 @@
 package grant
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -52,8 +51,8 @@ func TestJudge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Judge(shown, newer, c.reading(), fresh(c.Clock)); !errors.Is(err, credential.ErrRevoked) {
-		t.Errorf("by whoever knows that it was taken back: %v", err)
+	if d, _, err := Judge(shown, newer, c.reading(), fresh(c.Clock)); err != nil || d.Reason.Code != TakenBack {
+		t.Errorf("by whoever knows that it was taken back: %+v, %v", d, err)
 	}
 	abroad := newCompany(t)
 	for name, test := range map[string]struct {

@@ -13,6 +13,10 @@ type Code uint8
 // The codes. The numbers are not stored anywhere; String is.
 const (
 	NoGrant      Code = iota // nothing is granted to this caller for this thing
+	Unknown                  // the caller is of another tree, which is not recognized
+	Removed                  // the caller was removed from its own tree
+	TakenBack                // something shown was taken back
+	GiverRemoved             // whoever gave it, or passed it on, was removed
 	Affordance               // granted is another affordance of it
 	Doing                    // granted are other actions
 	NotShown                 // nothing of it may be shown to a service
@@ -37,7 +41,7 @@ const (
 )
 
 var codeNames = [...]string{
-	NoGrant: "no-grant", Affordance: "affordance", Doing: "action", NotShown: "not-shown", Ended: "ended",
+	NoGrant: "no-grant", Unknown: "not-known", Removed: "removed", TakenBack: "taken-back", GiverRemoved: "giver-removed", Affordance: "affordance", Doing: "action", NotShown: "not-shown", Ended: "ended",
 	UsedUp: "used-up", WrongPurpose: "purpose", Uncounted: "uncounted", WrongWay: "way", Away: "away",
 	NotYet: "not-yet", OutOfHours: "out-of-hours", TooOften: "too-often", Paused: "paused",
 	Unaccepted: "not-accepted", Unseconded: "not-approved", Stale: "stale", Expired: "expired",
@@ -66,6 +70,12 @@ func (r Reason) String() string {
 	switch r.Code {
 	case NoGrant:
 		return "nothing was granted"
+	case Unknown:
+		return "its home is not known here"
+	case Removed:
+		return "it is no member of its own home any more"
+	case GiverRemoved:
+		return "who gave or passed this on is no member of their home any more"
 	case Paused:
 		return "it is paused"
 	case NoClock:

@@ -120,6 +120,9 @@ func (g Grant) Renew(live credential.Live, now time.Time) (Grant, error) {
 	return g.verify(live, now)
 }
 
+// errNoGiver says that a grant is live, and its giver is not known to be.
+var errNoGiver = errors.New("is not proved to be live")
+
 // verify checks that one grant of a chain, for itself, is live, and so is its giver. It reports whether it is paused.
 func (r *rules) verify(live credential.Live, now time.Time) (paused bool, err error) {
 	t := &r.terms
@@ -143,7 +146,7 @@ func (r *rules) verify(live credential.Live, now time.Time) (paused bool, err er
 		return fail(fmt.Errorf("the live grant of this ID is from %s, shown was one from %s", entry.Giver, t.Giver))
 	}
 	if _, ok := live.MemberOf(t.GivenIn(), t.Giver); !ok {
-		return fail(fmt.Errorf("its giver %s is not proved to be live", t.Giver))
+		return fail(fmt.Errorf("its giver %s %w", t.Giver, errNoGiver))
 	}
 	return entry.Paused, nil
 }
@@ -170,7 +173,8 @@ func (c *Cache) Verify(raw []byte, live credential.Live, now time.Time) (Grant, 
 
 // VerifyAll is the package's VerifyAll.
 func (c *Cache) VerifyAll(raws [][]byte, live credential.Live, now time.Time) ([]Grant, error) {
-	return verifyAll(raws, live, now, c.open)
+	grants, errs := verifyAll(raws, live, now, c.open)
+	return grants, errors.Join(errs...)
 }
 
 // open is Open, for grants that were signed in the tree of live.
