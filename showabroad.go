@@ -46,13 +46,7 @@ func (n *Node) giversStand(t *otherThing) bool {
 // proveGivers fetches the proof that those of the node's own tree are live who passed on what it was given elsewhere;
 // nothing if nobody did.
 func (n *Node) proveGivers(ctx context.Context, shown control.Evidence) (self control.Evidence, live credential.Live, err error) {
-	var givers []string
-	for _, raw := range shown.Grants {
-		t, _, err := grant.Parse(raw)
-		if err == nil && t.GiverTree == n.self.ID.Tree && !slices.Contains(givers, t.Giver.String()) {
-			givers = append(givers, t.Giver.String())
-		}
-	}
+	givers := giversOf(shown.Grants, n.self.ID.Tree)
 	if len(givers) == 0 {
 		return self, live, nil
 	}
@@ -101,36 +95,47 @@ func (n *Node) checkShown(ctx context.Context, h *otherHome, e control.Evidence)
 // helloAbroad returns what the node shows to a member of another tree: its own certificates and their proof, and to a
 // thing the grants it has there and theirs. Charters stay at home: who recognizes a tree has its charter.
 func (n *Node) helloAbroad(h *otherHome, member identity.MemberID) []byte {
-	own, ok := n.proofs.get(identity.MemberID{})
-	if !ok {
+	hello, err := n.shownAbroad(h, member)
+	if err == nil && len(hello.Proofs) == 0 {
 		return nil
-	}
-	t, err := n.otherThing(context.Background(), h, member)
-	self := own.Evidence
-	if t != nil && t.Self.Proof != nil {
-		self = t.Self
-	}
-	var hello credential.Hello
-	if err == nil {
-		hello, err = helloOf(self)
-	}
-	if err == nil {
-		hello.Grants, hello.Consents = nil, nil
-		if t != nil && !t.Proved.IsZero() {
-			var p credential.Proof
-			p, err = credential.ParseProof(t.Shown.Proof)
-			hello.Grants, hello.Consents, hello.Proofs = t.Shown.Grants, t.Shown.Consents, append(hello.Proofs, p)
-		}
 	}
 	var raw []byte
 	if err == nil {
-		raw, err = hello.Short(n.self.ID.Tree).Short(h.tree).Marshal()
+		raw, err = hello.Marshal()
 	}
 	if err != nil {
 		n.log.Error("making a hello for another tree", "error", err)
 		return nil
 	}
 	return raw
+}
+
+// shownAbroad returns the hello of helloAbroad; it has no proof if the node has none to show.
+func (n *Node) shownAbroad(h *otherHome, member identity.MemberID) (hello credential.Hello, err error) {
+	own, ok := n.proofs.get(identity.MemberID{})
+	if !ok {
+		return hello, nil
+	}
+	t, err := n.otherThing(context.Background(), h, member)
+	if err != nil {
+		return hello, err
+	}
+	self := own.Evidence
+	if t != nil && t.Self.Proof != nil {
+		self = t.Self
+	}
+	if hello, err = helloOf(self); err != nil {
+		return hello, err
+	}
+	hello.Grants, hello.Consents = nil, nil
+	if t != nil && !t.Proved.IsZero() {
+		p, err := credential.ParseProof(t.Shown.Proof)
+		if err != nil {
+			return hello, err
+		}
+		hello.Grants, hello.Consents, hello.Proofs = t.Shown.Grants, t.Shown.Consents, append(hello.Proofs, p)
+	}
+	return hello.Short(n.self.ID.Tree).Short(h.tree), nil
 }
 
 // checkAbroad is checkCallee for a member of another tree, by what is trusted of that.

@@ -14,7 +14,7 @@ import (
 
 // A Why asks whether a leaf may do something at a thing now.
 type Why struct {
-	By         identity.Chain // a leaf: anyone for owners' apps, and for others the node itself
+	By         identity.Chain // a leaf: anyone for owners' apps, and for others the node itself; or a person of another tree
 	Thing      RosterMember
 	Affordance string // "": the thing as such
 	Action     grant.Action
@@ -43,30 +43,43 @@ func (n *Node) Why(ctx context.Context, w Why) (d grant.Decision, err error) {
 		return fail(err)
 	}
 	limit := grant.LimitFor(entry, w.Affordance)
-	q := control.ProofQuery{Thing: w.Thing.Who.Member().String(), MaxAge: limit.Fresh, PassedOn: true}
-	if w.By.Member() != n.self.Member() {
-		q.Member = w.By.Member().String()
+	collect := n.evidenceOf
+	if w.visits() {
+		collect = n.visitorsEvidence
 	}
-	e, err := n.home.Prove(ctx, q)
-	n.link.tried(n.cfg.Clock(), err)
+	shown, others, err := collect(ctx, w, limit.Fresh)
 	if err != nil {
 		return fail(err)
 	}
-	proof, err := credential.ParseProof(e.Proof)
-	if err != nil {
-		return fail(err)
-	}
-	shown := credential.Hello{Chain: e.Chain, Grants: e.Grants, Proofs: []credential.Proof{proof}, Consents: e.Consents}
 	req := grant.Request{Thing: w.Thing.Who, Affordance: w.Affordance, Action: w.Action, Purpose: w.Purpose}
+	facts := bestFacts(limit, w.Thing.never(w.Affordance))
 	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, now time.Time) (next credential.Trusted, err error) {
-		d, next, err = grant.Judge(shown, t, req, grant.Facts{
-			Now: now, Limit: limit, Way: grant.AtHome, Usage: func(*grant.Terms) grant.Usage { return grant.Usage{} },
-			Never: w.Thing.never(w.Affordance),
-		})
+		facts.Now = now
+		d, next, err = grant.Judge(shown, t, req, facts, others...)
 		return next, err
 	})
 	if err != nil {
 		return fail(err)
 	}
 	return d, nil
+}
+
+// bestFacts are what a thing alone knows, at its best.
+func bestFacts(limit grant.Limit, never bool) grant.Facts {
+	return grant.Facts{Limit: limit, Way: grant.AtHome, Usage: func(*grant.Terms) grant.Usage { return grant.Usage{} }, Never: never}
+}
+
+// evidenceOf returns what a member of the node's own tree would show at a thing.
+func (n *Node) evidenceOf(ctx context.Context, w Why, maxAge time.Duration) (shown credential.Hello, _ []credential.Trusted, err error) {
+	q := control.ProofQuery{Thing: w.Thing.Who.Member().String(), MaxAge: maxAge, PassedOn: true}
+	if w.By.Member() != n.self.Member() {
+		q.Member = w.By.Member().String()
+	}
+	e, err := n.home.Prove(ctx, q)
+	n.link.tried(n.cfg.Clock(), err)
+	if err != nil {
+		return shown, nil, err
+	}
+	proof, err := credential.ParseProof(e.Proof)
+	return credential.Hello{Chain: e.Chain, Grants: e.Grants, Proofs: []credential.Proof{proof}, Consents: e.Consents}, nil, err
 }

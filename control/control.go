@@ -96,10 +96,11 @@ type ProofQuery struct {
 	Member   string `json:"member,omitempty"`    // for owners: of this leaf, 26 characters, in place of oneself
 	PassedOn bool   `json:"passed_on,omitempty"` // also the grants that are there to be passed on alone
 
-	Thing  string        `json:"thing,omitempty"`   // with the grants that concern this member, 26 characters
-	Other  string        `json:"other,omitempty"`   // with the recognition of this tree, 52 characters
-	Also   []string      `json:"also,omitempty"`    // with these members, if they are live, 26 characters each
-	MaxAge time.Duration `json:"max_age,omitempty"` // nanoseconds; 0: as it is
+	Thing   string        `json:"thing,omitempty"`   // with the grants that concern this member, 26 characters
+	Other   string        `json:"other,omitempty"`   // with the recognition of this tree, 52 characters
+	Visitor [][]byte      `json:"visitor,omitempty"` // for owners: of whoever of Other has these certificates, DER, in place of oneself
+	Also    []string      `json:"also,omitempty"`    // with these members, if they are live, 26 characters each
+	MaxAge  time.Duration `json:"max_age,omitempty"` // nanoseconds; 0: as it is
 }
 
 // Evidence is what goes into a hello beside the chain.

@@ -140,6 +140,9 @@ func (t Trusted) Revoked(leaf merkle.Hash) bool {
 	return t.newest.list.Names(leaf) || slices.Contains(t.struck, leaf)
 }
 
+// RevokedEntry is Revoked for an entry of a proof.
+func (t Trusted) RevokedEntry(e Entry) bool { return t.Revoked(merkle.LeafHash(e.Key(), e.Value)) }
+
 // Struck returns the leaf hashes of entries that their signers revoked and no head has confirmed.
 func (t Trusted) Struck() []merkle.Hash { return slices.Clone(t.struck) }
 

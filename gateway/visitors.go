@@ -80,30 +80,89 @@ func (v visitors) Resolve(_ context.Context, who credential.Principal, q control
 }
 
 // Prove proves the grants that the caller has for a thing, that whoever gave them is live, and that the caller's tree is
-// recognized.
+// recognized. Without a thing it proves to owners' apps, who share with people here, which of those that they know by ID
+// are still members.
 func (v visitors) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
+	if q.Thing == "" {
+		return v.proveAlso(ctx, who, q)
+	}
 	e, err := (&home{v.Gateway}).find("", q.Thing)
 	if err != nil {
 		return control.Evidence{}, err
 	}
-	found, members := v.shown(who.Chain, v.grantsFor(who.Chain, e.Chain), q.PassedOn)
-	if len(found) == 0 {
-		return control.Evidence{}, notFound("")
+	shown, err := v.proveVisitor(ctx, who.Chain, e, q, who.ID.Tree)
+	if err == nil && len(shown.Grants) == 0 {
+		err = notFound("")
 	}
-	var out control.Evidence
+	return shown, err
+}
+
+// proveVisitor proves what somebody of another tree would show at a thing here, and that trees are recognized.
+func (g *Gateway) proveVisitor(ctx context.Context, who identity.Chain, thing tree.Entry, q control.ProofQuery, trees ...identity.TreeID) (out control.Evidence, err error) {
+	found, members := g.shown(who, g.grantsFor(who, thing.Chain), q.PassedOn)
 	grants := make([]tree.GrantID, len(found))
 	for i, a := range found {
 		grants[i] = a.ID
-		consents, by := v.keeper.Consents(a.ID)
+		consents, by := g.keeper.Consents(a.ID)
 		out.Grants, out.Consents = append(out.Grants, a.Raw), append(out.Consents, consents...)
-		members = v.addOwners(members, by)
+		members = g.addOwners(members, by)
 	}
-	proof, err := v.keeper.Prove(ctx, members, grants, q.MaxAge, who.ID.Tree)
+	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge, trees...)
 	if err != nil {
 		return control.Evidence{}, answer(err)
 	}
 	out.Proof, err = proof.Marshal()
 	return out, err
+}
+
+// proveAlso proves which of the members named are live.
+func (v visitors) proveAlso(ctx context.Context, who credential.Principal, q control.ProofQuery) (out control.Evidence, err error) {
+	if !who.Owner() {
+		return out, notFound("")
+	}
+	members, err := v.also(q.Also)
+	if err != nil {
+		return out, err
+	}
+	proof, err := v.keeper.Prove(ctx, members, nil, q.MaxAge)
+	if err != nil {
+		return out, answer(err)
+	}
+	out.Proof, err = proof.Marshal()
+	return out, err
+}
+
+// judged proves to an owner what somebody of another tree would show at a thing.
+func (h *home) judged(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
+	if !who.Owner() {
+		return control.Evidence{}, refused("only owners ask how others stand")
+	}
+	thing, err := h.find("", q.Thing)
+	if err != nil {
+		return control.Evidence{}, err
+	}
+	trees, err := h.known(q.Other)
+	if err != nil {
+		return control.Evidence{}, err
+	}
+	var visitor identity.Chain // nobody, of a tree that is not recognized
+	if len(trees) > 0 {
+		if visitor, err = h.chainIn(trees[0], q.Visitor); err != nil {
+			return control.Evidence{}, invalid(err)
+		}
+	}
+	return h.proveVisitor(ctx, visitor, thing, q, trees...)
+}
+
+// chainIn reads certificates of a tree that is recognized.
+func (g *Gateway) chainIn(of identity.TreeID, chain [][]byte) (c identity.Chain, err error) {
+	at, err := identity.ValidFrom(chain)
+	if err != nil {
+		return c, err
+	}
+	var r tree.Recognized
+	g.keeper.View(func(s *tree.State) { r, _ = s.Recognized(of) })
+	return credential.VerifyChainIn(r.Recognition, chain, at)
 }
 
 // Grant admits what the caller passes on to somebody of its own tree, under a grant that it has.

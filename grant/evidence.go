@@ -8,7 +8,6 @@ import (
 
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
-	"github.com/kindred-iot/kindred/merkle"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -161,7 +160,7 @@ func (j judge) decide(who credential.Principal, live credential.Live) (Decision,
 // takenAway says what of a proof is known to have been taken away: that the home is known before what went with that.
 func (j judge) takenAway(p credential.Proof, trusted credential.Trusted) (reason Reason, found bool) {
 	for _, e := range p.Entries {
-		if !trusted.Revoked(merkle.LeafHash(e.Key(), e.Value)) {
+		if !trusted.RevokedEntry(e) {
 			continue
 		}
 		switch {

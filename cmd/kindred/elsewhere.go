@@ -36,6 +36,23 @@ func anywhere(ctx context.Context, n *kindred.Node, arg string) (identity.ID, er
 	return identity.ID{Tree: n.Self().ID.Tree, Path: p}, err
 }
 
+// calledHere reads an argument that names a member of any tree, by what is known of homes here alone.
+func calledHere(r kindred.Roster, arg string) (identity.ID, error) {
+	if id, err := identity.ParseID(arg); err == nil {
+		return id, nil
+	}
+	home, p, _ := strings.Cut(arg, ":")
+	at, err := identity.ParsePath(p)
+	if err != nil || !tree.ValidName(home) {
+		return identity.ID{}, usage("%q is no path in another home such as birch:home/meter", arg)
+	}
+	o, ok := r.Called(home)
+	if !ok {
+		return identity.ID{}, hinted(notFound("no home is known as %s", home), knownHint)
+	}
+	return identity.ID{Tree: o.Other, Path: at}, nil
+}
+
 // subject finds whom something is shared with, here or in another home that is known.
 func (s *session) subject(ctx context.Context, n *kindred.Node, r *kindred.Roster, arg string) (grant.Subject, error) {
 	if strings.Contains(arg, ":") {
@@ -57,17 +74,25 @@ func (s *session) subject(ctx context.Context, n *kindred.Node, r *kindred.Roste
 // abroad asks another home who is at a path there.
 func (s *session) abroad(ctx context.Context, n *kindred.Node, id identity.ID, arg string) (grant.Subject, error) {
 	subject, err := n.WhoIs(ctx, id)
+	if err != nil {
+		return subject, s.unknownThere(err, arg)
+	}
+	return subject, nil
+}
+
+// unknownThere explains why another home does not say who somebody is.
+func (s *session) unknownThere(err error, arg string) error {
 	var said *control.Error
 	switch {
 	case errors.Is(err, credential.ErrStranger):
-		return subject, hinted(notFound("%s is of a home that is not known here", arg), knownHint)
+		return hinted(notFound("%s is of a home that is not known here", arg), knownHint)
 	case errors.As(err, &said) && said.Code == control.Refused:
-		return subject, hinted(refused("the home of %s does not say who that is: it does not know this one", arg),
+		return hinted(refused("the home of %s does not say who that is: it does not know this one", arg),
 			`an owner there has to know this home too: "kindred recognize --invite"`)
 	case errors.As(err, &said) && said.Code == control.NotFound:
-		return subject, notFound("there is no %s", arg)
+		return notFound("there is no %s", arg)
 	}
-	return subject, s.unreached(err, "the home of "+arg)
+	return s.unreached(err, "the home of "+arg)
 }
 
 // passAbroad shares with somebody of this home what is shared with oneself in another.
@@ -83,13 +108,7 @@ func (s *session) passAbroad(ctx context.Context, n *kindred.Node, r kindred.Ros
 		}
 		return s.unreached(err, "the home of "+o.path)
 	}
-	names := namesOf(r)
-	sentence := s.language.Sentence(t, func(id identity.MemberID) string {
-		if id == t.Thing.Member {
-			return r.Elsewhere(thing)
-		}
-		return names.member(id)
-	})
+	sentence := s.language.Sentence(t, namedThere(r, thing, t))
 	id := homeOf(r, thing.Tree) + ":" + t.ID.String()
 	err = s.print(map[string]string{"id": id, "sentence": sentence}, id)
 	s.say("%s", sentence)

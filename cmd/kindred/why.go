@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/tree"
@@ -21,11 +25,12 @@ func newWhy(s *session) *cobra.Command {
 		Long: `Say whether WHO may read, write, invoke or observe the thing at PATH, or with AFFORDANCE one
 of its properties, actions or events, at this moment: what was shared that allows it, from
 the owner on, or the first thing that stands against it. Owners ask about anyone, others
-about themselves. Of a person, the answer is for one of their apps.
+about themselves. Of a person, the answer is for one of their apps. Both may be of another home:
+--by birch:sam/anna, or for oneself a thing such as oak-lane:home/lock.
 
 The answer is the one the thing would give to somebody at home who has used up nothing of
 what was shared; the thing itself is not asked. If it is no, the exit code is 3.`,
-		Example: "  kindred why home/lock invoke unlock --by sam/anna\n  kindred why home/meter read power",
+		Example: "  kindred why home/lock invoke unlock --by sam/anna\n  kindred why home/meter read power\n  kindred why home/lock read --by birch:sam/anna",
 		Args:    cobra.RangeArgs(2, 3),
 		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 1 {
@@ -81,31 +86,30 @@ func (a reasoned) sentence(may string) string {
 }
 
 func (s *session) why(ctx context.Context, n *kindred.Node, at, by string, w kindred.Why) error {
+	id, err := anywhere(ctx, n, at)
+	if err != nil {
+		return err
+	}
+	if id.Tree != n.Self().ID.Tree {
+		return s.whyAbroad(ctx, n, id, at, by, w)
+	}
 	r, err := s.roster(ctx, n)
 	if err != nil {
 		return err
 	}
-	if w.Thing, err = member(n, r, at); err != nil {
+	if w.Thing, err = member(n, r, string(id.Path)); err != nil {
 		return err
 	}
 	if w.Thing.Who.Kind() != identity.Device {
 		return usage("%s is of kind %s: ask about one of the devices", w.Thing.Who.ID.Path, w.Thing.Who.Kind())
 	}
-	if w.By, err = leafOf(n, r, by); err != nil {
-		return err
-	}
-	d, err := n.Why(ctx, w)
+	answer := reasoned{Path: string(w.Thing.Who.ID.Path), Action: w.Action.String(), Affordance: w.Affordance, Checked: r.Fetched.UTC()}
+	answer.what = answer.about(answer.Path)
+	d, err := s.decided(ctx, n, r, by, &w, &answer)
 	if err != nil {
 		return err
 	}
-	answer := reasoned{
-		Allowed: d.Allowed, Code: d.Reason.Code.String(), Reason: d.Reason.String(), By: string(w.By.ID.Path),
-		Path: string(w.Thing.Who.ID.Path), Action: w.Action.String(), Affordance: w.Affordance, Checked: d.AsOf.UTC(),
-		who: namesOf(r).plain(w.By.ID.Path, w.By.Kind()), what: string(w.Thing.Who.ID.Path),
-	}
-	if w.Affordance != "" {
-		answer.what = w.Affordance + " of " + answer.what
-	}
+	answer.decided(d)
 	for _, id := range slices.Backward(append([]tree.GrantID{d.Grant}, d.Above...)) {
 		for _, g := range r.Grants {
 			if g.Terms.ID == id {
@@ -113,13 +117,122 @@ func (s *session) why(ctx context.Context, n *kindred.Node, at, by string, w kin
 			}
 		}
 	}
+	return s.answer(answer)
+}
+
+// about says what is asked about a thing.
+func (a reasoned) about(thing string) string {
+	if a.Affordance != "" {
+		return a.Affordance + " of " + thing
+	}
+	return thing
+}
+
+// decided takes over what was decided.
+func (a *reasoned) decided(d grant.Decision) {
+	a.Allowed, a.Code, a.Reason = d.Allowed, d.Reason.Code.String(), d.Reason.String()
+	if !d.AsOf.IsZero() {
+		a.Checked = d.AsOf.UTC()
+	}
 	if !d.At.IsZero() {
-		answer.Failed = d.At.String()
+		a.Failed = d.At.String()
 	}
 	if d.Allowed {
-		answer.Until = unix(d.Until.Unix())
+		a.Until = unix(d.Until.Unix())
+	}
+}
+
+// decided asks for the decision on whoever is named, here or in another home, and says who that is.
+func (s *session) decided(ctx context.Context, n *kindred.Node, r kindred.Roster, by string, w *kindred.Why, a *reasoned) (grant.Decision, error) {
+	id := n.Self().ID
+	if strings.Contains(by, ":") {
+		var err error
+		if id, err = anywhere(ctx, n, by); err != nil {
+			return grant.Decision{}, err
+		}
+	}
+	if id.Tree == n.Self().ID.Tree {
+		leaf, err := leafOf(n, r, by)
+		if err != nil {
+			return grant.Decision{}, err
+		}
+		w.By, a.By, a.who = leaf, string(leaf.ID.Path), namesOf(r).plain(leaf.ID.Path, leaf.Kind())
+		return n.Why(ctx, *w)
+	}
+	if !n.Self().Owner() {
+		return grant.Decision{}, refused("only owners ask how others stand")
+	}
+	a.By = r.Elsewhere(id)
+	a.who = a.By
+	c, err := n.Abroad(ctx, id)
+	var said *control.Error
+	switch {
+	case errors.Is(err, credential.ErrStranger):
+		return grant.Decision{Reason: grant.Reason{Code: grant.Unknown}}, nil
+	case errors.As(err, &said) && said.Code == control.NotFound && wasGiven(r, id):
+		return grant.Decision{Reason: grant.Reason{Code: grant.Removed}}, nil
+	case err != nil:
+		return grant.Decision{}, s.unknownThere(err, by)
+	}
+	w.By = c.Chain
+	d, err := n.Why(ctx, *w)
+	return d, s.unreached(err, "the home of "+by)
+}
+
+// wasGiven reports whether something was given to whoever had an ID of another home then.
+func wasGiven(r kindred.Roster, id identity.ID) bool {
+	return slices.ContainsFunc(r.Grants, func(g kindred.RosterGrant) bool {
+		return g.Terms.Subject.Tree == id.Tree && g.Terms.Subject.Path == id.Path
+	})
+}
+
+// whyAbroad says whether this directory's member may do something at a thing of another home.
+func (s *session) whyAbroad(ctx context.Context, n *kindred.Node, thing identity.ID, at, by string, w kindred.Why) error {
+	if by != "" {
+		return usage("what others may do at %s, its owners know: leave --by away", at)
+	}
+	r, err := s.roster(ctx, n)
+	if err != nil {
+		return err
+	}
+	self := n.Self()
+	answer := reasoned{
+		By: string(self.ID.Path), Path: r.Elsewhere(thing), Action: w.Action.String(), Affordance: w.Affordance, Checked: s.now().UTC(),
+		who: namesOf(r).plain(self.ID.Path, self.Kind()),
+	}
+	answer.what = answer.about(answer.Path)
+	d, granted, err := n.WhyAbroad(ctx, thing, w.Affordance, w.Action, w.Purpose)
+	if errors.Is(err, credential.ErrStranger) {
+		return hinted(notFound("%s is of a home that is not known here", at), knownHint)
+	}
+	if err != nil {
+		return s.unreached(err, "the home of "+at)
+	}
+	answer.decided(d)
+	for _, id := range slices.Backward(append([]tree.GrantID{d.Grant}, d.Above...)) {
+		for _, t := range granted {
+			if t.ID == id {
+				answer.Chain = append(answer.Chain, sharedGrant{
+					ID: t.ID.String(), short: t.ID.String(), Path: answer.Path, Allow: t.Actions.String(), Since: time.Unix(t.Time, 0).UTC(),
+					Affordance: t.Thing.Affordance, Sentence: grant.English.Sentence(t, namedThere(r, thing, t)),
+				})
+			}
+		}
 	}
 	return s.answer(answer)
+}
+
+// namedThere names who stands in terms about a thing of another home.
+func namedThere(r kindred.Roster, thing identity.ID, t grant.Terms) func(identity.MemberID) string {
+	return func(id identity.MemberID) string {
+		switch {
+		case id == t.Thing.Member:
+			return r.Elsewhere(thing)
+		case id == t.Subject.Member && !r.Of(t.Subject.Tree) && t.Subject.Path != "":
+			return r.Elsewhere(identity.ID{Tree: t.Subject.Tree, Path: t.Subject.Path})
+		}
+		return namesOf(r).member(id)
+	}
 }
 
 // answer prints why, and fails if the answer is no.

@@ -1,0 +1,121 @@
+package kindred
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// visits reports whether it is asked about somebody of another tree.
+func (w Why) visits() bool { return w.By.ID.Tree != w.Thing.Who.ID.Tree }
+
+// visitorsEvidence returns what a member of another tree would show at a thing of the node's own: what the home proves of
+// its grants, and what that tree proves of whom they rest on; and what is trusted of that tree.
+func (n *Node) visitorsEvidence(ctx context.Context, w Why, maxAge time.Duration) (hello credential.Hello, others []credential.Trusted, err error) {
+	of := w.By.ID.Tree
+	e, err := n.home.Prove(ctx, control.ProofQuery{
+		Thing: w.Thing.Who.Member().String(), MaxAge: maxAge, PassedOn: true, Other: of.String(), Visitor: w.By.Raw,
+	})
+	n.link.tried(n.cfg.Clock(), err)
+	if err != nil {
+		return hello, nil, err
+	}
+	here, err := credential.ParseProof(e.Proof)
+	if err != nil {
+		return hello, nil, err
+	}
+	hello = credential.Hello{Chain: w.By.Raw, Grants: e.Grants, Consents: e.Consents}
+	h, err := n.other(ctx, of)
+	if err != nil {
+		return hello, nil, err
+	}
+	theirs, err := n.proveThere(ctx, h, append(giversOf(e.Grants, of), w.By.Member().String()))
+	if err != nil {
+		return hello, nil, err
+	}
+	hello.Proofs = []credential.Proof{theirs, here}
+	return hello, []credential.Trusted{h.trust.snapshot()}, nil
+}
+
+// proveThere has another home's gateway prove which of its members are live, and learns from that.
+func (n *Node) proveThere(ctx context.Context, h *otherHome, members []string) (credential.Proof, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*askGateway)
+	defer cancel()
+	e, err := n.gatewayOf(h).Prove(ctx, control.ProofQuery{Also: members})
+	if err != nil {
+		return credential.Proof{}, err
+	}
+	p, err := credential.ParseProof(e.Proof)
+	if err == nil {
+		_, err = n.verifyOf(ctx, h.trust, p)
+	}
+	return p, err
+}
+
+// giversOf returns those of a tree who gave grants, or passed them on.
+func giversOf(grants [][]byte, of identity.TreeID) (givers []string) {
+	for _, raw := range grants {
+		t, _, err := grant.Parse(raw)
+		if err == nil && t.GiverTree == of && !slices.Contains(givers, t.Giver.String()) {
+			givers = append(givers, t.Giver.String())
+		}
+	}
+	return givers
+}
+
+// WhyAbroad asks whether the node may do something at a thing of another tree now. It answers with what the thing would
+// decide, by what the node has to show there, and with the grants that it was given there. How fresh a proof the thing
+// asks for the node does not know: the usual is taken. Otherwise see Why.
+func (n *Node) WhyAbroad(ctx context.Context, thing identity.ID, affordance string, action grant.Action, purpose string) (d grant.Decision, granted []grant.Terms, err error) {
+	fail := func(err error) (grant.Decision, []grant.Terms, error) {
+		return grant.Decision{}, nil, fmt.Errorf("kindred: asking why this member may %s %s: %w", action, thing, err)
+	}
+	h, err := n.other(ctx, thing.Tree)
+	if err != nil {
+		return fail(err)
+	}
+	c, err := n.abroad(ctx, thing)
+	if err == nil {
+		err = n.prepare(ctx, identity.MemberID{})
+	}
+	if err == nil {
+		err = n.proveAbroad(ctx, h, c.Member(), tree.DefaultFresh)
+	}
+	if err != nil {
+		var said *control.Error
+		if errors.As(err, &said) && (said.Code == control.NotFound || said.Code == control.Refused) {
+			return grant.Decision{}, nil, nil // it is said to nobody who was given nothing
+		}
+		return fail(err)
+	}
+	hello, err := n.shownAbroad(h, c.Member())
+	if err != nil {
+		return fail(err)
+	}
+	for _, raw := range hello.Grants {
+		t, _, err := grant.Parse(raw)
+		if err != nil {
+			return fail(err)
+		}
+		granted = append(granted, t)
+	}
+	req := grant.Request{Thing: c.Chain, Affordance: affordance, Action: action, Purpose: purpose}
+	facts := bestFacts(grant.Limit{Fresh: tree.DefaultFresh, Offline: tree.DefaultOffline}, false)
+	err = h.trust.update(ctx, n.now, func(t credential.Trusted, _ time.Time) (next credential.Trusted, err error) {
+		facts.Now = n.now()
+		d, next, err = grant.Judge(hello, t, req, facts, n.trust.snapshot())
+		return next, err
+	})
+	if err != nil {
+		return fail(err)
+	}
+	return d, granted, nil
+}
