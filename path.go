@@ -14,16 +14,21 @@ import (
 // nothing and writes nothing down: an answer is all that is wanted.
 const probePath = "/kindred/v1/path"
 
-// Path tells which way the node reaches the member at a path of its own tree: over the connection that there is, else
-// over one that it makes. The member has proved who it is by then. One that admits nobody like this node is
+// Path tells which way the node reaches the member at a path of its own tree; see PathTo.
+func (n *Node) Path(ctx context.Context, path identity.Path) (peer.Path, error) {
+	return n.PathTo(ctx, identity.ID{Tree: n.self.ID.Tree, Path: path})
+}
+
+// PathTo tells which way the node reaches a member of any tree: over the connection that there is, else over one that it
+// makes. The member has proved who it is by then. One that admits nobody like this node is
 // [peer.ErrRefused], and one that nobody answers for [peer.ErrUnreachable].
-func (n *Node) Path(ctx context.Context, path identity.Path) (way peer.Path, err error) {
-	err = n.Use(ctx, path, func(c *thing.Client) error {
+func (n *Node) PathTo(ctx context.Context, id identity.ID) (way peer.Path, err error) {
+	err = n.UseID(ctx, id, func(c *thing.Client) error {
 		way, err = pathTo(ctx, c)
 		return err
 	})
 	if err != nil {
-		return peer.Path{}, fmt.Errorf("kindred: finding the way to %s: %w", path, err)
+		return peer.Path{}, fmt.Errorf("kindred: finding the way to %s: %w", id.Path, err)
 	}
 	return way, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
 )
 
 // A visit is what a caller of another tree showed of that.
@@ -105,6 +106,29 @@ func (n *Node) examineVisitor(ctx context.Context, key crypto.PublicKey, hello c
 	here = here.Beside(live) // who passed on what it was given may be of the visitor's tree
 	s := &session{who: who, live: here, grants: hello.Grants, agreed: n.consented(hello.Consents, here), visit: &visit{live, home}}
 	return s, n.welcome(s)
+}
+
+// LiveAbroad verifies that somebody of another tree, which r recognizes, was live there within the last day, and learns from
+// the proof.
+func (n *Node) LiveAbroad(ctx context.Context, r tree.Recognition, p credential.Proof, who identity.Chain) error {
+	t, err := n.trustOf(ctx, r.Other, r.Charter)
+	if err != nil {
+		return err
+	}
+	live, err := n.verifyOf(ctx, t, p)
+	if err == nil {
+		err = live.Under(r)
+	}
+	if err == nil {
+		err = live.Check(who)
+	}
+	if err == nil {
+		err = lately(credential.Principal{Chain: who, AsOf: live.AsOf}, n.now())
+	}
+	if err != nil {
+		return fmt.Errorf("kindred: looking whether %s is live: %w", who.ID, err)
+	}
+	return nil
 }
 
 // lately checks that a visitor's own tree was checked within the last day.

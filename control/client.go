@@ -101,6 +101,11 @@ func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 // Ask hands in an ask, a signed grant.Ask.
 func (c Client) Ask(ctx context.Context, raw []byte) error { return do(ctx, c, "ask", SignedAsk{raw}) }
 
+// VisitorAsk hands in an ask to the gateway of another tree, or asks what became of it.
+func (c Client) VisitorAsk(ctx context.Context, a VisitorAsk) (AskState, error) {
+	return call[AskState](ctx, c, visitorAsk, a)
+}
+
 // Asks fetches the asks that the caller may see.
 func (c Client) Asks(ctx context.Context) (Asks, error) { return call[Asks](ctx, c, "asks", None{}) }
 

@@ -8,6 +8,22 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 )
 
+// VisitorAskPath is where a gateway takes what members of other trees ask for, a VisitorAsk, and answers with an AskState:
+// also of those who have nothing there yet, and are strangers otherwise. Asking again tells what has become of it.
+const VisitorAskPath = Prefix + visitorAsk
+
+const visitorAsk = "visitor-ask"
+
+// A VisitorAsk is an ask by somebody of another tree, and the proof that they are live there.
+type VisitorAsk struct {
+	Raw      []byte `json:"raw"`                // a signed grant.Ask
+	Proof    []byte `json:"proof"`              // an encoded credential.Proof
+	Withdraw bool   `json:"withdraw,omitempty"` // it is not asked for any more
+}
+
+// MaxVisitorAsk bounds a VisitorAsk, in bytes of JSON.
+const MaxVisitorAsk = 2 * credential.MaxHello
+
 // Visitors answers members of other trees, of all calls of this package few: where a thing is that is shared with them,
 // the proof that it is, and passing it on and taking that back. A Visitors decides, as a Home does, what each may ask and see.
 type Visitors interface {

@@ -77,7 +77,7 @@ func (l Live) Admits(at Live) error {
 	if err != nil {
 		return err
 	}
-	return at.under(r)
+	return at.Under(r)
 }
 
 // VerifyChainOf is VerifyChain for a chain of l's tree, or of one that l recognizes.
@@ -126,8 +126,8 @@ func VerifyVisitor(chain [][]byte, peer crypto.PublicKey, at, here Live) (Princi
 	return Verify(chain, peer, at)
 }
 
-// under reports, as an error, that l was not verified under a charter that a recognition lets count.
-func (l Live) under(r tree.Recognition) error {
+// Under reports, as an error, that l was not verified under a charter that a recognition lets count.
+func (l Live) Under(r tree.Recognition) error {
 	known, err := tree.OpenCharter(r.Charter, r.Other)
 	switch {
 	case err != nil:

@@ -23,11 +23,13 @@ type asks struct {
 }
 
 const (
-	askPrefix   = "ask/"
-	maxAsks     = 256                 // of everybody
-	maxAsksOf   = 8                   // of one subject that wait
-	askLife     = 30 * 24 * time.Hour // from when it was asked
-	maxAnswered = grant.MaxAskText
+	askPrefix = "ask/"
+	maxAsks   = 256 // of everybody
+	maxAsksOf = 8   // of one subject that wait
+
+	maxAsksAbroad = 64                  // of members of other trees that wait
+	askLife       = 30 * 24 * time.Hour // from when it was asked
+	maxAnswered   = grant.MaxAskText
 )
 
 func askKey(id tree.GrantID) string { return askPrefix + id.String() }
@@ -39,11 +41,22 @@ type ask struct {
 	signer identity.Chain
 }
 
-// openAsk reads an ask of the home's own tree.
+// openAsk reads an ask of the home's own tree, or of one that is recognized.
 func (g *Gateway) openAsk(raw []byte) (grant.Ask, identity.Chain, error) {
+	of, err := grant.AskedIn(raw)
+	if err != nil {
+		return grant.Ask{}, identity.Chain{}, err
+	}
 	charter := g.keeper.Charter()
 	return grant.OpenAsk(raw, func(chain [][]byte, at time.Time) (identity.Chain, error) {
-		return identity.Verify(chain, charter.Tree, charter.RootCertificate(), at)
+		if of == charter.Tree {
+			return identity.Verify(chain, of, charter.RootCertificate(), at)
+		}
+		r, err := g.recognized(of)
+		if err != nil {
+			return identity.Chain{}, err
+		}
+		return credential.VerifyChainIn(r, chain, at)
 	})
 }
 
@@ -65,27 +78,35 @@ func (h *home) Ask(ctx context.Context, who credential.Principal, signed control
 	h.asks.turn.Lock()
 	defer h.asks.turn.Unlock()
 	all, err := h.allAsks(ctx)
-	if err != nil {
-		return none, err
+	if err != nil || slices.ContainsFunc(all, func(other ask) bool { return other.Terms.ID == a.Terms.ID }) {
+		return none, err // or it is here already
 	}
-	waiting := 0
+	return none, h.fileAsk(ctx, all, a, signed.Raw, signer)
+}
+
+// fileAsk keeps an ask, if not too many wait, and tells the journal. The caller holds the turn.
+func (g *Gateway) fileAsk(ctx context.Context, all []ask, a grant.Ask, raw []byte, by identity.Chain) error {
+	waiting, abroad := 0, 0
 	for _, other := range all {
-		switch {
-		case other.Terms.ID == a.Terms.ID:
-			return none, nil // it is here already
-		case other.Answered.IsZero() && other.Terms.Subject == a.Terms.Subject:
+		if !other.Answered.IsZero() {
+			continue
+		}
+		if other.Terms.Subject == a.Terms.Subject {
 			waiting++
 		}
+		if g.visits(other.signer) {
+			abroad++
+		}
 	}
-	if waiting >= maxAsksOf || len(all) >= maxAsks {
-		return none, &control.Error{Code: control.Unavailable, Message: "too many requests wait for an answer here", Hint: "wait until some are answered"}
+	if waiting >= maxAsksOf || len(all) >= maxAsks || g.visits(by) && abroad >= maxAsksAbroad {
+		return &control.Error{Code: control.Unavailable, Message: "too many requests wait for an answer here", Hint: "wait until some are answered"}
 	}
-	if err := h.keepAsk(ctx, a.Terms.ID, control.AskState{Raw: signed.Raw, Arrived: now}); err != nil {
-		return none, err
+	if err := g.keepAsk(ctx, a.Terms.ID, control.AskState{Raw: raw, Arrived: g.cfg.Clock()}); err != nil {
+		return err
 	}
-	about, _ := h.find(a.Path, "")
-	h.tell(ctx, journal.Ask, who.Chain, party(about.Chain), journal.Party{}, tree.GrantID{})
-	return none, nil
+	about, _ := (&home{g}).find(a.Path, "")
+	g.tell(ctx, journal.Ask, by, party(about.Chain), journal.Party{}, tree.GrantID{})
+	return nil
 }
 
 func (g *Gateway) keepAsk(ctx context.Context, id tree.GrantID, s control.AskState) error {
@@ -106,7 +127,7 @@ func (g *Gateway) allAsks(ctx context.Context) (all []ask, err error) {
 		}
 		var err error
 		a.Ask, a.signer, err = g.openAsk(a.Raw)
-		if err != nil || g.cfg.Clock().Sub(time.Unix(a.Terms.Time, 0)) > askLife || !g.isLive(a.signer) {
+		if err != nil || g.cfg.Clock().Sub(time.Unix(a.Terms.Time, 0)) > askLife || !g.visits(a.signer) && !g.isLive(a.signer) {
 			old[key] = nil // or whoever asked is a member no more
 			return nil
 		}

@@ -177,7 +177,7 @@ func (g *Gateway) startNode(ctx context.Context) (err error) {
 		Dir: g.cfg.Dir, Listen: g.cfg.Listen, HTTPS: g.cfg.HTTPS, Log: g.cfg.Log, Clock: g.cfg.Clock,
 		Relays: g.cfg.Relays, MapPorts: g.cfg.MapPorts, Moved: g.cfg.Moved,
 		Gateway: &kindred.Gateway{
-			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler(), &g.introductions),
+			Store: g.db, Home: own{h}, Live: g.live, Refused: strangers(g.desk.Handler(), &g.introductions, asksAbroad{g}),
 			Handler: h.handler, Welcome: g.welcome,
 		},
 	})

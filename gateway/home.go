@@ -35,13 +35,16 @@ func (h *home) handler(caller func(context.Context) (credential.Principal, bool)
 		who, ok := caller(ctx)
 		return who, ok && h.welcome(who) == nil
 	}, h.cfg.Log)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux := http.NewServeMux()
+	mux.Handle("POST "+control.VisitorAskPath, asksAbroad{h.Gateway})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if who, ok := caller(r.Context()); ok && h.visits(who.Chain) {
 			others.ServeHTTP(w, r)
 			return
 		}
 		members.ServeHTTP(w, r)
 	})
+	return mux
 }
 
 // isLive reports whether a member and all above it are in the roster with these certificates.

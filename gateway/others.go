@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
@@ -57,4 +58,15 @@ func (g *Gateway) known(other string) (trees []identity.TreeID, err error) {
 		}
 	})
 	return trees, nil
+}
+
+// recognized returns the recognition of another tree; the error is credential.ErrStranger if there is none.
+func (g *Gateway) recognized(other identity.TreeID) (tree.Recognition, error) {
+	var r tree.Recognized
+	var ok bool
+	g.keeper.View(func(s *tree.State) { r, ok = s.Recognized(other) })
+	if !ok {
+		return tree.Recognition{}, fmt.Errorf("gateway: tree %s %w", other, credential.ErrStranger)
+	}
+	return r.Recognition, nil
 }

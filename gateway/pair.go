@@ -159,13 +159,14 @@ func (g *Gateway) ensurePlace(ctx context.Context, by identity.Chain, path ident
 	return identity.NewAuthority(c, key)
 }
 
-// strangers serves the pairing desk, and whoever an owner told about this home, to callers that are nobody yet, or nobody any more, and refuses all else. Members
-// that cannot be looked up, because the roster is an old copy, are told so: it is the one thing they can do about it.
-func strangers(desk, introductions http.Handler) http.Handler {
+// strangers serves the pairing desk, whoever an owner told about this home, and members of recognized trees who ask for
+// something, to callers that are nobody yet, or nobody any more, and refuses all else. Members that cannot be looked up, because the roster is an old copy, are told so: it is the one thing they can do about it.
+func strangers(desk, introductions, asks http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(pairing.ClaimPath, desk)
 	mux.Handle(pairing.ResultPath, desk)
 	mux.Handle("POST "+pairing.IntroductionPath, introductions)
+	mux.Handle("POST "+control.VisitorAskPath, asks)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if caller, _ := peer.Caller(r.Context()); errors.Is(caller.Refused, keeper.ErrBehind) {
 			_ = control.Fail(w, &control.Error{ // whoever has gone away needs no answer

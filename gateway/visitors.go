@@ -160,9 +160,11 @@ func (g *Gateway) chainIn(of identity.TreeID, chain [][]byte) (c identity.Chain,
 	if err != nil {
 		return c, err
 	}
-	var r tree.Recognized
-	g.keeper.View(func(s *tree.State) { r, _ = s.Recognized(of) })
-	return credential.VerifyChainIn(r.Recognition, chain, at)
+	r, err := g.recognized(of)
+	if err != nil {
+		return c, err
+	}
+	return credential.VerifyChainIn(r, chain, at)
 }
 
 // Grant admits what the caller passes on to somebody of its own tree, under a grant that it has.

@@ -59,7 +59,16 @@ func SignAsk(key crypto.Signer, chain [][]byte, a Ask) ([]byte, error) {
 	return raw, nil
 }
 
-// OpenAsk reads an ask and checks that its signer may ask for its subject. Chains are checked by verify, as in Open.
+// AskedIn returns the tree whose member an ask says that it is of. Nothing is verified.
+func AskedIn(raw []byte) (identity.TreeID, error) {
+	a, _, err := parseAsk(raw)
+	if err != nil {
+		return identity.TreeID{}, fmt.Errorf("grant: reading an ask: %w", err)
+	}
+	return a.Terms.Subject.Tree, nil
+}
+
+// OpenAsk reads an ask and checks that its signer may ask for its subject, and calls it what it is called. Chains are checked by verify, as in Open.
 func OpenAsk(raw []byte, verify func(chain [][]byte, at time.Time) (identity.Chain, error)) (Ask, identity.Chain, error) {
 	a, signer, err := openAsk(raw, verify)
 	if err != nil {
@@ -69,17 +78,7 @@ func OpenAsk(raw []byte, verify func(chain [][]byte, at time.Time) (identity.Cha
 }
 
 func openAsk(raw []byte, verify func([][]byte, time.Time) (identity.Chain, error)) (Ask, identity.Chain, error) {
-	var a Ask
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != AskType {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &a)
-	}
-	if err == nil {
-		err = a.validate()
-	}
+	a, s, err := parseAsk(raw)
 	if err != nil {
 		return a, identity.Chain{}, err
 	}
@@ -93,5 +92,31 @@ func openAsk(raw []byte, verify func([][]byte, time.Time) (identity.Chain, error
 	if subject := a.Terms.Subject; subject.Tree != signer.ID.Tree || subject.Member != signer.Member() && subject.Member != signer.ActsFor() {
 		return a, signer, fmt.Errorf("signed by %s, which asks for somebody else, %s", signer.ID, subject.Member)
 	}
+	if a.Terms.Subject.Path != "" && a.Terms.Subject.Path != pathOf(signer, a.Terms.Subject.Member) {
+		return a, signer, fmt.Errorf("signed by %s, which says that it is called %.80q", signer.ID, a.Terms.Subject.Path)
+	}
 	return a, signer, nil
+}
+
+// pathOf returns the path of a leaf, or of whom it acts for.
+func pathOf(signer identity.Chain, member identity.MemberID) identity.Path {
+	if member == signer.Member() {
+		return signer.ID.Path
+	}
+	return signer.ID.Path.Parent()
+}
+
+func parseAsk(raw []byte) (Ask, signed.Statement, error) {
+	var a Ask
+	s, err := signed.Parse(raw)
+	if err == nil && s.Type != AskType {
+		err = fmt.Errorf("it is a %.80q", s.Type)
+	}
+	if err == nil {
+		err = signed.Unmarshal(s.Payload, &a)
+	}
+	if err == nil {
+		err = a.validate()
+	}
+	return a, s, err
 }

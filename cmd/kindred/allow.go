@@ -111,7 +111,7 @@ func newDeny(s *session) *cobra.Command {
 			return usage("--because: %d bytes, of at most %d", len(why), grant.MaxAskText)
 		}
 		return s.with(ctx, func(n *kindred.Node) error {
-			_, asks, err := s.asked(ctx, n)
+			_, asks, err := s.askedAnywhere(ctx, n)
 			if err != nil {
 				return err
 			}
@@ -119,7 +119,12 @@ func newDeny(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := n.TurnDown(ctx, a, why); err != nil {
+			if a.Terms.Tree != n.Self().ID.Tree {
+				err = n.TakeBackAsk(ctx, a)
+			} else {
+				err = n.TurnDown(ctx, a, why)
+			}
+			if err != nil {
 				return err
 			}
 			return s.print(map[string]string{"denied": a.Name()}, "Turned down.")

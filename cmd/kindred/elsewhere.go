@@ -95,6 +95,22 @@ func (s *session) unknownThere(err error, arg string) error {
 	return s.unreached(err, "the home of "+arg)
 }
 
+// find looks for a member that an argument names, of any tree.
+func (s *session) find(ctx context.Context, n *kindred.Node, id identity.ID, arg string) (kindred.Contact, error) {
+	if id.Tree == n.Self().ID.Tree {
+		return n.Resolve(ctx, id.Path)
+	}
+	c, err := n.Abroad(ctx, id)
+	var said *control.Error
+	switch {
+	case errors.Is(err, credential.ErrStranger):
+		return c, hinted(notFound("%s is of a home that is not known here", arg), knownHint)
+	case errors.As(err, &said) && (said.Code == control.Refused || said.Code == control.NotFound):
+		return c, hinted(refused("nothing at %s is shared with you, or there is no such thing", arg), `"kindred request" asks for it`)
+	}
+	return c, s.unreached(err, "the home of "+arg)
+}
+
 // passAbroad shares with somebody of this home what is shared with oneself in another.
 func (s *session) passAbroad(ctx context.Context, n *kindred.Node, r kindred.Roster, thing identity.ID, o shareOptions, t grant.Terms) error {
 	who, err := s.recipient(ctx, n, &r, o.with)

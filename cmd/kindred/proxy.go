@@ -27,14 +27,15 @@ func newProxy(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "proxy [PATH…]",
 		Short: "Give things HTTP addresses on this machine, for tools that know nothing of Kindred",
-		Long: `Give each thing an HTTP address on this machine until stopped: all things, or those
-named. What is asked for there is carried to the thing with the rights of this directory's
-member, and told in the thing's journal as done by it.
+		Long: `Give each thing an HTTP address on this machine until stopped: all things of this home, or
+those named, which may be of other homes (oak-lane:home/meter). What is asked for there is
+carried to the thing with the rights of this directory's member, and told in the thing's
+journal as done by it.
 
 Every program on this machine can use these addresses while they are there, also those of
 other users. Web pages cannot: what a browser sends for a page from elsewhere is refused.
 The directory is in use meanwhile; other commands take another one.`,
-		Example:           "  kindred proxy\n  kindred proxy home/meter --listen 127.0.0.1:8080",
+		Example:           "  kindred proxy\n  kindred proxy home/meter --listen 127.0.0.1:8080\n  kindred proxy oak-lane:home/meter",
 		ValidArgsFunction: s.completeWho,
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "where: `127.0.0.1:PORT` or [::1]:PORT")
@@ -44,7 +45,7 @@ The directory is in use meanwhile; other commands take another one.`,
 			return usage("--listen: %q is not 127.0.0.1:PORT or [::1]:PORT, and no other machine is to use your rights", listen)
 		}
 		return s.with(ctx, func(n *kindred.Node) error {
-			paths, err := s.proxied(ctx, n, args)
+			things, err := s.proxied(ctx, n, args)
 			if err != nil {
 				return err
 			}
@@ -52,46 +53,58 @@ The directory is in use meanwhile; other commands take another one.`,
 			if err != nil {
 				return err
 			}
-			if err := s.printProxied(paths, l.Addr()); err != nil {
+			if err := s.printProxied(things, l.Addr()); err != nil {
 				return errors.Join(err, l.Close())
 			}
-			return serveProxy(ctx, l, s.proxy(n, paths))
+			return serveProxy(ctx, l, s.proxy(n, things))
 		})
 	})
 }
 
 // proxied returns the things that are given addresses: those named, else all.
-func (s *session) proxied(ctx context.Context, n *kindred.Node, args []string) (paths []identity.Path, err error) {
-	for _, arg := range args {
-		p, err := path(n, arg)
-		if err != nil {
-			return nil, err
-		}
-		c, err := n.Resolve(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		if !isThing(n, c.Chain) {
-			return nil, usage("%s is no thing", p)
-		}
-		paths = append(paths, p)
-	}
-	if len(args) > 0 {
-		return paths, nil
-	}
+func (s *session) proxied(ctx context.Context, n *kindred.Node, args []string) (things []proxiedThing, err error) {
 	r, err := s.roster(ctx, n)
 	if err != nil {
 		return nil, err
 	}
+	for _, arg := range args {
+		id, err := anywhere(ctx, n, arg)
+		if err != nil {
+			return nil, err
+		}
+		c, err := s.find(ctx, n, id, arg)
+		if err != nil {
+			return nil, err
+		}
+		abroad := id.Tree != n.Self().ID.Tree
+		other, _ := r.OtherTree(id.Tree)
+		if c.Kind() != identity.Device || c.Member() == other.Gateway.Member || !abroad && !isThing(n, c.Chain) {
+			return nil, usage("%s is no thing", arg)
+		}
+		called := string(id.Path)
+		if abroad {
+			called = r.Elsewhere(id)
+		}
+		things = append(things, proxiedThing{id, called})
+	}
+	if len(args) > 0 {
+		return things, nil
+	}
 	for _, m := range r.Members {
 		if isThing(n, m.Who) {
-			paths = append(paths, m.Who.ID.Path)
+			things = append(things, proxiedThing{m.Who.ID, string(m.Who.ID.Path)})
 		}
 	}
-	if len(paths) == 0 {
+	if len(things) == 0 {
 		return nil, notFound("there are no things on the tree")
 	}
-	return paths, nil
+	return things, nil
+}
+
+// A proxiedThing is a thing with what it is called here, which its URL has too.
+type proxiedThing struct {
+	id     identity.ID
+	called string
 }
 
 // isThing says whether a member is a thing. The gateway is none: whoever uses it with an owner's rights rules the home.
@@ -100,13 +113,13 @@ func isThing(n *kindred.Node, who identity.Chain) bool {
 	return err == nil && who.Kind() == identity.Device && t.Base.String() != n.Gateway().Base
 }
 
-func (s *session) printProxied(paths []identity.Path, at net.Addr) error {
+func (s *session) printProxied(things []proxiedThing, at net.Addr) error {
 	var rows [][]string
-	for _, p := range paths {
-		url := "http://" + at.String() + "/" + string(p) + "/"
-		rows = append(rows, []string{string(p), url})
+	for _, t := range things {
+		url := "http://" + at.String() + "/" + t.called + "/"
+		rows = append(rows, []string{t.called, url})
 		if s.json {
-			if err := s.object(map[string]string{"path": string(p), "url": url}); err != nil {
+			if err := s.object(map[string]string{"path": t.called, "url": url}); err != nil {
 				return err
 			}
 		}
@@ -144,11 +157,11 @@ func serveProxy(ctx context.Context, l net.Listener, h http.Handler) error {
 }
 
 // proxy serves each thing below its path.
-func (s *session) proxy(n *kindred.Node, paths []identity.Path) http.Handler {
+func (s *session) proxy(n *kindred.Node, things []proxiedThing) http.Handler {
 	mux := http.NewServeMux()
-	for _, p := range paths {
-		prefix := "/" + string(p)
-		mux.Handle(prefix+"/", http.StripPrefix(prefix, s.proxyTo(n, p)))
+	for _, t := range things {
+		prefix := "/" + t.called
+		mux.Handle(prefix+"/", http.StripPrefix(prefix, s.proxyTo(n, t)))
 		mux.HandleFunc(prefix+"/kindred/", http.NotFound) // what members say to each other
 	}
 	return localOnly(mux)
@@ -157,7 +170,7 @@ func (s *session) proxy(n *kindred.Node, paths []identity.Path) http.Handler {
 // maxProxied bounds the body of a request. It is kept, so that the request can be made again with newer rights.
 const maxProxied = thing.MaxInput
 
-func (s *session) proxyTo(n *kindred.Node, p identity.Path) http.Handler {
+func (s *session) proxyTo(n *kindred.Node, to proxiedThing) http.Handler {
 	reverse := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			for _, name := range []string{"Authorization", "Cookie", "Origin", "Referer"} {
@@ -167,7 +180,7 @@ func (s *session) proxyTo(n *kindred.Node, p identity.Path) http.Handler {
 				r.Out.Header.Set("Idempotency-Key", rand.Text()) // done once, though it may be asked for twice
 			}
 		},
-		Transport: carrier{n, p},
+		Transport: carrier{n, to.id},
 		ModifyResponse: func(resp *http.Response) error {
 			for name := range resp.Header {
 				if guarded[name] != "" || name == "Set-Cookie" || strings.HasPrefix(name, "Access-Control-") {
@@ -177,7 +190,7 @@ func (s *session) proxyTo(n *kindred.Node, p identity.Path) http.Handler {
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			proxyError(w, s.unreached(err, string(p)))
+			proxyError(w, s.unreached(err, to.called))
 		},
 		ErrorLog: slog.NewLogLogger(s.log(levelSilent).Handler(), slog.LevelDebug),
 	}
@@ -195,14 +208,14 @@ func (s *session) proxyTo(n *kindred.Node, p identity.Path) http.Handler {
 	})
 }
 
-// A carrier makes requests to whoever is the thing at a path at the time.
+// A carrier makes requests to whoever is the thing with an ID at the time.
 type carrier struct {
 	node *kindred.Node
-	path identity.Path
+	id   identity.ID
 }
 
 func (c carrier) RoundTrip(req *http.Request) (resp *http.Response, err error) {
-	err = c.node.Use(req.Context(), c.path, func(t *thing.Client) error {
+	err = c.node.UseID(req.Context(), c.id, func(t *thing.Client) error {
 		again := req.Clone(req.Context())
 		again.URL.Scheme, again.URL.Host, again.Host = t.Base.Scheme, t.Base.Host, ""
 		if req.GetBody != nil {

@@ -32,7 +32,11 @@ func proxyFor(t *testing.T, n *kindred.Node, paths ...identity.Path) string {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- serveProxy(ctx, l, (&session{err: io.Discard}).proxy(n, paths)) }()
+	things := make([]proxiedThing, len(paths))
+	for i, p := range paths {
+		things[i] = proxiedThing{identity.ID{Tree: n.Self().ID.Tree, Path: p}, string(p)}
+	}
+	go func() { ended <- serveProxy(ctx, l, (&session{err: io.Discard}).proxy(n, things)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

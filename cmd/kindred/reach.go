@@ -33,22 +33,26 @@ const directWithin = 3 * time.Second
 // reach tells which way a member is reached.
 func (s *session) reach(ctx context.Context, arg string) error {
 	return s.with(ctx, func(n *kindred.Node) error {
-		p, err := path(n, arg)
+		id, err := anywhere(ctx, n, arg)
 		if err != nil {
 			return err
 		}
-		if p == n.Self().ID.Path {
-			return usage("%s is this directory itself", p)
+		if id == n.Self().ID {
+			return usage("%s is this directory itself", id.Path)
 		}
-		if _, err := n.Resolve(ctx, p); err != nil { // else it would be the member that cannot be reached
+		if _, err := s.find(ctx, n, id, arg); err != nil { // else it would be the member that cannot be reached
 			return err
 		}
-		to, err := n.Path(ctx, p)
+		called := string(id.Path)
+		if id.Tree != n.Self().ID.Tree {
+			called = arg
+		}
+		to, err := n.PathTo(ctx, id)
 		first, began := to, time.Now()
 		for soon := began.Add(directWithin); err == nil && mayBecomeDirect(to) && time.Now().Before(soon); {
 			select {
 			case <-time.After(100 * time.Millisecond):
-				to, err = n.Path(ctx, p)
+				to, err = n.PathTo(ctx, id)
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -56,7 +60,7 @@ func (s *session) reach(ctx context.Context, arg string) error {
 		if err != nil {
 			return s.unreached(err, arg)
 		}
-		w := wayOf(string(p), to)
+		w := wayOf(called, to)
 		if first.Kind != to.Kind {
 			w.First, w.After = first.Kind, float64(to.Since.Sub(first.Since))/float64(time.Millisecond)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 )
@@ -21,9 +24,13 @@ func newRequest(s *session) *cobra.Command {
 		Short: "Ask the owners of the home to be allowed something",
 		Long: `Ask to be allowed to use the thing at PATH, or one of its properties, actions or events. The
 flags say what is asked for, as those of "kindred share" say what is given. Owners read it
-as one sentence, and may allow less. "kindred requests" tells what became of it.`,
-		Example: `  kindred request home/camera --until 7d --why "I feed the cat while you are away"`,
-		Args:    cobra.RangeArgs(1, 2),
+as one sentence, and may allow less. "kindred requests" tells what became of it.
+
+The thing may be of another home that knows yours: its owners are asked, and read which
+home you are of.`,
+		Example: `  kindred request home/camera --until 7d --why "I feed the cat while you are away"
+  kindred request oak-lane:home/lock --allow use`,
+		Args: cobra.RangeArgs(1, 2),
 	}
 	o.register(c)
 	s.lang(c)
@@ -40,27 +47,51 @@ as one sentence, and may allow less. "kindred requests" tells what became of it.
 			return usage("--why: %d bytes, of at most %d", len(why), grant.MaxAskText)
 		}
 		return s.with(ctx, func(n *kindred.Node) error {
-			if n.Self().Owner() {
-				return usage(`an owner's app may do everything: "kindred share" gives others something`)
-			}
-			p, err := path(n, args[0])
-			if err != nil {
-				return err
-			}
-			a, err := n.Ask(ctx, grant.Ask{Path: p, Terms: t, Text: why})
-			if err != nil {
-				return err
-			}
-			r, err := n.Roster(ctx)
-			if err != nil {
-				return err
-			}
-			shown := s.shownAsk(r, kindred.Ask{Ask: a, By: n.Self(), Waiting: true})
-			err = s.print(shown, shown.ID)
-			s.say(`Asked for: %s An owner answers; "kindred requests" tells.`, shown.Sentence)
-			return err
+			return s.request(ctx, n, args[0], grant.Ask{Terms: t, Text: why})
 		})
 	})
+}
+
+// request asks the owners of the thing's home, this one or another.
+func (s *session) request(ctx context.Context, n *kindred.Node, at string, a grant.Ask) error {
+	id, err := anywhere(ctx, n, at)
+	if err != nil {
+		return err
+	}
+	a.Path = id.Path
+	switch {
+	case id.Tree != n.Self().ID.Tree:
+		if a, err = n.AskAbroad(ctx, id, a); err != nil {
+			return s.notAsked(err, at)
+		}
+	case n.Self().Owner():
+		return usage(`an owner's app may do everything: "kindred share" gives others something`)
+	default:
+		if a, err = n.Ask(ctx, a); err != nil {
+			return err
+		}
+	}
+	r, err := n.Roster(ctx)
+	if err != nil {
+		return err
+	}
+	shown := s.shownAsk(r, kindred.Ask{Ask: a, By: n.Self(), Waiting: true})
+	err = s.print(shown, shown.ID)
+	s.say(`Asked for: %s An owner answers; "kindred requests" tells.`, shown.Sentence)
+	return err
+}
+
+// notAsked explains why another home did not take a request.
+func (s *session) notAsked(err error, arg string) error {
+	var said *control.Error
+	switch {
+	case errors.Is(err, credential.ErrStranger):
+		return hinted(notFound("%s is of a home that is not known here", arg), knownHint)
+	case errors.As(err, &said) && said.Code == control.Refused:
+		return hinted(refused("the home of %s takes no requests from here: it does not know this home", arg),
+			`an owner there has to know this home too: "kindred recognize --invite"`)
+	}
+	return s.unreached(err, "the home of "+arg)
 }
 
 func newRequests(s *session) *cobra.Command {
@@ -72,7 +103,7 @@ func newRequests(s *session) *cobra.Command {
 	s.lang(c)
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {
-			r, asks, err := s.asked(ctx, n)
+			r, asks, err := s.askedAnywhere(ctx, n)
 			if err != nil {
 				return err
 			}
@@ -99,10 +130,20 @@ func (s *session) asked(ctx context.Context, n *kindred.Node) (kindred.Roster, [
 	return r, asks, err
 }
 
+// askedAnywhere is asked, with what the directory's member asked for in other homes.
+func (s *session) askedAnywhere(ctx context.Context, n *kindred.Node) (kindred.Roster, []kindred.Ask, error) {
+	r, asks, err := s.asked(ctx, n)
+	if err != nil {
+		return r, nil, err
+	}
+	abroad, err := n.AsksAbroad(ctx)
+	return r, append(asks, abroad...), err
+}
+
 // shownAsk is an ask in lists.
 type shownAsk struct {
 	ID       string     `json:"id"`
-	By       string     `json:"by"` // path
+	By       string     `json:"by"` // path, with the name of another home
 	Path     string     `json:"path"`
 	Sentence string     `json:"sentence"` // what is asked for
 	Text     string     `json:"text,omitempty"`
@@ -114,15 +155,25 @@ type shownAsk struct {
 }
 
 func (s *session) shownAsk(r kindred.Roster, a kindred.Ask) shownAsk {
-	names := namesOf(r)
+	names, path, by := namesOf(r), string(a.Path), string(a.By.ID.Path)
+	if !r.Of(a.Terms.Tree) {
+		path = r.Elsewhere(identity.ID{Tree: a.Terms.Tree, Path: a.Path})
+	}
+	who := names.member
+	if !r.Of(a.By.ID.Tree) {
+		by = r.Elsewhere(a.By.ID)
+		who = func(identity.MemberID) string {
+			return r.Elsewhere(identity.ID{Tree: a.By.ID.Tree, Path: a.Terms.Subject.Path})
+		}
+	}
 	about := func(id identity.MemberID) string {
 		if id.IsZero() {
-			return string(a.Path)
+			return path
 		}
-		return names.member(id)
+		return who(id)
 	}
 	shown := shownAsk{
-		ID: a.Name(), By: string(a.By.ID.Path), Path: string(a.Path), Sentence: s.language.Sentence(a.Terms, about),
+		ID: a.Name(), By: by, Path: path, Sentence: s.language.Sentence(a.Terms, about),
 		Text: a.Text, Asked: time.Unix(a.Terms.Time, 0).UTC(), State: "waiting", Grant: a.State.Grant, Because: a.State.Because,
 	}
 	if !a.Waiting {

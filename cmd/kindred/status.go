@@ -24,10 +24,10 @@ func newStatus(s *session) *cobra.Command {
 
 With --peer, say which way a member is reached from here, over a connection made for
 the purpose, who could be in between, and why it is not direct if it is not.`,
-		Example: "  kindred status\n  kindred status --peer home/lock",
+		Example: "  kindred status\n  kindred status --peer home/lock\n  kindred status --peer oak-lane:home/lock",
 		Args:    cobra.NoArgs,
 	}
-	c.Flags().StringVar(&to, "peer", "", "the `path` of a member to reach")
+	c.Flags().StringVar(&to, "peer", "", "the `path` of a member to reach, here or in another home")
 	hide(c.RegisterFlagCompletionFunc("peer", s.completeWho))
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		if to != "" {

@@ -25,8 +25,8 @@ func newWhy(s *session) *cobra.Command {
 		Long: `Say whether WHO may read, write, invoke or observe the thing at PATH, or with AFFORDANCE one
 of its properties, actions or events, at this moment: what was shared that allows it, from
 the owner on, or the first thing that stands against it. Owners ask about anyone, others
-about themselves. Of a person, the answer is for one of their apps. Both may be of another home:
---by birch:sam/anna, or for oneself a thing such as oak-lane:home/lock.
+about themselves. Of a person, the answer is for one of their apps. Both may be of another
+home: --by birch:sam/anna, or for oneself a thing such as oak-lane:home/lock.
 
 The answer is the one the thing would give to somebody at home who has used up nothing of
 what was shared; the thing itself is not asked. If it is no, the exit code is 3.`,
