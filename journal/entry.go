@@ -15,7 +15,7 @@ import (
 )
 
 // MaxEntry bounds an encoded entry, in bytes.
-const MaxEntry = 4096
+const MaxEntry = 16 << 10
 
 const (
 	maxText   = 64
@@ -51,6 +51,10 @@ const (
 	Delete   Op = "delete"   // what was demanded, as the service says
 	Copy     Op = "copy"     // in clear, to a service: Bytes of what Reason says
 	Limit    Op = "limit"    // how fresh a proof a thing asks for
+
+	Conceal  Op = "conceal"   // what one person does at a thing, from all others; or not any more
+	Private  Op = "private"   // what is sealed to whom it concerns; see [Seal]
+	MakeSeal Op = "make-seal" // with which entries from here on are sealed
 
 	Recognize   Op = "recognize"   // another tree, whose name is the reason
 	Forget      Op = "forget"      // another tree, likewise
@@ -128,29 +132,35 @@ type Entry struct {
 	OneSided      bool      `json:"oneSided,omitempty"`      // the caller has no way to sign for it
 	Countersigned bool      `json:"countersigned,omitempty"` // the caller signed the receipt for it
 	Exchange      *Exchange `json:"exchange,omitempty"`      // what was signed about the call; nil for nothing
+	Sealed        *Sealed   `json:"sealed,omitempty"`        // of an entry that was sealed: what only those open whom it concerns
+
+	// Seal has an entry sealed when it is written: then Time, Thing and whether
+	// Op is Countersign are all that others see of it. Never set in what is read.
+	Seal *Seal `json:"-"`
 }
 
 // The forms on the wire. The package doc is their specification.
 type (
 	wireEntry struct {
-		Time       int64      `cbor:"1,keyasint"`
-		Thing      *wireParty `cbor:"2,keyasint,omitempty"`
-		Caller     *wireParty `cbor:"3,keyasint,omitempty"`
-		Op         string     `cbor:"4,keyasint"`
-		Affordance string     `cbor:"5,keyasint,omitempty"`
-		Outcome    uint8      `cbor:"6,keyasint"`
-		Grant      string     `cbor:"7,keyasint,omitempty"`
-		Reason     string     `cbor:"8,keyasint,omitempty"`
-		AsOf       int64      `cbor:"9,keyasint,omitempty"`
-		Offline    bool       `cbor:"10,keyasint,omitempty"`
-		Count      uint32     `cbor:"11,keyasint,omitempty"`
-		Stream     uint64     `cbor:"12,keyasint,omitempty"`
-		With       *wireParty `cbor:"13,keyasint,omitempty"`
-		Call       uint64     `cbor:"14,keyasint,omitempty"`
-		Bytes      uint64     `cbor:"15,keyasint,omitempty"`
-		OneSided   bool       `cbor:"16,keyasint,omitempty"`
-		Receipt    []byte     `cbor:"17,keyasint,omitempty"`
-		Signature  []byte     `cbor:"18,keyasint,omitempty"`
+		Time       int64       `cbor:"1,keyasint"`
+		Thing      *wireParty  `cbor:"2,keyasint,omitempty"`
+		Caller     *wireParty  `cbor:"3,keyasint,omitempty"`
+		Op         string      `cbor:"4,keyasint"`
+		Affordance string      `cbor:"5,keyasint,omitempty"`
+		Outcome    uint8       `cbor:"6,keyasint"`
+		Grant      string      `cbor:"7,keyasint,omitempty"`
+		Reason     string      `cbor:"8,keyasint,omitempty"`
+		AsOf       int64       `cbor:"9,keyasint,omitempty"`
+		Offline    bool        `cbor:"10,keyasint,omitempty"`
+		Count      uint32      `cbor:"11,keyasint,omitempty"`
+		Stream     uint64      `cbor:"12,keyasint,omitempty"`
+		With       *wireParty  `cbor:"13,keyasint,omitempty"`
+		Call       uint64      `cbor:"14,keyasint,omitempty"`
+		Bytes      uint64      `cbor:"15,keyasint,omitempty"`
+		OneSided   bool        `cbor:"16,keyasint,omitempty"`
+		Receipt    []byte      `cbor:"17,keyasint,omitempty"`
+		Signature  []byte      `cbor:"18,keyasint,omitempty"`
+		Sealed     *wireSealed `cbor:"19,keyasint,omitempty"`
 	}
 	wireParty struct {
 		Member [16]byte `cbor:"1,keyasint"`
@@ -163,12 +173,19 @@ type (
 // printable and cut to their limits: what others wrote must not keep an entry
 // out of the journal. All else that is wrong is an error.
 func (e Entry) encode(tree identity.TreeID) ([]byte, error) {
+	if e.Seal != nil {
+		shell, err := e.sealed(tree)
+		if err != nil {
+			return nil, err
+		}
+		return shell.encode(tree)
+	}
 	w := wireEntry{
 		Time: e.Time.UnixMilli(), Op: string(e.Op), Outcome: uint8(e.Outcome),
 		Affordance: printable(e.Affordance, maxText), Grant: printable(e.Grant, maxText), Reason: printable(e.Reason, maxReason),
 		Offline: e.Offline, Count: e.Count, Stream: e.Stream,
 		Thing: e.Thing.wire(tree), Caller: e.Caller.wire(tree), With: e.With.wire(tree),
-		Call: e.Call, Bytes: e.Bytes, OneSided: e.OneSided,
+		Call: e.Call, Bytes: e.Bytes, OneSided: e.OneSided, Sealed: e.Sealed.wire(),
 	}
 	if e.Exchange != nil {
 		w.Receipt, w.Signature = e.Exchange.Receipt, e.Exchange.Countersignature
@@ -205,6 +222,7 @@ func (w wireEntry) entry(tree identity.TreeID) (Entry, error) {
 		Op: Op(w.Op), Outcome: Outcome(w.Outcome),
 		Affordance: w.Affordance, Grant: w.Grant, Reason: w.Reason,
 		Offline: w.Offline, Count: w.Count, Stream: w.Stream, Call: w.Call, Bytes: w.Bytes, OneSided: w.OneSided,
+		Sealed: w.Sealed.sealed(),
 	}
 	if w.Time <= 0 || w.Time >= maxTime || w.AsOf < 0 || w.AsOf >= maxTime {
 		return e, fmt.Errorf("time %d or proof time %d out of range", w.Time, w.AsOf)
@@ -236,11 +254,13 @@ func (w wireEntry) entry(tree identity.TreeID) (Entry, error) {
 			return e, err
 		}
 	}
-	if len(w.Receipt) == 0 && len(w.Signature) == 0 {
-		return e, nil
+	if len(w.Receipt) != 0 || len(w.Signature) != 0 {
+		e.Exchange = &Exchange{Receipt: w.Receipt, Countersignature: w.Signature}
+		if err := e.Exchange.check(); err != nil {
+			return e, err
+		}
 	}
-	e.Exchange = &Exchange{Receipt: w.Receipt, Countersignature: w.Signature}
-	return e, e.Exchange.check()
+	return e, e.checkSealed()
 }
 
 func (p Party) wire(tree identity.TreeID) *wireParty {
@@ -299,7 +319,10 @@ func printable(s string, limit int) string {
 	return s
 }
 
-// row returns the row of an encoded entry, its hashes still missing.
+// row returns the row of an encoded entry, its hashes still missing. A sealed one is found by nobody's name.
 func (e Entry) row(data []byte) Row {
+	if e.Seal != nil {
+		e = e.shell()
+	}
 	return Row{Time: e.Time.UnixMilli(), Caller: e.Caller.tag(), Thing: e.Thing.tag(), Data: data}
 }

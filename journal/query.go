@@ -21,16 +21,17 @@ type Filter struct {
 	Thing        Party     // only at this thing, likewise
 	Limit        int       // at most so many, MaxLimit at most; 0 for DefaultLimit
 	Oldest       bool      // oldest first
-	Accounts     bool      // also what nodes say of what they did elsewhere, and what signs for what was done
+	Accounts     bool      // also what nodes say of what they did elsewhere, what signs for what was done, and seals
 }
 
-// account reports whether an entry is a node's own account of what it did at another, who has an entry of it too.
+// account reports whether an entry is a node's own account of what it did at another, who has an entry of it too; or what
+// only those need who look closer. Of a sealed receipt nobody else can say what it is for.
 func (i Item) account() bool {
 	switch i.Entry.Op {
 	case Read, Write, Invoke, Observe:
 		return i.Entry.Caller.Member == i.Node
 	}
-	return i.Entry.Op == Countersign
+	return i.Entry.Op == Countersign && i.Entry.Sealed == nil || i.Entry.Op == MakeSeal
 }
 
 // Item is an entry with the place it has in a log.
