@@ -308,7 +308,7 @@ func (c *call) finish(outcome journal.Outcome, reason string) {
 	}
 	n := c.calls.node
 	e := n.entry(c.session.who, c.op, c.affordance, c.decision)
-	e.Outcome, e.Reason, e.Stream, e.Call = outcome, reason, c.id, c.entry.Call
+	e.Outcome, e.Reason, e.Stream, e.Call, e.Seal = outcome, reason, c.id, c.entry.Call, c.entry.Seal
 	if c.caller.Sent != nil {
 		e.Bytes = c.caller.Sent.Bytes()
 	}

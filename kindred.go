@@ -148,6 +148,7 @@ type Node struct {
 	neighbours neighbours
 	vault      ownVault
 	readers    readers
+	seals      seals
 
 	cancel context.CancelFunc // ends what runs in the background
 	wait   sync.WaitGroup

@@ -408,9 +408,8 @@ func (n *Node) SetLimits(ctx context.Context, thing identity.MemberID, limits []
 	return n.Gateway().Limit(ctx, control.Limits{Member: thing.String(), Limits: limits})
 }
 
-// CurrentLimits reads the limits out of a member's roster entry.
-func (m RosterMember) CurrentLimits() ([]tree.Limit, error) {
-	var entry tree.Member
-	err := signed.Unmarshal(m.Value, &entry)
-	return entry.Limits, err
+// Current reads a member's roster entry.
+func (m RosterMember) Current() (entry tree.Member, err error) {
+	err = signed.Unmarshal(m.Value, &entry)
+	return entry, err
 }

@@ -21,8 +21,9 @@ import (
 // readers are the apps and services that a device seals to, as the gateway said last. What it said is verified like
 // hellos from them, and so is to which key: a gateway can leave somebody out, and put nobody in.
 type readers struct {
-	mu    sync.Mutex // held while asking
-	said  []byte     // what the gateway said, as it is kept
+	of    identity.MemberID // whose apps alone; zero: everybody's who may read something
+	mu    sync.Mutex        // held while asking
+	said  []byte            // what the gateway said, as it is kept
 	known []reader
 }
 
@@ -33,8 +34,22 @@ type reader struct {
 	dated   int64 // when it said to which key
 }
 
-// readersKey is where the gateway's answer is kept, for a start while it is out of reach.
-const readersKey = "readers"
+// key is where the gateway's answer is kept, for a start while it is out of reach.
+func (rs *readers) key() string {
+	if rs.of.IsZero() {
+		return "readers"
+	}
+	return "readers/" + rs.of.String()
+}
+
+// query asks for them.
+func (rs *readers) query(maxAge time.Duration) control.ReadersQuery {
+	q := control.ReadersQuery{MaxAge: maxAge}
+	if !rs.of.IsZero() {
+		q.For = rs.of.String()
+	}
+	return q
+}
 
 // ErrNoReaders says that nobody may read something, or nobody who did say to which key to seal.
 var ErrNoReaders = errors.New("nobody is known who may read it")
@@ -44,7 +59,8 @@ var ErrNoReaders = errors.New("nobody is known who may read it")
 // is shown more coarsely or in part, what is for one way or for callers at home only, and what is for a purpose. It
 // asks the gateway, and goes on with what that said last, for as long as a call would, where it is out of reach.
 func (n *Node) Readers(ctx context.Context, affordance string, from, until time.Time) ([]vault.Recipient, error) {
-	known, err := n.askReaders(ctx, affordance)
+	fresh, _ := n.proofs.entry().LimitFor(affordance)
+	known, err := n.askReaders(ctx, &n.readers, fresh)
 	if err != nil {
 		return nil, fmt.Errorf("kindred: asking to whom to seal: %w", err)
 	}
@@ -82,23 +98,21 @@ func (n *Node) reads(s *session, affordance string, from, until time.Time) (bool
 	return whole && d.View.SeesAll(from, until), nil
 }
 
-// askReaders returns those whom the gateway names, verified.
-func (n *Node) askReaders(ctx context.Context, affordance string) ([]reader, error) {
-	rs := &n.readers
+// askReaders returns those whom the gateway names, verified by proofs of at most an age.
+func (n *Node) askReaders(ctx context.Context, rs *readers, maxAge time.Duration) ([]reader, error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if rs.said == nil {
-		if err := n.recallReaders(ctx); err != nil {
+		if err := n.recallReaders(ctx, rs); err != nil {
 			return nil, err
 		}
 	}
 	if n.isolated() && rs.said != nil {
 		return rs.known, nil
 	}
-	fresh, _ := n.proofs.entry().LimitFor(affordance)
 	asking, cancel := context.WithTimeout(ctx, askGateway)
 	defer cancel()
-	answer, err := n.home.Readers(asking, control.ReadersQuery{MaxAge: fresh})
+	answer, err := n.home.Readers(asking, rs.query(maxAge))
 	n.link.tried(n.cfg.Clock(), err)
 	if err != nil {
 		if rs.said == nil {
@@ -111,37 +125,37 @@ func (n *Node) askReaders(ctx context.Context, affordance string) ([]reader, err
 	if err != nil || bytes.Equal(said, rs.said) {
 		return rs.known, err
 	}
-	known := n.verifyReaders(ctx, answer)
-	if err := n.db.Save(ctx, map[string][]byte{readersKey: said}); err != nil {
+	known := n.verifyReaders(ctx, rs, answer)
+	if err := n.db.Save(ctx, map[string][]byte{rs.key(): said}); err != nil {
 		return nil, err
 	}
 	rs.said, rs.known = said, known
 	return known, nil
 }
 
-// recallReaders reads what the gateway said before the node was started. The caller holds mu.
-func (n *Node) recallReaders(ctx context.Context) error {
-	said, err := n.db.Load(ctx, readersKey)
+// recallReaders reads what the gateway said before the node was started. The caller holds rs.mu.
+func (n *Node) recallReaders(ctx context.Context, rs *readers) error {
+	said, err := n.db.Load(ctx, rs.key())
 	if err != nil || said == nil {
 		return err
 	}
 	var answer control.Readers
 	if err := json.Unmarshal(said, &answer); err != nil {
-		return fmt.Errorf("reading %s: %w", readersKey, err)
+		return fmt.Errorf("reading %s: %w", rs.key(), err)
 	}
-	n.readers.said, n.readers.known = said, n.verifyReaders(ctx, answer)
+	rs.said, rs.known = said, n.verifyReaders(ctx, rs, answer)
 	return nil
 }
 
-// verifyReaders returns those of an answer who are what it says. The caller holds mu.
-func (n *Node) verifyReaders(ctx context.Context, answer control.Readers) (known []reader) {
+// verifyReaders returns those of an answer who are what it says. The caller holds rs.mu.
+func (n *Node) verifyReaders(ctx context.Context, rs *readers, answer control.Readers) (known []reader) {
 	for _, a := range answer.Readers[:min(len(answer.Readers), control.MaxReaders)] {
 		r, err := n.verifyReader(ctx, a)
 		if err != nil {
 			n.log.Warn("the gateway names somebody to seal to who does not verify", "error", err)
 			continue
 		}
-		for _, old := range n.readers.known { // a key that was replaced does not come back
+		for _, old := range rs.known { // a key that was replaced does not come back
 			if old.session.who.Member() == r.session.who.Member() && old.dated > r.dated {
 				r.to, r.dated = old.to, old.dated
 			}

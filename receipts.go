@@ -181,7 +181,7 @@ func (rs *receipts) take(who credential.Principal, countersignatures [][]byte) (
 		taken = true
 		n.note(journal.Entry{
 			Time: n.cfg.Clock(), Thing: n.party(n.self), Caller: n.party(who.Chain), Op: journal.Countersign,
-			Affordance: d.Affordance, Outcome: journal.Served, Call: d.Call,
+			Affordance: d.Affordance, Outcome: journal.Served, Call: d.Call, Seal: n.sealFor(who),
 			Exchange: &journal.Exchange{Receipt: d.raw, Countersignature: raw},
 		})
 	}

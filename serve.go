@@ -151,7 +151,7 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	if !c.counts {
 		return nil // it was asked alone, or is not there, which whoever may use it is told: nothing is done
 	}
-	entry.Stream = c.begin(d)
+	entry.Stream, entry.Seal = c.begin(d), n.sealFor(c.session.who)
 	return c.write(r.Context(), entry)
 }
 

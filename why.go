@@ -9,7 +9,6 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
-	"github.com/kindred-iot/kindred/tree"
 )
 
 // A Why asks whether a leaf may do something at a thing now.
@@ -38,8 +37,8 @@ func (n *Node) Why(ctx context.Context, w Why) (d grant.Decision, err error) {
 	fail := func(err error) (grant.Decision, error) {
 		return grant.Decision{}, fmt.Errorf("kindred: asking why %s may %s %s: %w", w.By.ID.Path, w.Action, w.Thing.Who.ID.Path, err)
 	}
-	var entry tree.Member
-	if entry.Limits, err = w.Thing.CurrentLimits(); err != nil {
+	entry, err := w.Thing.Current()
+	if err != nil {
 		return fail(err)
 	}
 	limit := grant.LimitFor(entry, w.Affordance)

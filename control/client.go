@@ -130,6 +130,9 @@ func (c Client) Obeyed(ctx context.Context, leaf []byte) error {
 // Limit changes how fresh a proof a thing asks for.
 func (c Client) Limit(ctx context.Context, l Limits) error { return do(ctx, c, "limit", l) }
 
+// Conceal asks that what some people do at a thing is sealed to them in its journal.
+func (c Client) Conceal(ctx context.Context, p Privacy) error { return do(ctx, c, "conceal", p) }
+
 // Announce says where the caller can be reached, and returns where the gateway can.
 func (c Client) Announce(ctx context.Context, address []byte) (Contact, error) {
 	return call[Contact](ctx, c, "announce", SignedAddress{address})

@@ -54,6 +54,7 @@ type Home interface {
 	Resume(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
 	Obeyed(ctx context.Context, who credential.Principal, o Obeyed) (None, error)
 	Limit(ctx context.Context, who credential.Principal, l Limits) (None, error)
+	Conceal(ctx context.Context, who credential.Principal, p Privacy) (None, error)
 	Announce(ctx context.Context, who credential.Principal, a SignedAddress) (Contact, error)
 	Publish(ctx context.Context, who credential.Principal, r SignedRecipient) (None, error)
 	Readers(ctx context.Context, who credential.Principal, q ReadersQuery) (Readers, error)
@@ -284,6 +285,12 @@ type Limits struct {
 	Limits []tree.Limit `json:"limits"`
 }
 
+// A Privacy asks that what some people do at a thing is sealed to them in its journal, in place of whoever it was before.
+type Privacy struct {
+	Member string   `json:"member"`           // the thing's ID
+	People []string `json:"people,omitempty"` // IDs of owners and persons, at most tree.MaxPrivate
+}
+
 // A SignedAddress announces where the caller can be reached. The answer is the gateway's own contact.
 type SignedAddress struct {
 	Address []byte `json:"address"` // a signed tree.Address
@@ -296,6 +303,7 @@ type SignedRecipient struct {
 
 // A ReadersQuery asks whom a device may seal to.
 type ReadersQuery struct {
+	For    string        `json:"for,omitempty"`     // member ID of somebody for whom it is private: only their apps, whatever they may read
 	MaxAge time.Duration `json:"max_age,omitempty"` // of the proofs, nanoseconds; 0: as they are
 }
 
@@ -351,6 +359,7 @@ type HistoryQuery struct {
 	Caller string    `json:"caller,omitempty"` // member ID
 	Thing  string    `json:"thing,omitempty"`  // member ID
 	Limit  int       `json:"limit,omitempty"`  // the newest so many, at most MaxHistory
+	Sealed bool      `json:"sealed,omitempty"` // only what is sealed, at things that are private for the caller's person
 }
 
 // MaxHistory is how many entries a History has, at most.
@@ -359,6 +368,7 @@ const MaxHistory = 10_000
 // History is what happened, the oldest first.
 type History struct {
 	Entries []journal.Entry `json:"entries"`
+	Seals   [][]byte        `json:"seals,omitempty"` // the secrets that what is sealed opens with, sealed to whom it concerns
 }
 
 // A JournalsQuery asks what journals there are.

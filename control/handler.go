@@ -54,6 +54,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"answer":    handle(s, home.Answer),
 		"record":    handle(s, home.Record),
 		"history":   handle(s, home.History),
+		"conceal":   handle(s, home.Conceal),
 		"journals":  handle(s, home.Journals),
 		"entries":   handle(s, home.Entries),
 		"excerpt":   handle(s, home.Excerpt),

@@ -402,8 +402,11 @@ func (h *home) Announce(ctx context.Context, who credential.Principal, a control
 	return h.contact(h.started().Self()), nil
 }
 
-// History tells owners what happened.
+// History tells owners what happened, and others what is sealed where something of theirs is.
 func (h *home) History(ctx context.Context, who credential.Principal, q control.HistoryQuery) (control.History, error) {
+	if q.Sealed {
+		return h.sealedHistory(ctx, who, q)
+	}
 	if !who.Owner() {
 		return control.History{}, refused("only owners read the home's journal")
 	}
@@ -429,7 +432,8 @@ func (h *home) History(ctx context.Context, who credential.Principal, q control.
 	for _, item := range slices.Backward(items) { // the newest so many, the oldest first
 		out.Entries = append(out.Entries, item.Entry)
 	}
-	return out, nil
+	out.Seals, err = h.replica.Seals(ctx, items)
+	return out, err
 }
 
 // tell writes a change of the tree into the gateway's journal.

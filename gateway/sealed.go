@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
@@ -32,21 +33,44 @@ func (g *Gateway) recipientNamed(member identity.MemberID) []byte {
 	return s.Digest[:]
 }
 
-// Readers tells the calling device whom it may seal to: owners' apps, and whoever has a grant about it.
-func (h *home) Readers(ctx context.Context, who credential.Principal, q control.ReadersQuery) (control.Readers, error) {
-	if who.Kind() != identity.Device {
-		return control.Readers{}, refused("only devices seal what they record")
+// mayBeSealedTo returns the members that a device may seal to: whoever has some right to it; or, for somebody whose doings
+// there are private, their apps.
+func (h *home) mayBeSealedTo(device identity.Chain, q control.ReadersQuery) (leaves []identity.Chain, err error) {
+	var person identity.MemberID
+	if q.For != "" {
+		if person, err = identity.ParseMemberID(q.For); err != nil {
+			return nil, invalid(err)
+		}
+		if e, ok := h.member(device.Member()); !ok || !slices.Contains(e.Private, person) {
+			return nil, notFound("")
+		}
 	}
-	var found control.Readers
-	var leaves []identity.Chain
 	h.keeper.View(func(s *tree.State) {
 		for e := range s.Members() {
 			leaves = append(leaves, e.Chain)
 		}
 	})
+	return slices.DeleteFunc(leaves, func(leaf identity.Chain) bool {
+		if !person.IsZero() {
+			return leaf.ActsFor() != person || leaf.Kind() != identity.App
+		}
+		return !leaf.Owner() && len(h.grantsFor(leaf, device)) == 0
+	}), nil
+}
+
+// Readers tells the calling device whom it may seal to: owners' apps, and whoever has a grant about it.
+func (h *home) Readers(ctx context.Context, who credential.Principal, q control.ReadersQuery) (control.Readers, error) {
+	if who.Kind() != identity.Device {
+		return control.Readers{}, refused("only devices seal what they record")
+	}
+	leaves, err := h.mayBeSealedTo(who.Chain, q)
+	if err != nil {
+		return control.Readers{}, err
+	}
+	var found control.Readers
 	for _, leaf := range leaves {
 		recipient, ok := h.keeper.Recipient(leaf.Member())
-		if !ok || !leaf.Owner() && len(h.grantsFor(leaf, who.Chain)) == 0 {
+		if !ok {
 			continue
 		}
 		if len(found.Readers) == control.MaxReaders {

@@ -25,6 +25,7 @@
 //	16  one-sided   true when the caller, a tool, cannot sign a receipt
 //	17  receipt     the signed [Receipt] for the call
 //	18  signature   the signed [Countersignature] of it
+//	19  sealed      {1: seal, ? 2: entry, 3: box}; see below
 //
 //	party = { 1: member ID, ? 2: TreeID, 3: path }
 //
@@ -32,6 +33,21 @@
 // log's own. Texts are at most 64 bytes (reasons 256) of printable characters.
 // An entry takes about 150 bytes, one with a receipt and its
 // countersignature about 800, [MaxEntry] at most.
+//
+// # Sealed entries
+//
+// What concerns one person alone can be sealed to them. A [Seal] is a key for
+// AES-256-GCM (NIST SP 800-38D, with nonces of 12 random bytes in front). An
+// entry with Op [MakeSeal] has in its box the 32-byte secret, as its maker
+// sealed it to that person, which is no business of this package; its seal is
+// the first 8 bytes of SHA-256("kindred/journal-seal" ‖ 00 ‖ secret). Entries
+// sealed with it have the keys 1, 2, 4, 6 (served) and 19 alone: the seal, the
+// number of the entry that made it (absent for 0), and in the box the whole
+// entry, with its length before it in two bytes, big endian, and zeros behind,
+// to a multiple of 256 bytes. Their op is "private", or "countersign" if that
+// is what is inside. The additional data is TreeID ‖ time, 8 bytes, big endian ‖
+// the thing's member ID ‖ op. The tree over the log is over the sealed form, so
+// everybody verifies it. testdata/seal.json has an example.
 //
 // # The tree over them
 //

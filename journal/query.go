@@ -21,6 +21,7 @@ type Filter struct {
 	Thing        Party     // only at this thing, likewise
 	Limit        int       // at most so many, MaxLimit at most; 0 for DefaultLimit
 	Oldest       bool      // oldest first
+	Sealed       bool      // only what is sealed
 	Accounts     bool      // also what nodes say of what they did elsewhere, what signs for what was done, and seals
 }
 
@@ -67,6 +68,9 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 		}
 		// Two parties may share a tag.
 		if !f.Who.IsZero() && !f.Who.same(item.Entry.Caller) || !f.Thing.IsZero() && !f.Thing.same(item.Entry.Thing) {
+			return nil
+		}
+		if f.Sealed && (item.Entry.Sealed == nil || item.Entry.Op == MakeSeal) {
 			return nil
 		}
 		if !f.Accounts && item.account() {

@@ -30,7 +30,10 @@ type SealID [8]byte
 const (
 	sealSecret  = 32 // bytes: AES-256
 	sealDomain  = "kindred/journal-seal\x00"
-	sealPadding = 128 // bytes that the size of what is sealed is a multiple of
+	sealPadding = 256 // bytes that the size of what is sealed is a multiple of
+
+	// MaxSeals is how many seals are told of at a time.
+	MaxSeals = 256
 
 	// maxSealed bounds what is sealed in an entry, in bytes: with what stands beside it, MaxEntry is enough.
 	maxSealed = MaxEntry - 1024
@@ -198,4 +201,32 @@ func (e Entry) checkSealed() error {
 		return fmt.Errorf("a sealed part of %d bytes, by the seal of entry %d", len(s.Box), s.At)
 	}
 	return nil
+}
+
+// Seals returns the sealed secrets that the entries among items are to be opened with, each once and at most MaxSeals. One
+// that is not in the log, or not what an entry says, is left out: then that entry stays closed.
+func (r *Replica) Seals(ctx context.Context, items []Item) (secrets [][]byte, err error) {
+	seen := map[entryKey]bool{}
+	for _, item := range items {
+		s := item.Entry.Sealed
+		if s == nil || item.Entry.Op == MakeSeal {
+			continue
+		}
+		key := entryKey{item.Node, s.At}
+		if seen[key] || len(seen) == MaxSeals {
+			continue
+		}
+		seen[key] = true
+		err := r.port.LogRows(ctx, item.Node[:], s.At, s.At+1, func(index int64, row Row) error {
+			made, err := readItem(r.tree, item.Node[:], index, row)
+			if err == nil && made.Entry.Op == MakeSeal && made.Entry.Sealed.Seal == s.Seal {
+				secrets = append(secrets, made.Entry.Sealed.Box)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("journal: looking for seals: %w", err)
+		}
+	}
+	return secrets, nil
 }

@@ -173,7 +173,7 @@ func TestSealedAndClear(t *testing.T) {
 		"a refusal":            change(func(e *Entry) { e.Outcome = Refused }),
 		"nothing sealed":       change(func(e *Entry) { e.Sealed = nil }),
 		"an odd size":          change(func(e *Entry) { e.Sealed = &Sealed{Box: make([]byte, 29)} }),
-		"more than fits":       change(func(e *Entry) { e.Sealed = &Sealed{Box: make([]byte, 28+128*sealPadding)} }),
+		"more than fits":       change(func(e *Entry) { e.Sealed = &Sealed{Box: make([]byte, 28+64*sealPadding)} }),
 		"a seal before 0":      change(func(e *Entry) { e.Sealed = &Sealed{At: -1, Box: box.Box} }),
 		"a seal of nothing":    change(func(e *Entry) { e.Op, e.Sealed = MakeSeal, nil }),
 		"a seal of a seal":     change(func(e *Entry) { e.Op, e.Sealed = MakeSeal, &Sealed{At: 1, Box: box.Box} }),

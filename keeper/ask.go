@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admissio
 	if k.gone[tree.MemberKey(id)] {
 		return a, false, fmt.Errorf("%s, member %s: %w", a.Chain.ID.Path, id, ErrGone)
 	}
-	a.Limits = ordered(a.Limits)
+	a.Limits, a.Private = ordered(a.Limits), nil
 	old, ok := k.state.Member(id)
 	if !ok {
 		return a, true, nil
@@ -84,6 +85,7 @@ func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admissio
 	if a.Label == "" {
 		a.Label = old.Label
 	}
+	a.Private = old.Private
 	if len(a.Limits) == 0 {
 		a.Limits = old.Limits
 	}
@@ -282,7 +284,7 @@ func (k *Keeper) below(top tree.Entry) (members []identity.Chain, grants []tree.
 // Limit sets how fresh a proof a device asks for, in place of the limits it has. by must be an owner's app.
 func (k *Keeper) Limit(ctx context.Context, by identity.Chain, member identity.MemberID, limits []tree.Limit) error {
 	err := k.revise(ctx, by, member, func(e tree.Entry) (tree.Admission, error) {
-		a := tree.Admission{Chain: e.Chain, Label: e.Label, Limits: ordered(limits)}
+		a := tree.Admission{Chain: e.Chain, Label: e.Label, Limits: ordered(limits), Private: e.Private}
 		return a, checkLimits(e.Chain.Kind(), limits)
 	})
 	if err != nil {
@@ -291,10 +293,44 @@ func (k *Keeper) Limit(ctx context.Context, by identity.Chain, member identity.M
 	return nil
 }
 
+// Conceal says whose doings at a device are sealed to them in its journal, in place of what was said before: owners and
+// persons. by must be an owner's app.
+func (k *Keeper) Conceal(ctx context.Context, by identity.Chain, member identity.MemberID, private []identity.MemberID) error {
+	private = slices.Compact(slices.SortedFunc(slices.Values(private), func(a, b identity.MemberID) int { return bytes.Compare(a[:], b[:]) }))
+	err := k.revise(ctx, by, member, func(e tree.Entry) (tree.Admission, error) {
+		a := tree.Admission{Chain: e.Chain, Label: e.Label, Limits: e.Limits, Private: private}
+		return a, k.checkPrivate(e, private)
+	})
+	if err != nil {
+		return fmt.Errorf("keeper: setting what is private: %w", err)
+	}
+	return nil
+}
+
+// checkPrivate checks what tree does not know: that it is about a device, and for people. Who was is no reason to refuse.
+func (k *Keeper) checkPrivate(e tree.Entry, private []identity.MemberID) error {
+	if kind := e.Chain.Kind(); kind != identity.Device {
+		return fmt.Errorf("private at a %s: only devices have a journal of who used them", kind)
+	}
+	for _, id := range private {
+		if slices.Contains(e.Private, id) {
+			continue
+		}
+		m, ok := k.state.Member(id)
+		if !ok {
+			return fmt.Errorf("member %s is %w", id, ErrNotLive)
+		}
+		if kind := m.Chain.Kind(); kind != identity.Owner && kind != identity.Person {
+			return fmt.Errorf("private for %s, of kind %s: only owners and persons have something to themselves", m.Path(), kind)
+		}
+	}
+	return nil
+}
+
 // Label sets what people call a member; "" takes the label away. by must be an owner's app.
 func (k *Keeper) Label(ctx context.Context, by identity.Chain, member identity.MemberID, label string) error {
 	err := k.revise(ctx, by, member, func(e tree.Entry) (tree.Admission, error) {
-		return tree.Admission{Chain: e.Chain, Label: label, Limits: e.Limits}, checkLabel(label)
+		return tree.Admission{Chain: e.Chain, Label: label, Limits: e.Limits, Private: e.Private}, checkLabel(label)
 	})
 	if err != nil {
 		return fmt.Errorf("keeper: setting a label: %w", err)
@@ -320,7 +356,7 @@ func (k *Keeper) revise(ctx context.Context, by identity.Chain, member identity.
 	if err != nil {
 		return err
 	}
-	if a.Label == e.Label && slices.Equal(a.Limits, e.Limits) {
+	if a.Label == e.Label && slices.Equal(a.Limits, e.Limits) && slices.Equal(a.Private, e.Private) {
 		return nil
 	}
 	return k.apply(ctx, tree.Update{By: by.Member(), Members: []tree.Admission{a}}, Event{})

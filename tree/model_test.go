@@ -120,7 +120,7 @@ func (m model) apply(t testing.TB, u tree.Update) (model, []merkle.Hash, bool) {
 		}
 		seen[id] = true
 		e := tree.Entry{Chain: a.Chain, Member: tree.Member{
-			Certificate: a.Chain.Self().Digest, By: u.By, Since: u.Time.Unix(), Label: a.Label, Limits: a.Limits,
+			Certificate: a.Chain.Self().Digest, By: u.By, Since: u.Time.Unix(), Label: a.Label, Limits: a.Limits, Private: a.Private,
 		}}
 		switch {
 		case had && (a.Stolen || old.Path() != e.Path()):

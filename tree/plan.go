@@ -17,7 +17,7 @@ import (
 type Update struct {
 	By          identity.MemberID // the leaf that asks
 	Time        time.Time
-	Members     []Admission         // new members, the upper ones first; or new certificates, labels, limits of old ones
+	Members     []Admission         // new members, the upper ones first; or new certificates, labels, limits and so on of old ones
 	Grants      []Admitted          // new grants; By and Since are taken from the update
 	Checkpoints []JournalCheckpoint // where journals stand
 	Remove      []identity.MemberID // members to take away, and all below them
@@ -34,10 +34,11 @@ type Update struct {
 // Whoever signs certificates takes all below along: an update that gives it another certificate has an admission,
 // with the new chain, for each of them.
 type Admission struct {
-	Chain  identity.Chain
-	Label  string
-	Limits []Limit
-	Stolen bool // the key it had
+	Chain   identity.Chain
+	Label   string
+	Limits  []Limit
+	Private []identity.MemberID
+	Stolen  bool // the key it had
 }
 
 // A JournalCheckpoint says where the journal of a member stands.
@@ -182,6 +183,7 @@ func (p *planner) admitOne(a Admission) error {
 	id, path := a.Chain.Member(), a.Chain.ID.Path
 	m := Member{
 		Certificate: a.Chain.Self().Digest, By: p.update.By, Since: p.update.Time.Unix(), Label: a.Label, Limits: a.Limits,
+		Private: a.Private,
 	}
 	if err := p.checkAdmission(a); err != nil {
 		return err

@@ -3,7 +3,7 @@
 // The roster is an authenticated map (package merkle) of entries, each keyed by its type and ID. Only what is live
 // is in it, so that a proof of inclusion says "not taken away":
 //
-//	"member"      MemberID   Member: the certificate it has now, who asked for it, since when, its label and limits
+//	"member"      MemberID   Member: the certificate it has now, who asked for it, since when, its label, limits, and for whom it is private
 //	"grant"       GrantID    Grant: the signed grant that it admits, its giver, who asked for it, since when, whether
 //	                         it is paused
 //	"checkpoint"  MemberID   Checkpoint: where that member's journal stood
@@ -26,6 +26,7 @@
 package tree
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
@@ -95,6 +96,10 @@ type Member struct {
 	Since       int64             `cbor:"3,keyasint"`           // Unix time, seconds
 	Label       string            `cbor:"4,keyasint,omitempty"` // what people call it, at most MaxLabel bytes
 	Limits      []Limit           `cbor:"5,keyasint,omitempty"` // of a thing
+
+	// Private are owners and persons, in the order of their IDs and at most MaxPrivate: what they do at the thing is
+	// sealed to them in its journal, and nobody else can read it.
+	Private []identity.MemberID `cbor:"6,keyasint,omitempty"`
 }
 
 // MaxLabel is the length of a label in bytes, at most.
@@ -112,6 +117,8 @@ const (
 	MaxLimits = 64
 	// MaxLimit is the longest time that a limit can set.
 	MaxLimit = 366 * 24 * time.Hour
+	// MaxPrivate is for how many a thing is private, at most.
+	MaxPrivate = 32
 
 	maxAffordance = 128 // bytes
 )
@@ -123,6 +130,14 @@ func (m Member) check() error {
 	}
 	if n := len(m.Limits); n > MaxLimits {
 		return fmt.Errorf("%d limits, of at most %d", n, MaxLimits)
+	}
+	if n := len(m.Private); n > MaxPrivate {
+		return fmt.Errorf("private for %d, of at most %d", n, MaxPrivate)
+	}
+	for i, id := range m.Private {
+		if id.IsZero() || i > 0 && bytes.Compare(m.Private[i-1][:], id[:]) >= 0 {
+			return fmt.Errorf("private for %s, which is out of order or twice there", id)
+		}
 	}
 	seen := map[string]bool{}
 	for _, l := range m.Limits {

@@ -68,11 +68,11 @@ func (s *session) limit(ctx context.Context, n *kindred.Node, arg string, want t
 	if m.Who.Kind() != identity.Device {
 		return usage("%s is of kind %s: devices have limits", m.Who.ID.Path, m.Who.Kind())
 	}
-	limits, err := m.CurrentLimits()
+	entry, err := m.Current()
 	if err != nil {
 		return err
 	}
-	limits = withLimit(limits, want)
+	limits := withLimit(entry.Limits, want)
 	if err := n.SetLimits(ctx, m.Who.Member(), limits); err != nil {
 		return err
 	}

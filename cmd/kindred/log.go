@@ -24,7 +24,8 @@ func newLog(s *session) *cobra.Command {
 		Short: "Tell what happened, in plain words",
 		Long: `Tell what happened: who used what, who was refused and why, and what was changed. Owners
 are told by the gateway of the whole home. A device tells its own part, and with --own
-every app tells what it did itself, by what it has written down.`,
+every app tells what it did itself, by what it has written down. With --sealed the gateway
+tells what is sealed to you alone (see "kindred private").`,
 		Example: "  kindred log --since 2h\n  kindred log --who sam/anna/phone --thing home/lock -n 20\n  kindred log verify",
 		Args:    cobra.NoArgs,
 	}
@@ -33,11 +34,15 @@ every app tells what it did itself, by what it has written down.`,
 	f.StringVar(&o.who, "who", "", "only what was done by this `path`, an app, or all apps of a person")
 	f.StringVar(&o.thing, "thing", "", "only what was done at this `path`")
 	f.BoolVar(&o.own, "own", false, "what this machine itself wrote down")
+	f.BoolVar(&o.sealed, "sealed", false, "what is sealed to you, at things where what you do is private")
 	f.BoolVar(&o.csv, "csv", false, "print it as a table for spreadsheets (RFC 4180)")
 	f.IntVarP(&o.count, "number", "n", 100, "the newest so `many`")
 	hide(c.RegisterFlagCompletionFunc("who", s.completeWho), c.RegisterFlagCompletionFunc("thing", s.completeWho))
 	c.AddCommand(newLogVerify(s), newLogExport(s))
 	return s.does(c, func(ctx context.Context, _ []string) error {
+		if o.own && o.sealed {
+			return usage("--own or --sealed? What you wrote down yourself is sealed to nobody")
+		}
 		if o.count < 1 || o.count > control.MaxHistory {
 			return usage("-n %d: want 1 to %d", o.count, control.MaxHistory)
 		}
@@ -47,7 +52,7 @@ every app tells what it did itself, by what it has written down.`,
 
 type logOptions struct {
 	since, who, thing string
-	own, csv          bool
+	own, csv, sealed  bool
 	count             int
 }
 
@@ -62,7 +67,8 @@ func (s *session) history(ctx context.Context, n *kindred.Node, o logOptions) er
 	}
 	var entries []journal.Entry
 	var r kindred.Roster
-	if o.own || !n.Self().Owner() {
+	q.Sealed = o.sealed
+	if o.own || !n.Self().Owner() && !o.sealed {
 		entries, r, err = ownEntries(ctx, n, o, q)
 	} else if r, err = n.Roster(ctx); err == nil {
 		entries, err = homeEntries(ctx, n, r, o, q)
@@ -95,11 +101,14 @@ func homeEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOp
 	}
 	var entries []journal.Entry
 	for _, q.Caller = range callers {
-		h, err := n.Gateway().History(ctx, q)
+		part, err := n.History(ctx, q)
 		if err != nil {
 			return nil, err
 		}
-		entries = append(entries, h.Entries...)
+		entries = append(entries, part...)
+	}
+	if q.Sealed {
+		entries = slices.DeleteFunc(entries, func(e journal.Entry) bool { return e.Op == journal.Private })
 	}
 	slices.SortStableFunc(entries, func(a, b journal.Entry) int { return a.Time.Compare(b.Time) })
 	return entries[max(0, len(entries)-o.count):], nil
@@ -175,6 +184,7 @@ type logLine struct {
 	Bytes      uint64        `json:"bytes,omitempty"`         // that a stream carried
 	OneSided   bool          `json:"one_sided,omitempty"`     // done by a tool, which cannot sign for it
 	Signed     bool          `json:"countersigned,omitempty"` // the caller has signed for it
+	Sealed     bool          `json:"sealed,omitempty"`        // to whom it concerns: to you, unless its operation is "private"
 	Sentence   string        `json:"sentence"`
 }
 
@@ -230,7 +240,7 @@ func (t teller) object(e journal.Entry) logLine {
 	l := logLine{
 		Time: e.Time.UTC(), Op: e.Op, Path: e.Thing.ID.Path, Affordance: e.Affordance, Outcome: e.Outcome.String(),
 		Grant: e.Grant, Reason: e.Reason, Offline: e.Offline, Count: e.Count,
-		Bytes: e.Bytes, OneSided: e.OneSided, Signed: e.Countersigned, Sentence: t.sentence(e),
+		Bytes: e.Bytes, OneSided: e.OneSided, Signed: e.Countersigned, Sealed: e.Sealed != nil, Sentence: t.sentence(e),
 	}
 	if !e.Caller.IsZero() {
 		l.Who = e.Caller.ID.String()
@@ -258,6 +268,8 @@ func (t teller) sentence(e journal.Entry) string {
 	switch {
 	case e.Op == journal.Connect:
 		return t.stranger(e)
+	case e.Op == journal.Private:
+		return fmt.Sprintf("somebody used %s, which is sealed to them", e.Thing.ID.Path)
 	case e.Outcome == journal.Asked:
 		return fmt.Sprintf("%s asked for %s, and no answer is known", who, what)
 	case e.Outcome == journal.Refused:
@@ -346,6 +358,8 @@ func (t teller) deed(e journal.Entry, what string) string {
 		return "recognized the home " + e.Reason
 	case journal.Forget:
 		return "took back that the home " + e.Reason + " is recognized"
+	case journal.Conceal:
+		return "changed whose doings at " + what + " are private"
 	case journal.Limit:
 		return "changed how lately whoever uses " + what + " must have been checked"
 	}
@@ -379,6 +393,9 @@ func (t teller) ground(e journal.Entry) string {
 	}
 	if e.OneSided {
 		text += ", with a tool, which signs no receipt"
+	}
+	if e.Sealed != nil {
+		text += ", sealed to you"
 	}
 	return text
 }

@@ -116,6 +116,7 @@ type account struct {
 	Owners  []tally      `json:"owners"`  // what owners' apps did, by their right
 	Refused []tally      `json:"refused"` // what was refused to members and rests on nothing they were given
 	Unknown int          `json:"unknown"` // refusals of strangers
+	Private []tally      `json:"private"` // what was done at things and is sealed to whoever did it
 
 	teller   teller
 	language grant.Language
@@ -123,6 +124,7 @@ type account struct {
 	ended    map[string]time.Time // when grants were taken back, by ID
 	removed  map[string]time.Time // when members were removed, by member ID
 	tallies  map[*[]tally]map[string]int
+	sealed   []journal.Party // things at which something is sealed
 }
 
 // accounted is a grant and what was done under it.
@@ -166,7 +168,7 @@ type tally struct {
 func (a *account) open(grants []kindred.RosterGrant) {
 	a.by, a.ended, a.removed = map[string]*accounted{}, map[string]time.Time{}, map[string]time.Time{}
 	a.tallies = map[*[]tally]map[string]int{}
-	a.Grants, a.Outside, a.Owners, a.Refused = []*accounted{}, []deed{}, []tally{}, []tally{}
+	a.Grants, a.Outside, a.Owners, a.Refused, a.Private = []*accounted{}, []deed{}, []tally{}, []tally{}, []tally{}
 	a.tallies = map[*[]tally]map[string]int{}
 	terms := map[string]*grant.Terms{}
 	for _, g := range grants {
@@ -186,6 +188,10 @@ func (a *account) enter(e journal.Entry) {
 	switch e.Op {
 	case journal.Connect:
 		a.Unknown += times
+		return
+	case journal.Private:
+		a.count(&a.Private, string(e.Thing.ID.Path), times)
+		a.sealed = append(a.sealed, e.Thing)
 		return
 	case journal.Unshare:
 		a.ended[e.Grant] = e.Time
@@ -299,10 +305,17 @@ func (a *account) close() {
 			at = at.UTC()
 			g.Gone = &at
 		}
-		if g.terms != nil && (g.Uses == 0 || g.Over) && !g.Paused {
+		if g.terms != nil && (g.Uses == 0 && !a.maybeUsed(*g.terms) || g.Over) && !g.Paused {
 			g.Advice = "kindred unshare " + g.short
 		}
 	}
+}
+
+// maybeUsed reports whether what is sealed may be uses of a grant: at a thing that it is about.
+func (a *account) maybeUsed(t grant.Terms) bool {
+	return slices.ContainsFunc(a.teller.names.roster.Members, func(m kindred.RosterMember) bool {
+		return t.On(m.Who) && slices.ContainsFunc(a.sealed, func(p journal.Party) bool { return p.Member == m.Who.Member() })
+	})
 }
 
 // text tells it to people.
@@ -327,6 +340,7 @@ func (a *account) text(s *session) string {
 		}
 	}
 	list("Owners, by their own right", a.Owners)
+	list("Sealed to whoever did it", a.Private)
 	list("Refused, and rests on nothing that was given", a.Refused)
 	if a.Unknown > 0 {
 		fmt.Fprintf(&out, "Strangers were turned away %s.\n", often(a.Unknown))

@@ -33,7 +33,7 @@ Begin with "kindred init NAME" and "kindred up"; let the first device in with
 	for _, make := range []func(*session) *cobra.Command{
 		newInit, newUp, newDemo, newAdd, newConfirm, newJoin, newDevice, newService, newTree, newDescribe, newGet, newRecordings, newSet, newDo, newWatch,
 		newShare, newLimit, newUnshare, newPause, newResume, newGrants, newWhoCan, newWhatCan, newWhy, newReport, newRequest, newRequests, newAllow, newDeny, newRemove,
-		newApprove, newNever, newAgreement, newWithdraw, newDeleted, newLog, newProxy, newExpose, newForward, newRelay, newKey,
+		newApprove, newNever, newPrivate, newAgreement, newWithdraw, newDeleted, newLog, newProxy, newExpose, newForward, newRelay, newKey,
 		newRecognize, newStatus, newVersion,
 	} {
 		root.AddCommand(make(s))
