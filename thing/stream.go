@@ -179,7 +179,7 @@ func (s *stream) end(err error) {
 		return
 	}
 	body, _ := json.Marshal(problemOf(err, http.StatusForbidden)) // always has a JSON form
-	s.deadline(endLimit)
+	s.deadline(writeLimit)                                        // a slow reader needs as long for this as for all else
 	fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", problemEvent, body)
 	s.flush() // the reader may be gone
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -228,37 +230,90 @@ func TestStalledReaderIsCutOff(t *testing.T) {
 }
 
 // A reader that falls behind by more than is held gets an end with the reason,
-// and others get everything.
+// however slowly it reads that, and others get everything.
 func TestSlowReaderIsDropped(t *testing.T) {
-	thing := New("Flood")
-	flood := Event[string](thing, "flood", "Much")
-	client := serve(t, thing.Handler(permit))
-	client.Healing.For = -1
-	slow, err := client.Subscribe(t.Context(), "flood", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer slow.Close()
-	quick, err := client.Subscribe(t.Context(), "flood", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer quick.Close()
-	for range 400 {
-		emitFlood(t, flood, 1)
-		next(t, quick)
-	}
-	got := 0
-	for {
-		if _, err = slow.Next(); err != nil {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		thing := New("Flood")
+		flood := Event[string](thing, "flood", "Much")
+		dial := servePipes(t, thing.Handler(permit))
+		subscribe := func(pause time.Duration) *Stream {
+			client := dial(pause)
+			client.Healing.For = -1
+			s, err := client.Subscribe(t.Context(), "flood", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
 		}
-		got++
+		slow, quick := subscribe(2*endLimit), subscribe(0)
+		defer slow.Close()
+		defer quick.Close()
+		const all = 40
+		for range all {
+			emitFlood(t, flood, 1)
+			next(t, quick)
+		}
+		got := 0
+		var err error
+		for ; err == nil; got++ {
+			_, err = slow.Next()
+		}
+		var p *Problem
+		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "fell behind") || got > all {
+			t.Errorf("after %d events: %v", got-1, err)
+		}
+	})
+}
+
+// servePipes serves a handler in a bubble of synctest, over connections that hold nothing. What it returns makes clients
+// whose every read of a connection takes as long as they are told.
+func servePipes(t *testing.T, h http.Handler) (dial func(pause time.Duration) *Client) {
+	conns := pipes{make(chan net.Conn), make(chan struct{})}
+	server := &http.Server{Handler: h}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(conns) }()
+	t.Cleanup(func() {
+		server.Close()
+		<-served
+	})
+	return func(pause time.Duration) *Client {
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			conns.dialed <- far
+			return pausing{near, pause}, nil
+		}}
+		t.Cleanup(transport.CloseIdleConnections)
+		return &Client{HTTP: &http.Client{Transport: transport}, Base: &url.URL{Scheme: "http", Host: "thing"}}
 	}
-	var p *Problem
-	if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "fell behind") || got == 400 {
-		t.Errorf("after %d events: %v", got, err)
+}
+
+// pipes is a listener whose connections come from a channel.
+type pipes struct {
+	dialed chan net.Conn
+	closed chan struct{}
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.dialed:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
 	}
+}
+
+func (p pipes) Close() error { close(p.closed); return nil }
+func (pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
+
+// pausing is a connection whose every read takes a while.
+type pausing struct {
+	net.Conn
+	pause time.Duration
+}
+
+func (p pausing) Read(b []byte) (int, error) {
+	time.Sleep(p.pause)
+	return p.Conn.Read(b)
 }
 
 // emitFlood emits more than the sockets between two ends take.
