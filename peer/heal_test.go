@@ -238,6 +238,27 @@ func TestStalled(t *testing.T) {
 	}
 }
 
+// A host that was kept from looking does not hold that against others.
+func TestOwnLatenessIsExcused(t *testing.T) {
+	p := newPlace(t)
+	p.timing.tick = time.Hour // nobody looks but this test
+	meter, phone := p.join("meter", greet), p.join("phone", nil)
+	get(t, phone.client(func(g *Target) { g.Addresses = []string{at(meter, "/tcp/")} }, meter), "kindred://meter/")
+	l := phone.best(meter.id)
+	asked := time.Now().Add(-p.timing.stalled - time.Second)
+	l.mu.Lock()
+	l.probing = asked
+	l.mu.Unlock()
+	l.heard.Store(0)
+	if why := l.overdue(); !errors.Is(why, ErrUnreachable) {
+		t.Fatalf("an end that does not answer is given up with %v", why)
+	}
+	l.excuse(2 * time.Second)
+	if why := l.overdue(); why != nil {
+		t.Errorf("it is given up although nobody looked: %v", why)
+	}
+}
+
 // A tcpTapped is a way to a TCP address that can be cut: what is sent then is lost.
 type tcpTapped struct {
 	address string

@@ -18,13 +18,17 @@ type traffic struct {
 func (h *Host) tend() {
 	ticker := time.NewTicker(h.timing.tick)
 	defer ticker.Stop()
+	looked := time.Now()
 	for {
 		select {
 		case <-h.ctx.Done():
 			return
 		case <-ticker.C:
 		}
+		late := max(0, time.Since(looked)-h.timing.tick)
+		looked = time.Now()
 		for _, l := range h.live() {
+			l.excuse(late)
 			if why := l.overdue(); why != nil {
 				l.cut(why)
 			} else {
@@ -36,6 +40,18 @@ func (h *Host) tend() {
 		}
 		h.expire()
 		h.tell()
+	}
+}
+
+// excuse forgives the other end a time for which this host did not get to look: neither did it get to read what was
+// answered. Else a machine with too much to do for a moment would cut everybody off, and have them all come back at once.
+func (l *link) excuse(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, since := range []*time.Time{&l.traffic.at, &l.doubted.at, &l.probing} {
+		if !since.IsZero() {
+			*since = since.Add(d)
+		}
 	}
 }
 
