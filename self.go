@@ -241,6 +241,12 @@ func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evid
 	if _, err := credential.Verify(e.Chain, n.key.Public(), live); err != nil {
 		return err
 	}
+	if e.Homes != nil {
+		if err := n.hear(ctx, *e.Homes); err != nil {
+			n.log.Info("news of other homes do not verify", "error", err)
+		}
+		e.Homes = nil // which is not shown, and not kept
+	}
 	k := kept{Evidence: e, Fetched: n.cfg.Clock()}
 	if err := n.proofs.set(thing, k); err != nil {
 		return err

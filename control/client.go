@@ -101,6 +101,11 @@ func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 // Ask hands in an ask, a signed grant.Ask.
 func (c Client) Ask(ctx context.Context, raw []byte) error { return do(ctx, c, "ask", SignedAsk{raw}) }
 
+// News asks the gateway of another tree what was taken away there, and waits for that a while.
+func (c Client) News(ctx context.Context, after uint64) (News, error) {
+	return call[News](ctx, c, "news", NewsQuery{after})
+}
+
 // VisitorAsk hands in an ask to the gateway of another tree, or asks what became of it.
 func (c Client) VisitorAsk(ctx context.Context, a VisitorAsk) (AskState, error) {
 	return call[AskState](ctx, c, visitorAsk, a)

@@ -116,10 +116,18 @@ type Evidence struct {
 	Consents  [][]byte `json:"consents,omitempty"` // signed consents to the grants, by members whom the proof covers
 	Classes   []Class  `json:"classes,omitempty"`  // of a thing, about itself: what its owners set apart, whom the proof covers
 
+	Homes *Homes `json:"homes,omitempty"` // of a device: what is new in other trees whose members it serves; nil: there are none
+
 	Demands []agreement.Papers `json:"demands,omitempty"` // of a service: what it has yet to delete, the oldest few
 
 	// Rendezvous is the secret with which members find each other at the home's relays, 32 bytes: see package relay.
 	Rendezvous []byte `json:"rendezvous,omitempty"`
+}
+
+// Homes are other trees whose members a device serves, or may.
+type Homes struct {
+	Proof []byte   `json:"proof"`          // of the device's own tree: that it recognizes these
+	News  [][]byte `json:"news,omitempty"` // of each that is heard of the newest head: an encoded credential.Proof
 }
 
 // A Roster is the part of the tree that the caller may see: all of it for owners' apps; for others themselves, those

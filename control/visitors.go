@@ -31,6 +31,18 @@ type Visitors interface {
 	Prove(ctx context.Context, who credential.Principal, q ProofQuery) (Evidence, error)
 	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
 	Unshare(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
+	News(ctx context.Context, who credential.Principal, q NewsQuery) (News, error)
+}
+
+// A NewsQuery is asked by the gateway of a tree that is recognized: whether something was taken away from this one since
+// the head with a sequence. The answer waits for that, a while.
+type NewsQuery struct {
+	After uint64 `json:"after,omitempty"` // 0: the newest is wanted as it is
+}
+
+// News is the newest head, with the list of what was taken away, and of nobody what they are.
+type News struct {
+	Proof []byte `json:"proof,omitempty"` // an encoded credential.Proof without entries; none: nothing was taken away
 }
 
 // VisitorHandler serves visitors, as Handler serves members and within bounds of its own, so that none of them takes a
@@ -42,6 +54,7 @@ func VisitorHandler(home Visitors, caller func(context.Context) (credential.Prin
 	mux.Handle("POST "+Prefix+"prove", handle(s, home.Prove))
 	mux.Handle("POST "+Prefix+"grant", handle(s, home.Grant))
 	mux.Handle("POST "+Prefix+"unshare", handle(s, home.Unshare))
+	mux.Handle("POST "+Prefix+"news", handle(s, home.News))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 	})

@@ -1,6 +1,12 @@
 package gateway
 
-import "github.com/kindred-iot/kindred/keeper"
+import (
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/keeper"
+)
 
 // Keeper returns the gateway's keeper, for tests to look at what it keeps.
 func (g *Gateway) Keeper() *keeper.Keeper { return g.keeper }
+
+// Heard returns the newest proof that another home's gateway told of.
+func (g *Gateway) Heard(other identity.TreeID) string { return string(g.news.of(other)) }

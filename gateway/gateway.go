@@ -69,6 +69,7 @@ type Gateway struct {
 	places   sync.Mutex // held while places are made
 
 	introductions introductions
+	news          news
 
 	failed chan error // of what runs in the background
 	cancel context.CancelFunc
@@ -93,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 		cfg.Clock = time.Now
 	}
 	g := &Gateway{cfg: cfg, keys: identity.KeyDir(filepath.Join(cfg.Dir, kindred.KeysDir)), failed: make(chan error, 2), nodeUp: make(chan struct{})}
-	g.introductions.g = g
+	g.introductions.g, g.news.g = g, g
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("gateway: starting %s: %w", cfg.Dir, err), g.Close())
@@ -159,6 +160,13 @@ func (g *Gateway) startKeeper(ctx context.Context, self kindred.Self) error {
 		}
 	})
 	g.wait.Go(func() { g.tidy(background) })
+	g.wait.Go(func() {
+		select {
+		case <-g.nodeUp:
+			g.news.run(background)
+		case <-background.Done():
+		}
+	})
 	g.wait.Go(func() {
 		select {
 		case <-g.chain.Done():

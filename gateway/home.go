@@ -252,6 +252,11 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 			e.Classes = append(e.Classes, control.Class{Raw: c.Raw, Consents: c.Consents})
 		}
 		members = g.addOwners(members, owners)
+		homes, err := g.homes(ctx, self.Chain)
+		if err != nil {
+			return e, answer(err)
+		}
+		e.Homes = homes
 	}
 	others, err := g.known(q.Other)
 	if err != nil {

@@ -89,6 +89,16 @@ func (ws *watchers) online(member identity.MemberID) bool {
 	return false
 }
 
+// members returns who watches.
+func (ws *watchers) members() (members []identity.MemberID) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.open {
+		members = append(members, w.member)
+	}
+	return members
+}
+
 // refresh tells every watcher that a newer proof is to be had.
 func (ws *watchers) refresh() {
 	ws.mu.Lock()
@@ -137,6 +147,7 @@ func (ws *watchers) push(notice []byte, things []identity.MemberID) (connected [
 func (g *Gateway) notify(e keeper.Event) {
 	if e.Recorded != nil {
 		g.watchers.refresh()
+		g.news.advance()
 	}
 }
 

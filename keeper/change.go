@@ -260,6 +260,7 @@ func (k *Keeper) commit(s *step) {
 	}
 	for _, g := range s.event.Grants {
 		delete(k.parties, g.ID)
+		delete(k.abroad, g.ID)
 		delete(k.consents, g.ID)
 	}
 	for _, key := range s.classes {
@@ -268,7 +269,9 @@ func (k *Keeper) commit(s *step) {
 	for _, key := range s.gone {
 		k.gone[key] = true
 	}
-	maps.Copy(k.parties, s.parties)
+	for id, p := range s.parties {
+		k.concerns(id, p)
+	}
 	k.mu.Unlock()
 
 	if len(s.event.Revoked) > 0 {

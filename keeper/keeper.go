@@ -76,6 +76,7 @@ type Keeper struct {
 	trouble     error // why the ledger does not take the first of the outbox
 	behind      error // why nothing is signed any more
 	parties     map[tree.GrantID]parties
+	abroad      map[tree.GrantID]parties // of these, those that concern members of other trees
 	gone        map[merkle.Hash]bool
 	owns        map[string]own // what leaves signed about themselves, by its key in the store
 	rendezvous  []byte
@@ -88,7 +89,8 @@ type Keeper struct {
 // parties are whom a grant concerns, and what it passes on.
 type parties struct {
 	giver, subject, thing identity.MemberID
-	parent                signed.Digest // zero: nothing
+	parent                signed.Digest     // zero: nothing
+	trees                 []identity.TreeID // other trees whose members are among them
 }
 
 // touches reports whether one of the parties is among these members.

@@ -44,6 +44,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		more: make(chan struct{}, 1), turn: make(chan struct{}, 1), progress: make(chan struct{}),
 		events:      mailbox{filled: make(chan struct{}, 1)},
 		parties:     map[tree.GrantID]parties{},
+		abroad:      map[tree.GrantID]parties{},
 		gone:        map[merkle.Hash]bool{},
 		owns:        map[string]own{},
 		consents:    consents{},
@@ -196,13 +197,23 @@ func (k *Keeper) loadGrants(ctx context.Context) (map[tree.GrantID][]byte, error
 }
 
 // restoreGrants reads whom the grants concern.
-func (k *Keeper) restoreGrants() (err error) {
+func (k *Keeper) restoreGrants() error {
 	for g := range k.state.Grants() {
-		if k.parties[g.ID], err = partiesOf(g); err != nil {
+		p, err := partiesOf(g)
+		if err != nil {
 			return fmt.Errorf("grant %s: %w", g.ID, err)
 		}
+		k.concerns(g.ID, p)
 	}
 	return nil
+}
+
+// concerns notes whom a live grant concerns. The caller holds mu, or is the only one.
+func (k *Keeper) concerns(id tree.GrantID, p parties) {
+	k.parties[id] = p
+	if len(p.trees) > 0 {
+		k.abroad[id] = p
+	}
 }
 
 // partiesOf returns whom a grant concerns, and checks that its statement says what its entry does.
@@ -211,7 +222,13 @@ func partiesOf(g tree.Admitted) (parties, error) {
 	if err == nil && (t.ID != g.ID || t.Giver != g.Giver) {
 		err = fmt.Errorf("the statement is of grant %s from %s", t.ID, t.Giver)
 	}
-	return parties{giver: t.Giver, subject: t.Subject.Member, thing: t.Thing.Member, parent: t.Parent}, err
+	p := parties{giver: t.Giver, subject: t.Subject.Member, thing: t.Thing.Member, parent: t.Parent}
+	for _, of := range []identity.TreeID{t.Subject.Tree, t.GivenIn()} {
+		if of != t.Tree && !slices.Contains(p.trees, of) {
+			p.trees = append(p.trees, of)
+		}
+	}
+	return p, err
 }
 
 func (k *Keeper) restoreGone(ctx context.Context) error {

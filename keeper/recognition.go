@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/credential"
@@ -79,6 +80,23 @@ func (k *Keeper) across(other identity.TreeID) (grants []tree.Admitted) {
 		}
 	}
 	return grants
+}
+
+// Across returns the other trees whose members were given something at a thing, or gave it, in the order of their IDs.
+func (k *Keeper) Across(thing identity.Chain) (trees []identity.TreeID) {
+	above := map[identity.MemberID]bool{}
+	for _, l := range thing.Line {
+		above[l.Member] = true
+	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for _, p := range k.abroad {
+		if above[p.thing] {
+			trees = append(trees, p.trees...)
+		}
+	}
+	slices.SortFunc(trees, func(a, b identity.TreeID) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(trees)
 }
 
 // checkSubject checks that there is whom a grant is for, or that their tree is recognized: that is all that is known here

@@ -1,0 +1,230 @@
+package gateway
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// news is what the gateways of homes that recognize each other tell one another: that something was taken away, by the
+// newest head. Each asks the others, and waits for the answer; nobody has to find anybody who does not look for them. What
+// one learns it tells its things whose visitors are of that home.
+//
+//	         answered              wait at least newsPause
+//	asking ───────────▶ told ───────────────────────────────▶ asking
+//	   ▲                   failed                                │
+//	   └──────── wait, twice as long each time ◀─────────────────┘
+type news struct {
+	g *Gateway
+
+	mu      sync.Mutex
+	newest  map[identity.TreeID][]byte // proofs of others, as they came
+	changed chan struct{}              // closed when the ledger has a newer head of this home's own, and replaced
+}
+
+const (
+	newsWait  = 50 * time.Second // how long the answer to a question may wait for something to tell
+	newsPause = time.Second      // from one question to the next
+	newsRetry = 5 * time.Minute  // the longest pause, of a home that does not answer
+
+	maxNeighbours = 64 // homes that are asked
+)
+
+// advanced returns a channel that is closed when the ledger has a newer head.
+func (ns *news) advanced() <-chan struct{} {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.changed == nil {
+		ns.changed = make(chan struct{})
+	}
+	return ns.changed
+}
+
+// advance says that the ledger has a newer head.
+func (ns *news) advance() {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.changed != nil {
+		close(ns.changed)
+		ns.changed = nil
+	}
+}
+
+func (ns *news) of(other identity.TreeID) []byte {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return ns.newest[other]
+}
+
+func (ns *news) keep(other identity.TreeID, proof []byte) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.newest == nil {
+		ns.newest = map[identity.TreeID][]byte{}
+	}
+	ns.newest[other] = proof
+}
+
+// run asks the gateways of all homes that are recognized, until ctx ends.
+func (ns *news) run(ctx context.Context) {
+	asked := map[identity.TreeID]context.CancelFunc{}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer func() {
+		for _, stop := range asked {
+			stop()
+		}
+	}()
+	for {
+		advanced := ns.advanced()
+		known := ns.g.neighbours()
+		for other, stop := range asked {
+			if !slices.Contains(known, other) {
+				stop()
+				delete(asked, other)
+				ns.keep(other, nil)
+			}
+		}
+		for _, other := range known {
+			if asked[other] == nil {
+				var one context.Context
+				one, asked[other] = context.WithCancel(ctx)
+				asking.Go(func() { ns.follow(one, other) })
+			}
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// neighbours returns the homes that are recognized, as many as are asked.
+func (g *Gateway) neighbours() (known []identity.TreeID) {
+	g.keeper.View(func(s *tree.State) {
+		for r := range s.Recognitions() {
+			if len(known) < maxNeighbours {
+				known = append(known, r.Other)
+			}
+		}
+	})
+	return known
+}
+
+// follow asks one home's gateway again and again.
+func (ns *news) follow(ctx context.Context, other identity.TreeID) {
+	var after uint64
+	pause := newsPause
+	for ctx.Err() == nil {
+		proof, sequence, err := ns.g.started().News(ctx, other, after)
+		switch {
+		case err != nil:
+			ns.g.cfg.Log.Debug("another home tells no news", "tree", other, "error", err)
+			pause = min(2*pause, newsRetry)
+		case proof != nil:
+			after, pause = sequence, newsPause
+			ns.keep(other, proof)
+			ns.g.tellNews(other)
+		default:
+			pause = newsPause
+		}
+		select {
+		case <-time.After(pause + rand.N(pause/4)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// tellNews has the things told that serve visitors from a home.
+func (g *Gateway) tellNews(other identity.TreeID) {
+	for _, member := range g.watchers.members() {
+		if e, ok := g.member(member); ok && slices.Contains(g.keeper.Across(e.Chain), other) {
+			g.watchers.renew(member)
+		}
+	}
+}
+
+// homes returns what a device has to know of other homes; nil if it serves none of their members.
+func (g *Gateway) homes(ctx context.Context, device identity.Chain) (*control.Homes, error) {
+	trees := g.keeper.Across(device)
+	if len(trees) == 0 {
+		return nil, nil
+	}
+	trees = trees[:min(len(trees), maxHomes)]
+	proof, err := g.keeper.Prove(ctx, nil, nil, 0, trees...)
+	if err != nil {
+		return nil, err
+	}
+	out := &control.Homes{}
+	if out.Proof, err = proof.Marshal(); err != nil {
+		return nil, err
+	}
+	for _, other := range trees {
+		if p := g.news.of(other); p != nil {
+			out.News = append(out.News, p)
+		}
+	}
+	return out, nil
+}
+
+// maxHomes is how many homes a device is told of: each takes some 2 KB in the proof.
+const maxHomes = 16
+
+// News tells the gateway of a home that is recognized when something was taken away here: by the head alone, which names
+// nobody.
+func (v visitors) News(ctx context.Context, who credential.Principal, q control.NewsQuery) (none control.News, err error) {
+	if !v.isDoor(who.Chain) {
+		return none, refused("gateways ask for news")
+	}
+	wait, cancel := context.WithTimeout(ctx, newsWait)
+	defer cancel()
+	for {
+		advanced := v.news.advanced()
+		if v.takenSince(q.After) {
+			p, err := v.keeper.Prove(ctx, nil, nil, 0)
+			if err != nil {
+				return none, answer(err)
+			}
+			none.Proof, err = p.Marshal()
+			return none, err
+		}
+		select {
+		case <-advanced:
+		case <-wait.Done():
+			return none, nil
+		}
+	}
+}
+
+// takenSince reports whether something was taken away after the head with a sequence; of what is asked for the first time
+// there is always something to tell.
+func (g *Gateway) takenSince(after uint64) bool {
+	raw, list, sequence := g.keeper.Head()
+	if after == 0 || sequence <= after {
+		return after == 0
+	}
+	head, _, err := tree.OpenHead(raw, g.keeper.Charter().Tree, g.keeper.Charter().KeeperKey())
+	if err != nil {
+		return true // it is for the keeper to say so
+	}
+	l, err := tree.OpenRevocationList(list, head)
+	return err != nil || l.From > after || len(l.Revoked) > 0 && l.Revoked[len(l.Revoked)-1].Sequence > after
+}
+
+// isDoor reports whether somebody of another tree is the gateway of a home that is recognized, as its owner was told when
+// the homes were introduced.
+func (g *Gateway) isDoor(who identity.Chain) (door bool) {
+	g.keeper.View(func(s *tree.State) {
+		r, ok := s.Recognized(who.ID.Tree)
+		door = ok && r.Gateway.Member == who.Member()
+	})
+	return door
+}
