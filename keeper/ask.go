@@ -188,6 +188,11 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 	case !g.Paused:
 		return nil
 	}
+	if !by.Owner() {
+		if err := k.checkRoom(k.makers(id)); err != nil {
+			return err
+		}
+	}
 	return k.apply(ctx, tree.Update{By: by.Member(), Resume: []tree.GrantID{id}}, Event{})
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/kindred-iot/kindred/tree"
 )
 
-// maxGiven is how many live grants somebody who is no owner has given, at most. Each takes room in the roster, and its end
-// a place in the list of what was taken away.
+// maxGiven is how many live grants somebody who is no owner has given, or let others give, at most. Each takes room in the
+// roster, and its end a place in the list of what was taken away.
 const maxGiven = 64
 
 // openGrant reads a grant, and checks who signed it.
@@ -49,14 +49,30 @@ func (k *Keeper) checkGiver(by identity.Chain, o grant.Opened) error {
 	if by.Owner() && by.ID.Tree == k.signer.tree {
 		return nil
 	}
-	given := 0
-	for _, p := range k.parties {
-		if p.giver == t.Giver {
-			given++
+	me := maker{by.ID.Tree, t.Giver}
+	answerable := append(k.makers(parent.ID), me)
+	if err := k.checkRoom(answerable); err != nil {
+		return err
+	}
+	return k.checkGiven(answerable)
+}
+
+// checkGiven checks that these may have one more grant that they gave, or that rests on one they gave. The caller holds
+// the turn.
+func (k *Keeper) checkGiven(makers []maker) error {
+	given := map[maker]int{}
+	for id, p := range k.parties {
+		if p.parent.IsZero() {
+			continue // an owner's
+		}
+		for _, m := range k.makers(id) {
+			given[m]++
 		}
 	}
-	if given >= maxGiven {
-		return denied("%s has passed on %d grants, the most there may be at a time", by.ID.Path, given)
+	for _, m := range makers {
+		if n := given[m]; n >= maxGiven {
+			return denied("%s has passed on %d grants, with those that others give under them: the most there may be at a time", k.nameOf(m), n)
+		}
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ const (
 	classPrefix     = "class/"
 	waitingPrefix   = "waiting/"
 	withdrawnPrefix = "withdrawn/"
+	takenPrefix     = "taken/"
 )
 
 func outboxKey(sequence uint64) string { return fmt.Sprintf("%s%020d", outboxPrefix, sequence) }
@@ -72,8 +73,9 @@ type step struct {
 	unreachable []identity.MemberID      // whose address records and recipients go
 	rendezvous  []byte                   // the secret from now on; nil: as before
 	checkpoints map[identity.MemberID]tree.Checkpoint
-	classes     []classKey // of things taken away
-	sent        int        // how many of Keeper.sent go with the records
+	classes     []classKey      // of things taken away
+	taken       map[maker]taken // all of Keeper.taken from now on; nil: as before
+	sent        int             // how many of Keeper.sent go with the records
 }
 
 // A signer signs heads.
@@ -167,6 +169,9 @@ func (k *Keeper) plan(u tree.Update, event Event) (*step, error) {
 		return nil, err
 	}
 	k.forget(s)
+	if err := k.account(s, u); err != nil {
+		return nil, err
+	}
 	for _, key := range sent {
 		s.records[key] = nil
 	}
@@ -271,6 +276,9 @@ func (k *Keeper) commit(s *step) {
 	}
 	for id, p := range s.parties {
 		k.concerns(id, p)
+	}
+	if s.taken != nil {
+		k.taken = s.taken
 	}
 	k.mu.Unlock()
 

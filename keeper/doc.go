@@ -36,7 +36,7 @@
 //	                    taking away
 //	the gateway         devices and places below its own place
 //	whoever gave        to pause what they gave, and to resume it; owners' apps any of it
-//	whoever was given   to pass it on, as often as it says, and to take that back
+//	whoever was given   to pass it on, as often as it says and as there is room for, and to take that back
 //	any other leaf      its own address; an app or a service, to which key is sealed what it may read
 //	a service           to accept a grant that is for it
 //	another owner       beside an owner: to show a service what is of the never class, and to take something out of that
@@ -64,6 +64,7 @@
 //	class/MEMBER/NAME  what an owner signed about an affordance of a live device, and consents to it
 //	withdrawn/GRANT    an agreement.Papers with a demand for deletion, and what the service answered
 //	waiting/MEMBER/NAME  the same, as long as another owner has to consent
+//	taken/TREE/MEMBER  when what was made by somebody who is no owner was paused or taken away, within seven days
 //	rendezvous         32 random bytes, others whenever a member is taken away or gets another key
 //	seen               a signed head, newer than the newest here, that somebody showed
 //

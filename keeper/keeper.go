@@ -66,7 +66,7 @@ type Keeper struct {
 	doubt *step         // of the turn's holder: a change that may be on disk or not
 
 	mu          sync.RWMutex
-	state       *tree.State // changed only with both turn and mu, and so are newest, parties, gone, owns, rendezvous, consents, classes, withdrawn
+	state       *tree.State // changed only with both turn and mu, and so are newest, parties, gone, owns, rendezvous, consents, classes, withdrawn, taken
 	newest      *moment
 	moments     []*moment // from the newest recorded head, or the first since Open, up to the newest
 	outbox      []item    // not recorded, by sequence
@@ -83,6 +83,7 @@ type Keeper struct {
 	consents    consents
 	classes     map[classKey]Class
 	withdrawn   map[tree.GrantID]agreement.Agreement
+	taken       map[maker]taken
 	checkpoints map[identity.MemberID]tree.Checkpoint // for the next head
 }
 

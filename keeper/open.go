@@ -50,6 +50,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		consents:    consents{},
 		classes:     map[classKey]Class{},
 		withdrawn:   map[tree.GrantID]agreement.Agreement{},
+		taken:       map[maker]taken{},
 		checkpoints: map[identity.MemberID]tree.Checkpoint{},
 	}
 	if k.clock == nil {
@@ -73,7 +74,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreOwns, k.restoreRendezvous, k.restoreConsents, k.restoreWithdrawn, k.restoreOutbox, k.compare,
+		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreTaken, k.restoreOwns, k.restoreRendezvous, k.restoreConsents, k.restoreWithdrawn, k.restoreOutbox, k.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

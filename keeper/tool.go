@@ -101,6 +101,9 @@ func (k *Keeper) checkTool(by, tool identity.Chain, now time.Time) error {
 	case k.gone[tree.MemberKey(tool.Member())]:
 		return fmt.Errorf("%s, member %s: %w", path, tool.Member(), ErrGone)
 	}
+	if err := k.checkRoom(k.toolMaker(tool)); err != nil {
+		return err
+	}
 	var others int
 	for e := range k.state.Members() {
 		if e.Chain.Self().Tool() && e.Path().Parent() == path.Parent() && e.Path() != path && now.Before(e.Chain.Self().NotAfter) {
