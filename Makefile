@@ -50,7 +50,7 @@ lint: go ## gofmt, go vet, staticcheck, and the import table
 	$(GO) tool staticcheck ./...
 	$(GO) test -run 'TestImports|TestFences|TestPackages|TestTable' .
 
-bench: build ## every benchmark COUNT (3) times, and a table of the figures promised beside those measured
+bench: build ## every benchmark COUNT (3) times, and tables of the figures promised, and of bounds of our own, beside those measured
 	@{ $(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) -timeout 60m $$($(GO) list ./... | tail -n +2); \
 	   (cd grant/compare && $(GO) test -mod=mod -bench . -benchtime 1000x -count $(COUNT) -timeout 20m .); \
 	   $(GO) test -run '^$$' -bench 'Unshare|FirstAnswer' -benchtime 100x -timeout 20m .; \

@@ -1,5 +1,6 @@
-// Command figures passes on what "go test -bench" and measure print, after a line on the machine, and ends with a table
-// of the figures that were promised: of each the median of what was measured.
+// Command figures passes on what "go test -bench" and measure print, after a line on the machine, and ends with two
+// tables, of the figures that were promised and of those that are held to a bound of our own: of each the median of what
+// was measured.
 package main
 
 import (
@@ -14,18 +15,19 @@ import (
 	"strings"
 )
 
-// A figure is a promise about a benchmark.
+// A figure is a bound on what a benchmark measures.
 type figure struct {
 	what           string
 	pkg, benchmark string // the last of the import path; the name without "Benchmark"
 	unit           string // as the benchmark reports it
 	scale          float64
-	promised       float64 // at most
+	bound          float64 // at most
 	in             string  // the unit once scaled
-	least          bool    // promised is at least
+	least          bool    // bound is at least
 }
 
-var figures = []figure{
+// promised is what those who use it were promised.
+var promised = []figure{
 	{"gateway up, from the binary", "binary", "Up", "s/up", 1, 2, "s", false},
 	{"the whole story", "binary", "Story", "s/story", 1, 45, "s", false},
 	{"hello of a device three levels down", "credential", "Hello/cold/short", "bytes", 1, 4096, "bytes", false},
@@ -34,16 +36,8 @@ var figures = []figure{
 	{"decision with 10 grants in the home, p50", "grant", "DecideAmong/grants-10", "ns/p50", 1e-3, 15, "µs", false},
 	{"with 1,000", "grant", "DecideAmong/grants-1000", "ns/p50", 1e-3, 15, "µs", false},
 	{"with 100,000", "grant", "DecideAmong/grants-100000", "ns/p50", 1e-3, 15, "µs", false},
-	{"with 100,000, p99", "grant", "DecideAmong/grants-100000", "ns/p99", 1e-3, 100, "µs", false},
-	{"with 1,000, how many times longer OPA takes", "compare", "Against/opa/grants-1000", "ratio", 1, 1, "times", true},
-	{"casbin", "compare", "Against/casbin/grants-1000", "ratio", 1, 1, "times", true},
-	{"Cedar alone", "compare", "Against/cedar/grants-1000", "ratio", 1, 1, "times", true},
 	{"an app removed from 1,000 devices, last cut, p99", "gateway", "Remove/1000", "s/cut-p99", 1, 2, "s", false},
 	{"evidence with a chain of three grants, judged cold", "grant", "Judge/links-3", "ns/op", 1e-6, 2, "ms", false},
-	{"actions a second, on disk and countersigned", "kindred", "Actions/1", "countersigned/s", 1, 50, "a second", true},
-	{"journal of a million entries, on disk", "journal", "Million", "bytes/entry", 1, 400, "bytes each", false},
-	{"proving one of them", "journal", "Million", "µs/proof", 1e-3, 1, "ms", false},
-	{"verifying all", "journal", "Million", "s/all", 1, 15, "s", false},
 	{"idle gateway with ledger, resident", "binary", "Idle", "MB-resident", 1, 90, "MB", false},
 	{"idle gateway with ledger, processor", "binary", "Idle", "%core", 1, 1, "% of a core", false},
 	{"binary", "binary", "Binary", "bytes", 1e-6, 50, "MB", false},
@@ -60,11 +54,24 @@ var figures = []figure{
 	{"one of 1,000 idle connections, on TCP", "peer", "Connections/idle/TCP", "kB/connection", 1, 90, "kB", false},
 	{"bulk, QUIC, to Nebula", "peer", "AgainstNebula", "QUIC/Nebula", 1, 1, "times", true},
 	{"bulk, TCP, to Nebula", "peer", "AgainstNebula", "TCP/Nebula", 1, 1, "times", true},
+	{"first byte through a relay", "peer", "RelayFirst", "ms/first", 1, 100, "ms", false},
+}
+
+// own was promised to nobody: bounds that we set after measuring, with room to spare, so that it is noticed when something
+// gets much worse.
+var own = []figure{
+	{"decision with 100,000 grants in the home, p99", "grant", "DecideAmong/grants-100000", "ns/p99", 1e-3, 100, "µs", false},
+	{"with 1,000, how many times longer OPA takes", "compare", "Against/opa/grants-1000", "ratio", 1, 1, "times", true},
+	{"the same, casbin", "compare", "Against/casbin/grants-1000", "ratio", 1, 1, "times", true},
+	{"the same, Cedar alone", "compare", "Against/cedar/grants-1000", "ratio", 1, 1, "times", true},
+	{"actions a second, on disk and countersigned", "kindred", "Actions/1", "countersigned/s", 1, 50, "a second", true},
+	{"journal of a million entries, on disk", "journal", "Million", "bytes/entry", 1, 400, "bytes each", false},
+	{"proving one of them", "journal", "Million", "µs/proof", 1e-3, 1, "ms", false},
+	{"verifying all", "journal", "Million", "s/all", 1, 15, "s", false},
 	{"1 MB sealed to 10, to age with X25519", "vault", "Megabyte/seal/10", "ratio", 1, 2, "times", false},
 	{"the same, to 100", "vault", "Megabyte/seal/100", "ratio", 1, 2, "times", false},
 	{"opened by one of 10", "vault", "Megabyte/open/10", "ratio", 1, 2, "times", false},
 	{"by one of 100", "vault", "Megabyte/open/100", "ratio", 1, 2, "times", false},
-	{"first byte through a relay", "peer", "RelayFirst", "ms/first", 1, 100, "ms", false},
 }
 
 func main() {
@@ -97,17 +104,31 @@ func main() {
 			os.Exit(1)
 		}
 	}
-	fmt.Printf("\n%-60s %14s %14s\n", "figure", "promised", "measured")
-	for _, f := range figures {
-		fmt.Println(f.row(measured))
-	}
+	table("promised", promised, measured)
+	table("bound of ours", own, measured)
 	if failed {
 		os.Exit(1)
 	}
 }
 
-// row tells what came of a promise.
-func (f figure) row(measured map[string][]float64) string {
+// table tells what came of figures, and how many of them were not measured.
+func table(bound string, figures []figure, measured map[string][]float64) {
+	fmt.Printf("\n%-60s %17s %14s\n", "figure", bound, "measured")
+	missing := 0
+	for _, f := range figures {
+		value, ok := f.median(measured)
+		if !ok {
+			missing++
+		}
+		fmt.Println(f.row(value, ok))
+	}
+	if missing > 0 {
+		fmt.Printf("%d of %d not measured: they failed, were skipped or were not run\n", missing, len(figures))
+	}
+}
+
+// median returns what was measured, in the figure's unit.
+func (f figure) median(measured map[string][]float64) (value float64, ok bool) {
 	var values []float64
 	for key, found := range measured {
 		fields := strings.Fields(key) // package, name, unit
@@ -115,14 +136,25 @@ func (f figure) row(measured map[string][]float64) string {
 			values = append(values, found...)
 		}
 	}
-	row := fmt.Sprintf("%-60s %14s", f.what, fmt.Sprintf("%.4g %s", f.promised, f.in))
 	if len(values) == 0 {
-		return row + "   not measured"
+		return 0, false
 	}
 	slices.Sort(values)
-	value := values[len(values)/2] * f.scale
+	return values[len(values)/2] * f.scale, true
+}
+
+// row tells what came of a figure, if it was measured.
+func (f figure) row(value float64, ok bool) string {
+	than := "≤"
+	if f.least {
+		than = "≥"
+	}
+	row := fmt.Sprintf("%-60s %17s", f.what, fmt.Sprintf("%s %.4g %s", than, f.bound, f.in))
+	if !ok {
+		return row + "   not measured"
+	}
 	row += fmt.Sprintf(" %14s", fmt.Sprintf("%.4g %s", value, f.in))
-	if !f.least && value > f.promised || f.least && value < f.promised {
+	if !f.least && value > f.bound || f.least && value < f.bound {
 		row += "  MISSED"
 	}
 	return row

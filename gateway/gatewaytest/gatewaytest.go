@@ -34,7 +34,11 @@ type Home struct {
 // New makes a home with an owner, sam, whose app is "laptop", and starts its gateway.
 func New(t testing.TB) *Home {
 	t.Helper()
-	h := &Home{t: t, Dir: t.TempDir(), log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}
+	level := slog.LevelInfo
+	if _, ok := t.(*testing.B); ok { // whose output is shown although nothing failed
+		level = slog.LevelWarn
+	}
+	h := &Home{t: t, Dir: t.TempDir(), log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))}
 	h.Address, h.Interval = "127.0.0.1:0", 2*time.Second
 	err := gateway.Found(t.Context(), h.Path("laptop"), gateway.Founding{
 		Label: "Birch Street", Owner: "sam", App: "laptop", Place: "home", Addresses: []string{"127.0.0.1:1"}, Now: time.Now(),
