@@ -109,6 +109,8 @@ func checkNotice(n Notice, charter tree.Ruled, live func(identity.Chain) error, 
 		err = errors.New("it takes away another entry than the one shown")
 	case time.Unix(p.Time, 0).After(now.Add(MaxSkew)):
 		err = errors.New("it is dated in the future")
+	case p.MadeSince < 0 || p.MadeSince > 0 && p.Member.IsZero():
+		err = errors.New("it takes what was made along with what makes nothing")
 	case p.Pause && p.Grant.IsZero():
 		err = errors.New("it pauses a member: only grants are paused")
 	case !p.Grant.IsZero():

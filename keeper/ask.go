@@ -259,14 +259,57 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		if err := credential.MayRemove(p.Signer, target.Chain); err != nil {
 			return false, denied("%v", err)
 		}
-		for _, e := range append([]tree.Entry{target}, k.toolsOf(target)...) {
-			members, grants := k.below(e)
-			u.Remove = append(u.Remove, e.Chain.Member())
-			event.Members, event.Grants = append(event.Members, members...), append(event.Grants, grants...)
+		k.takeOff(&u, &event, append([]tree.Entry{target}, k.toolsOf(target)...)...)
+		if p.MadeSince > 0 {
+			k.takeMade(&u, &event, p)
 		}
 	}
 	k.takeBack(&u, &event)
 	return false, k.apply(ctx, u, event)
+}
+
+// takeOff has members taken away, each with all below it and every grant that concerns any of these.
+func (k *Keeper) takeOff(u *tree.Update, event *Event, tops ...tree.Entry) {
+	for _, top := range tops {
+		below, grants := k.below(top)
+		u.Remove = append(u.Remove, top.Chain.Member())
+		for _, c := range below {
+			if !slices.ContainsFunc(event.Members, func(gone identity.Chain) bool { return gone.Member() == c.Member() }) {
+				event.Members = append(event.Members, c)
+			}
+		}
+		event.Grants = append(event.Grants, grants...)
+	}
+}
+
+// takeMade has that taken away, too, which was made since by those who are taken away, as far as the signer may take it.
+func (k *Keeper) takeMade(u *tree.Update, event *Event, p credential.Pending) {
+	var makings []tree.Making
+	var take []func()
+	for e := range k.state.Members() {
+		own := slices.ContainsFunc(p.Signer.Line, func(l identity.Link) bool { return l.Member == e.Chain.Member() })
+		if credential.MayRemove(p.Signer, e.Chain) == nil && !own {
+			makings = append(makings, tree.Making{By: e.By, Since: e.Since, Made: e.Chain})
+			take = append(take, func() { k.takeOff(u, event, e) })
+		}
+	}
+	for g := range k.state.Grants() {
+		makings = append(makings, tree.Making{By: g.By, Since: g.Since})
+		take = append(take, func() { event.Grants = append(event.Grants, g) })
+	}
+	for o := range k.state.Recognitions() {
+		makings = append(makings, tree.Making{By: o.By, Since: o.Since})
+		take = append(take, func() {
+			u.Forget, event.Grants = append(u.Forget, o.Other), append(event.Grants, k.across(o.Other)...)
+		})
+	}
+	var leaves []identity.MemberID
+	for _, gone := range event.Members {
+		leaves = append(leaves, gone.Member())
+	}
+	for _, i := range tree.MadeSince(makings, leaves, time.Unix(p.MadeSince, 0)) {
+		take[i]()
+	}
 }
 
 // below returns a member, all below it, and the grants that concern any of them.

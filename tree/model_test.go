@@ -125,8 +125,8 @@ func (m model) apply(t testing.TB, u tree.Update) (model, []merkle.Hash, bool) {
 		switch {
 		case had && (a.Stolen || old.Path() != e.Path()):
 			revoke(tree.MemberKey(id))
-		case had:
-			e.Since = old.Since
+		case had && old.Certificate == e.Certificate:
+			e.By, e.Since, e.Changed = old.By, old.Since, u.By
 		}
 		next.members[id] = e
 	}

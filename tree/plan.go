@@ -195,16 +195,14 @@ func (p *planner) admitOne(a Admission) error {
 		if old.Chain.Kind() != a.Chain.Kind() {
 			return fmt.Errorf("a %s cannot become a %s", old.Chain.Kind(), a.Chain.Kind())
 		}
-		moved := old.Path() != path
+		moved, renewed := old.Path() != path, old.Certificate != m.Certificate
 		if moved || a.Stolen {
 			leaf, _ := p.change.entries.Leaf(MemberKey(id))
 			p.change.Revoked = append(p.change.Revoked, leaf)
-		} else {
-			m.Since = old.Since
+		} else if !renewed {
+			m.By, m.Since, m.Changed = old.By, old.Since, p.update.By
 		}
-		if moved || old.Certificate != m.Certificate {
-			p.renewed = true
-		}
+		p.renewed = p.renewed || moved || renewed
 	}
 	p.change.members = append(p.change.members, Entry{m, a.Chain})
 	p.paths[path], p.certificates[id] = id, m.Certificate

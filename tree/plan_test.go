@@ -189,12 +189,25 @@ func TestReplace(t *testing.T) {
 		if !ok || e.Path() != test.path || e.Certificate != again.Self().Digest || e.Label != "Schloß" {
 			t.Errorf("%s: the lock is %+v, %v", test.name, e, ok)
 		}
-		if since := now.Unix(); (e.Since == since) == test.revokes {
-			t.Errorf("%s: since %d, it was %d", test.name, e.Since, since)
+		if e.Since != now.Add(time.Hour).Unix() || !e.Changed.IsZero() {
+			t.Errorf("%s: it has its certificate since %d, and was changed by %s", test.name, e.Since, e.Changed)
 		}
 		if _, ok := h.State.At("home/lock"); ok != (test.path == "home/lock") {
 			t.Errorf("%s: at its old path is somebody: %v", test.name, ok)
 		}
+	}
+}
+
+// Who has a label changed has not made the member: it stays whose it was, or what somebody made would become another's.
+func TestChangeIsNotMaking(t *testing.T) {
+	h := household(t)
+	lock := h.At("home/lock")
+	before, _ := h.Member(lock.Member())
+	other := h.At("sam/anna/phone").Member()
+	h.do(tree.Update{By: other, Time: now.Add(time.Hour), Members: []tree.Admission{{Chain: lock.Chain, Label: "Schloß"}}})
+	after, _ := h.Member(lock.Member())
+	if after.By != before.By || after.Since != before.Since || after.Changed != other {
+		t.Errorf("by %s since %d, changed by %s; it was by %s since %d", after.By, after.Since, after.Changed, before.By, before.Since)
 	}
 }
 

@@ -104,6 +104,10 @@ type Revocation struct {
 	Time   int64             `cbor:"5,keyasint"`          // Unix time, seconds
 	Other  identity.TreeID   `cbor:"7,keyasint,omitzero"` // or the recognition of another tree
 
+	// MadeSince takes with a member what it, those below it and its tools asked for since then, by the keeper's clock, and
+	// what those made: grants, recognitions, and members but owners and places. Unix time, seconds; 0: nothing.
+	MadeSince int64 `cbor:"8,keyasint,omitzero"`
+
 	// Pause says that the grant stands and is to allow nothing until it is resumed.
 	Pause bool `cbor:"6,keyasint,omitempty"`
 }

@@ -92,14 +92,16 @@ func (id GrantID) IsZero() bool { return id == GrantID{} }
 // A Member is the roster's entry for a member.
 type Member struct {
 	Certificate signed.Digest     `cbor:"1,keyasint"`           // identity.Link.Digest of the certificate it has now
-	By          identity.MemberID `cbor:"2,keyasint"`           // the leaf that asked for it
-	Since       int64             `cbor:"3,keyasint"`           // Unix time, seconds
+	By          identity.MemberID `cbor:"2,keyasint"`           // the leaf that asked for it to have that
+	Since       int64             `cbor:"3,keyasint"`           // from when on it has that: Unix time, seconds
 	Label       string            `cbor:"4,keyasint,omitempty"` // what people call it, at most MaxLabel bytes
 	Limits      []Limit           `cbor:"5,keyasint,omitempty"` // of a thing
 
 	// Private are owners and persons, in the order of their IDs and at most MaxPrivate: what they do at the thing is
 	// sealed to them in its journal, and nobody else can read it.
 	Private []identity.MemberID `cbor:"6,keyasint,omitempty"`
+
+	Changed identity.MemberID `cbor:"7,keyasint,omitzero"` // the leaf that changed something else since, and did so last
 }
 
 // MaxLabel is the length of a label in bytes, at most.
