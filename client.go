@@ -195,6 +195,7 @@ type Target struct {
 	Value  []byte              // with its roster entry,
 	Chain  [][]byte            // of a member: its certificates
 	Pause  bool                // of a grant: only until it is resumed
+	Since  time.Time           // of a member: with what it made since; zero: with nothing of that
 	Things []identity.MemberID // the things it concerns, to be told directly
 }
 
@@ -292,6 +293,9 @@ func (n *Node) notice(ctx context.Context, target Target) ([]byte, error) {
 		return nil, err
 	}
 	r := tree.Revocation{Tree: n.self.ID.Tree, Grant: target.Grant, Member: target.Member, Other: target.Other, Pause: target.Pause, Time: n.cfg.Clock().Unix()}
+	if !target.Since.IsZero() {
+		r.MadeSince = max(1, target.Since.Unix())
+	}
 	r.Leaf = merkle.LeafHash(r.Key(), target.Value)
 	statement, err := signed.Sign(n.key, tree.RevocationType, r, n.self.Raw...)
 	if err != nil {

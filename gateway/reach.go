@@ -242,7 +242,7 @@ func (g *Gateway) concerned(p credential.Pending) (things []tree.Entry, about, w
 		everything := false
 		target, isMember := s.Member(p.Member)
 		if isMember {
-			with, everything = party(target.Chain), target.Chain.Owner()
+			with, everything = party(target.Chain), target.Chain.Owner() || p.MadeSince > 0
 		}
 		for a := range s.Grants() {
 			t, _, err := grant.Parse(a.Raw)

@@ -117,6 +117,8 @@ func holder(n *kindred.Node, r kindred.Roster, arg string) (who identity.MemberI
 type taken struct {
 	Grants    []string        `json:"grants,omitempty"`
 	Removed   string          `json:"removed,omitempty"`
+	Members   []string        `json:"members,omitempty"`   // that went with it, since it had let them in
+	Homes     []string        `json:"homes,omitempty"`     // that are recognized no more
 	Forgotten string          `json:"forgotten,omitempty"` // a home
 	Things    []control.Reach `json:"things"`
 	Pending   bool            `json:"pending,omitempty"` // the gateway has not confirmed it
