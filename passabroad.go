@@ -12,14 +12,12 @@ import (
 	"github.com/kindred-iot/kindred/tree"
 )
 
-// PassOnAbroad gives somebody of the node's own tree, who stands at the path named there, what the node was given at a thing
-// of another tree and may pass on. What the terms leave open is as the grant says that is passed on.
+// PassOnAbroad gives somebody what the node was given at a thing of another tree and may pass on: somebody of its own tree,
+// of the thing's, or of a third that the thing's tree recognizes. Those of other trees than the thing's are named by the path
+// there. What the terms leave open is as the grant says that is passed on.
 func (n *Node) PassOnAbroad(ctx context.Context, thing identity.ID, to grant.Subject, t grant.Terms) (grant.Terms, error) {
 	fail := func(err error) (grant.Terms, error) {
 		return t, fmt.Errorf("kindred: passing on what is shared at %s: %w", thing, err)
-	}
-	if to.Tree != n.self.ID.Tree {
-		return fail(grant.ErrForeign)
 	}
 	h, err := n.other(ctx, thing.Tree)
 	if err != nil {
@@ -35,6 +33,9 @@ func (n *Node) PassOnAbroad(ctx context.Context, thing identity.ID, to grant.Sub
 	}
 	if err := n.checkShown(ctx, h, e); err != nil {
 		return fail(err)
+	}
+	if to.Tree == thing.Tree {
+		to.Path = ""
 	}
 	t.Tree, t.GiverTree, t.Time, t.Subject = thing.Tree, n.self.ID.Tree, n.cfg.Clock().Unix(), to
 	t.Thing.Member = c.Member()

@@ -111,11 +111,7 @@ func (p *proofs) set(thing identity.MemberID, k kept) error {
 	if err != nil {
 		return err
 	}
-	home, err := hello.Proofs[0].Tree()
-	if err != nil {
-		return err
-	}
-	if k.hello, err = hello.Short(home).Marshal(); err != nil {
+	if k.hello, err = hello.Short().Marshal(); err != nil {
 		return err
 	}
 	var self tree.Member
@@ -134,11 +130,15 @@ func (p *proofs) set(thing identity.MemberID, k kept) error {
 
 // helloOf returns the hello that shows what evidence has.
 func helloOf(e control.Evidence) (credential.Hello, error) {
-	proof, err := credential.ParseProof(e.Proof)
-	if err != nil {
-		return credential.Hello{}, err
+	hello := credential.Hello{Chain: e.Chain, Grants: e.Grants, Consents: e.Consents}
+	for _, raw := range append([][]byte{e.Proof}, e.Beside...) {
+		p, err := credential.ParseProof(raw)
+		if err != nil {
+			return credential.Hello{}, err
+		}
+		hello.Proofs = append(hello.Proofs, p)
 	}
-	return credential.Hello{Chain: e.Chain, Grants: e.Grants, Consents: e.Consents, Proofs: []credential.Proof{proof}}, nil
+	return hello, nil
 }
 
 func (p *proofs) get(thing identity.MemberID) (kept, bool) {

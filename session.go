@@ -25,7 +25,7 @@ type session struct {
 	grants [][]byte
 	agreed []grant.Consented // consents to the grants
 
-	visit   *visit   // of a caller of another tree; nil: it is of the node's own
+	visits  []visit  // what it proved of other trees: a visitor of its own, and of any who passed on what it shows
 	vouched *vouched // for a caller that showed nothing but certificates; nil: it showed all of this itself
 	last    atomic.Pointer[renewed]
 
@@ -147,14 +147,22 @@ func (n *Node) examineHello(ctx context.Context, key crypto.PublicKey, hello cre
 	if err != nil {
 		return nil, err
 	}
-	if _, _, ok := n.foreign(hello); ok {
-		return n.examineVisitor(ctx, key, hello, live)
+	of := n.ownTree(hello)
+	visits, err := n.beside(ctx, hello, live, of)
+	if err == nil {
+		live, err = n.renewBeside(visits, live, n.now(), of)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if of != n.self.ID.Tree {
+		return n.examineVisitor(key, hello, live, visits, of)
 	}
 	who, err := credential.Verify(hello.Chain, key, live)
 	if err != nil {
 		return nil, err
 	}
-	return &session{who: who, live: live, grants: hello.Grants, agreed: n.consented(hello.Consents, live)}, nil
+	return &session{who: who, live: live, grants: hello.Grants, agreed: n.consented(hello.Consents, live), visits: visits}, nil
 }
 
 // proofOf picks the proof about the node's own tree. The gateway needs none: it has the roster.
@@ -246,14 +254,15 @@ func (n *Node) renewal(s *session, now time.Time) (*renewed, error) {
 	if err != nil {
 		return nil, err
 	}
-	var who credential.Principal
-	if s.visit != nil {
-		var at credential.Live
-		who, at, err = n.renewVisitor(s, now)
-		live = live.Beside(at)
-	} else {
-		who, err = s.who.Renew(live)
+	of := s.who.ID.Tree
+	if live, err = n.renewBeside(s.visits, live, now, of); err != nil {
+		return nil, err
 	}
+	at := live
+	if of != live.Tree {
+		at, _ = live.Of(of) // else nobody on it is proved
+	}
+	who, err := s.who.Renew(at)
 	if err != nil {
 		return nil, err
 	}

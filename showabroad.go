@@ -129,13 +129,13 @@ func (n *Node) shownAbroad(h *otherHome, member identity.MemberID) (hello creden
 	}
 	hello.Grants, hello.Consents = nil, nil
 	if t != nil && !t.Proved.IsZero() {
-		p, err := credential.ParseProof(t.Shown.Proof)
+		there, err := helloOf(t.Shown)
 		if err != nil {
 			return hello, err
 		}
-		hello.Grants, hello.Consents, hello.Proofs = t.Shown.Grants, t.Shown.Consents, append(hello.Proofs, p)
+		hello.Grants, hello.Consents, hello.Proofs = there.Grants, there.Consents, append(hello.Proofs, there.Proofs...)
 	}
-	return hello.Short(n.self.ID.Tree).Short(h.tree), nil
+	return hello.Short(), nil
 }
 
 // checkAbroad is checkCallee for a member of another tree, by what is trusted of that.

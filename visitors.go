@@ -15,7 +15,8 @@ import (
 	"github.com/kindred-iot/kindred/tree"
 )
 
-// A visit is what a caller of another tree showed of that.
+// A visit is what a caller showed of another tree than the node's: of its own, or of that of somebody who passed on what it
+// was given.
 type visit struct {
 	live credential.Live
 	home *trust // what the node remembers of that tree
@@ -70,41 +71,90 @@ func (n *Node) verifyOf(ctx context.Context, t *trust, p credential.Proof) (live
 	return live, err
 }
 
-// foreign returns the proof of another tree than the node's own that a hello has: a visitor's, of its own tree.
-func (n *Node) foreign(hello credential.Hello) (p credential.Proof, of identity.TreeID, ok bool) {
-	for _, p := range hello.Proofs {
-		if id, err := p.Tree(); err == nil && id != n.self.ID.Tree {
-			return p, id, true
+// ownTree returns the tree that a hello says its bearer is of: that of the first proof, and the node's own if there is none.
+func (n *Node) ownTree(hello credential.Hello) identity.TreeID {
+	if len(hello.Proofs) > 0 {
+		if id, err := hello.Proofs[0].Tree(); err == nil {
+			return id
 		}
 	}
-	return credential.Proof{}, identity.TreeID{}, false
+	return n.self.ID.Tree
 }
 
-// examineVisitor verifies somebody of another tree. here proves the node's own tree's part: that it recognizes the other,
-// and the visitor's grants. Who has no business here is a stranger like all others.
-func (n *Node) examineVisitor(ctx context.Context, key crypto.PublicKey, hello credential.Hello, here credential.Live) (*session, error) {
-	p, of, _ := n.foreign(hello)
+// beside verifies what a hello proves of other trees than the node's own, whose live entries here proves: that it recognizes
+// them, and what they gave. What does not hold is left out, and the reason returned if it is of the tree asked about.
+func (n *Node) beside(ctx context.Context, hello credential.Hello, here credential.Live, of identity.TreeID) (visits []visit, err error) {
+	for _, p := range hello.Proofs {
+		id, perr := p.Tree()
+		if perr != nil || id == n.self.ID.Tree || slices.ContainsFunc(visits, func(v visit) bool { return v.live.Tree == id }) {
+			continue
+		}
+		v, verr := n.verifyBeside(ctx, id, p, here)
+		switch {
+		case verr == nil:
+			visits = append(visits, v)
+		case id == of:
+			return nil, verr
+		default:
+			n.log.Info("a proof of another tree does not count", "tree", id, "error", verr)
+		}
+	}
+	return visits, nil
+}
+
+func (n *Node) verifyBeside(ctx context.Context, of identity.TreeID, p credential.Proof, here credential.Live) (visit, error) {
 	r, err := here.Recognition(of)
 	if err != nil {
-		return nil, err
+		return visit{}, err
 	}
 	home, err := n.trustOf(ctx, of, r.Charter)
 	if err != nil {
-		return nil, err
+		return visit{}, err
 	}
 	live, err := n.verifyOf(ctx, home, p)
-	if err != nil {
-		return nil, err
-	}
-	who, err := credential.VerifyVisitor(hello.Chain, key, live, here)
 	if err == nil {
-		err = lately(who, n.now())
+		err = here.Admits(live)
 	}
+	if err == nil {
+		err = lately(live, n.now())
+	}
+	return visit{live, home}, err
+}
+
+// renewBeside returns here with what is beside it, as of what is trusted by now. What does not hold any more is left out;
+// of the tree asked about the reason is returned.
+func (n *Node) renewBeside(visits []visit, here credential.Live, now time.Time, of identity.TreeID) (credential.Live, error) {
+	var lives []credential.Live
+	for _, v := range visits {
+		live, err := v.live.Renew(v.home.snapshot(), now)
+		if err == nil {
+			err = lately(live, now)
+		}
+		if err == nil {
+			lives = append(lives, live)
+		} else if v.live.Tree == of {
+			return here, err
+		}
+	}
+	return here.Beside(lives...), nil
+}
+
+// examineVisitor verifies somebody of another tree. here proves the node's own tree's part: that it recognizes the other,
+// and the visitor's grants; and what stands beside it is proved of others. Who has no business here is a stranger like all
+// others.
+func (n *Node) examineVisitor(key crypto.PublicKey, hello credential.Hello, here credential.Live, visits []visit, of identity.TreeID) (*session, error) {
+	if _, err := here.Recognition(of); err != nil {
+		return nil, err
+	}
+	at, ok := here.Of(of)
+	if !ok {
+		return nil, errNoProof
+	}
+	who, err := credential.VerifyVisitor(hello.Chain, key, at, here)
 	if err != nil {
 		return nil, err
 	}
-	here = here.Beside(live) // who passed on what it was given may be of the visitor's tree
-	s := &session{who: who, live: here, grants: hello.Grants, agreed: n.consented(hello.Consents, here), visit: &visit{live, home}}
+	s := &session{who: who, live: here, grants: hello.Grants, agreed: n.consented(hello.Consents, here), visits: visits}
 	return s, n.welcome(s)
 }
 
@@ -123,7 +173,7 @@ func (n *Node) LiveAbroad(ctx context.Context, r tree.Recognition, p credential.
 		err = live.Check(who)
 	}
 	if err == nil {
-		err = lately(credential.Principal{Chain: who, AsOf: live.AsOf}, n.now())
+		err = lately(live, n.now())
 	}
 	if err != nil {
 		return fmt.Errorf("kindred: looking whether %s is live: %w", who.ID, err)
@@ -131,10 +181,10 @@ func (n *Node) LiveAbroad(ctx context.Context, r tree.Recognition, p credential.
 	return nil
 }
 
-// lately checks that a visitor's own tree was checked within the last day.
-func lately(who credential.Principal, now time.Time) error {
-	if age := now.Sub(who.AsOf); age >= grant.VisitorMaxAge {
-		return fmt.Errorf("kindred: a proof of %s, %s old, %w", who.ID, age.Round(time.Minute), credential.ErrTooOld)
+// lately checks that another tree was checked within the last day.
+func lately(live credential.Live, now time.Time) error {
+	if age := now.Sub(live.AsOf); age >= grant.VisitorMaxAge {
+		return fmt.Errorf("kindred: a proof of tree %s, %s old, %w", live.Tree, age.Round(time.Minute), credential.ErrTooOld)
 	}
 	return nil
 }
@@ -154,26 +204,13 @@ func (n *Node) welcome(s *session) error {
 	return fmt.Errorf("kindred: nothing here is shared with %s: it %w", s.who.ID, credential.ErrStranger)
 }
 
-// renewVisitor is Principal.Renew for a visitor, by what is trusted of its own tree. It returns what that proves too.
-func (n *Node) renewVisitor(s *session, now time.Time) (credential.Principal, credential.Live, error) {
-	live, err := s.visit.live.Renew(s.visit.home.snapshot(), now)
-	if err != nil {
-		return credential.Principal{}, live, err
-	}
-	who, err := s.who.Renew(live)
-	if err == nil {
-		err = lately(who, now)
-	}
-	return who, live, err
-}
-
 // version counts the changes of all that is trusted of the trees that a session rests on.
 func (s *session) version(own uint64) uint64 {
-	if s.visit == nil {
-		return own
+	for _, v := range s.visits {
+		_, theirs := v.home.versioned()
+		own += theirs
 	}
-	_, theirs := s.visit.home.versioned()
-	return own + theirs
+	return own
 }
 
 // callerName tells callers apart, whatever ID a member of another tree has.

@@ -46,7 +46,7 @@ func (n *Node) Why(ctx context.Context, w Why) (d grant.Decision, err error) {
 	if w.visits() {
 		collect = n.visitorsEvidence
 	}
-	shown, others, err := collect(ctx, w, limit.Fresh)
+	shown, err := collect(ctx, w, limit.Fresh)
 	if err != nil {
 		return fail(err)
 	}
@@ -54,7 +54,7 @@ func (n *Node) Why(ctx context.Context, w Why) (d grant.Decision, err error) {
 	facts := bestFacts(limit, w.Thing.never(w.Affordance))
 	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, now time.Time) (next credential.Trusted, err error) {
 		facts.Now = now
-		d, next, err = grant.Judge(shown, t, req, facts, others...)
+		d, next, err = grant.Judge(shown, t, req, facts, n.trustedOthers()...)
 		return next, err
 	})
 	if err != nil {
@@ -69,7 +69,7 @@ func bestFacts(limit grant.Limit, never bool) grant.Facts {
 }
 
 // evidenceOf returns what a member of the node's own tree would show at a thing.
-func (n *Node) evidenceOf(ctx context.Context, w Why, maxAge time.Duration) (shown credential.Hello, _ []credential.Trusted, err error) {
+func (n *Node) evidenceOf(ctx context.Context, w Why, maxAge time.Duration) (credential.Hello, error) {
 	q := control.ProofQuery{Thing: w.Thing.Who.Member().String(), MaxAge: maxAge, PassedOn: true}
 	if w.By.Member() != n.self.Member() {
 		q.Member = w.By.Member().String()
@@ -77,8 +77,7 @@ func (n *Node) evidenceOf(ctx context.Context, w Why, maxAge time.Duration) (sho
 	e, err := n.home.Prove(ctx, q)
 	n.link.tried(n.cfg.Clock(), err)
 	if err != nil {
-		return shown, nil, err
+		return credential.Hello{}, err
 	}
-	proof, err := credential.ParseProof(e.Proof)
-	return credential.Hello{Chain: e.Chain, Grants: e.Grants, Proofs: []credential.Proof{proof}, Consents: e.Consents}, nil, err
+	return helloOf(e)
 }

@@ -18,46 +18,58 @@ import (
 func (w Why) visits() bool { return w.By.ID.Tree != w.Thing.Who.ID.Tree }
 
 // visitorsEvidence returns what a member of another tree would show at a thing of the node's own: what the home proves of
-// its grants, and what that tree proves of whom they rest on; and what is trusted of that tree.
-func (n *Node) visitorsEvidence(ctx context.Context, w Why, maxAge time.Duration) (hello credential.Hello, others []credential.Trusted, err error) {
+// its grants, and what other homes prove of whom they rest on.
+func (n *Node) visitorsEvidence(ctx context.Context, w Why, maxAge time.Duration) (hello credential.Hello, err error) {
 	of := w.By.ID.Tree
 	e, err := n.home.Prove(ctx, control.ProofQuery{
 		Thing: w.Thing.Who.Member().String(), MaxAge: maxAge, PassedOn: true, Other: of.String(), Visitor: w.By.Raw,
 	})
 	n.link.tried(n.cfg.Clock(), err)
 	if err != nil {
-		return hello, nil, err
+		return hello, err
 	}
-	here, err := credential.ParseProof(e.Proof)
+	theirs, err := n.ProveAbroad(ctx, of, append(giversOf(e.Grants, of), w.By.Member().String()))
 	if err != nil {
-		return hello, nil, err
+		return hello, err
 	}
-	hello = credential.Hello{Chain: w.By.Raw, Grants: e.Grants, Consents: e.Consents}
-	h, err := n.other(ctx, of)
-	if err != nil {
-		return hello, nil, err
-	}
-	theirs, err := n.proveThere(ctx, h, append(giversOf(e.Grants, of), w.By.Member().String()))
-	if err != nil {
-		return hello, nil, err
-	}
-	hello.Proofs = []credential.Proof{theirs, here}
-	return hello, []credential.Trusted{h.trust.snapshot()}, nil
+	e.Chain, e.Proof, e.Beside = w.By.Raw, theirs, append([][]byte{e.Proof}, e.Beside...)
+	return helloOf(e)
 }
 
-// proveThere has another home's gateway prove which of its members are live, and learns from that.
-func (n *Node) proveThere(ctx context.Context, h *otherHome, members []string) (credential.Proof, error) {
+// ProveAbroad has another home's gateway prove which of its members are live, by their IDs, and learns from that. Gateways
+// may ask, and owners' apps.
+func (n *Node) ProveAbroad(ctx context.Context, of identity.TreeID, members []string) ([]byte, error) {
+	fail := func(err error) ([]byte, error) {
+		return nil, fmt.Errorf("kindred: asking tree %s who is a member: %w", of, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*askGateway)
 	defer cancel()
+	h, err := n.other(ctx, of)
+	if err != nil {
+		return fail(err)
+	}
 	e, err := n.gatewayOf(h).Prove(ctx, control.ProofQuery{Also: members})
 	if err != nil {
-		return credential.Proof{}, err
+		return fail(err)
 	}
 	p, err := credential.ParseProof(e.Proof)
 	if err == nil {
 		_, err = n.verifyOf(ctx, h.trust, p)
 	}
-	return p, err
+	if err != nil {
+		return fail(err)
+	}
+	return e.Proof, nil
+}
+
+// trustedOthers returns what is trusted of other trees.
+func (n *Node) trustedOthers() (others []credential.Trusted) {
+	n.others.mu.Lock()
+	defer n.others.mu.Unlock()
+	for _, t := range n.others.trust {
+		others = append(others, t.snapshot())
+	}
+	return others
 }
 
 // giversOf returns those of a tree who gave grants, or passed them on.
@@ -111,7 +123,7 @@ func (n *Node) WhyAbroad(ctx context.Context, thing identity.ID, affordance stri
 	facts := bestFacts(grant.Limit{Fresh: tree.DefaultFresh, Offline: tree.DefaultOffline}, false)
 	err = h.trust.update(ctx, n.now, func(t credential.Trusted, _ time.Time) (next credential.Trusted, err error) {
 		facts.Now = n.now()
-		d, next, err = grant.Judge(hello, t, req, facts, n.trust.snapshot())
+		d, next, err = grant.Judge(hello, t, req, facts, append(n.trustedOthers(), n.trust.snapshot())...)
 		return next, err
 	})
 	if err != nil {

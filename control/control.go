@@ -116,6 +116,9 @@ type Evidence struct {
 	Consents  [][]byte `json:"consents,omitempty"` // signed consents to the grants, by members whom the proof covers
 	Classes   []Class  `json:"classes,omitempty"`  // of a thing, about itself: what its owners set apart, whom the proof covers
 
+	// Beside are proofs of other trees, that those of them who passed on the grants are live: encoded credential.Proofs.
+	Beside [][]byte `json:"beside,omitempty"`
+
 	Homes *Homes `json:"homes,omitempty"` // of a device: what is new in other trees whose members it serves; nil: there are none
 
 	Demands []agreement.Papers `json:"demands,omitempty"` // of a service: what it has yet to delete, the oldest few

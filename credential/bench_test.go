@@ -32,7 +32,7 @@ func threeDown(b testing.TB, devices int, short bool) (*credentialtest.Home, []b
 		b.Fatal(err)
 	}
 	if short {
-		hello = hello.Short(h.ID)
+		hello = hello.Short()
 	}
 	raw, err := hello.Marshal()
 	if err != nil {

@@ -20,7 +20,7 @@ func FuzzHello(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	data, err := short.Short(h.ID).Marshal()
+	data, err := short.Short().Marshal()
 	if err != nil {
 		f.Fatal(err)
 	}

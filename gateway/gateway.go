@@ -70,6 +70,7 @@ type Gateway struct {
 
 	introductions introductions
 	news          news
+	givers        givers
 
 	failed chan error // of what runs in the background
 	cancel context.CancelFunc
@@ -94,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 		cfg.Clock = time.Now
 	}
 	g := &Gateway{cfg: cfg, keys: identity.KeyDir(filepath.Join(cfg.Dir, kindred.KeysDir)), failed: make(chan error, 2), nodeUp: make(chan struct{})}
-	g.introductions.g, g.news.g = g, g
+	g.introductions.g, g.news.g, g.givers.g = g, g, g
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("gateway: starting %s: %w", cfg.Dir, err), g.Close())

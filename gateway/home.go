@@ -177,7 +177,7 @@ func (g *Gateway) shown(who identity.Chain, found []tree.Admitted, passedOn bool
 				all = append(all, link)
 			}
 			if !link.GiverTree.IsZero() {
-				continue // whom the caller's own tree proves
+				continue // whom their own tree proves
 			}
 			giver, _ := g.member(link.Giver)
 			from = append(from, link.Giver)
@@ -221,7 +221,8 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	e := control.Evidence{Chain: self.Chain.Raw, Rendezvous: rendezvous, Recipient: g.recipientNamed(who.Member())}
 	members := line(self.Chain)
 	var grants []tree.GrantID
-	size := 0 // of what goes into a hello beside the proof
+	var from []identity.TreeID // trees of those who passed on what is shown
+	size := 0                  // of what goes into a hello beside the proof
 	if q.Thing != "" {
 		id, err := identity.ParseMemberID(q.Thing)
 		if err != nil {
@@ -230,6 +231,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 		if thing, ok := g.member(id); ok {
 			shown, givers := g.shown(self.Chain, g.grantsFor(self.Chain, thing.Chain), q.PassedOn)
 			members = append(members, givers...)
+			from, e.Beside = g.givers.prove(ctx, shown)
 			for _, a := range shown {
 				e.Grants = append(e.Grants, a.Raw)
 				grants = append(grants, a.ID)
@@ -267,7 +269,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 		return e, err
 	}
 	members = append(members, also...)
-	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge, others...)
+	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge, append(others, from...)...)
 	if err != nil {
 		return e, answer(err)
 	}

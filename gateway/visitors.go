@@ -17,20 +17,20 @@ import (
 func (g *Gateway) visits(c identity.Chain) bool { return c.ID.Tree != g.keeper.Charter().Tree }
 
 // liveVisitor proves, to the gateway's own node, that a caller's tree is recognized, if the caller shows another tree than
-// this: what it is there, its own proof tells.
+// this first: what it is there, its own proof tells.
 func (g *Gateway) liveVisitor(ctx context.Context, hello credential.Hello) (p credential.Proof, visits bool, err error) {
-	for _, shown := range hello.Proofs {
-		id, err := shown.Tree()
-		if err != nil || id == g.keeper.Charter().Tree {
-			continue
-		}
-		if g.nameOf(id) == "" {
-			return p, true, fmt.Errorf("gateway: tree %s %w", id, credential.ErrStranger)
-		}
-		p, err = g.keeper.Prove(ctx, nil, nil, 0, id)
-		return p, true, err
+	if len(hello.Proofs) == 0 {
+		return p, false, nil
 	}
-	return p, false, nil
+	id, err := hello.Proofs[0].Tree()
+	if err != nil || id == g.keeper.Charter().Tree {
+		return p, false, nil
+	}
+	if g.nameOf(id) == "" {
+		return p, true, fmt.Errorf("gateway: tree %s %w", id, credential.ErrStranger)
+	}
+	p, err = g.keeper.Prove(ctx, nil, nil, 0, id)
+	return p, true, err
 }
 
 // welcome reports, as an error, that somebody of another tree has no business here: nothing is shared with it. Then it is
@@ -80,8 +80,8 @@ func (v visitors) Resolve(_ context.Context, who credential.Principal, q control
 }
 
 // Prove proves the grants that the caller has for a thing, that whoever gave them is live, and that the caller's tree is
-// recognized. Without a thing it proves to owners' apps, who share with people here, which of those that they know by ID
-// are still members.
+// recognized. Without a thing it proves which of those that the caller knows by ID are still members: to owners' apps, who
+// share with people here, and to a home's gateway, whose things serve what these people passed on.
 func (v visitors) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
 	if q.Thing == "" {
 		return v.proveAlso(ctx, who, q)
@@ -107,7 +107,9 @@ func (g *Gateway) proveVisitor(ctx context.Context, who identity.Chain, thing tr
 		out.Grants, out.Consents = append(out.Grants, a.Raw), append(out.Consents, consents...)
 		members = g.addOwners(members, by)
 	}
-	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge, trees...)
+	var more []identity.TreeID
+	more, out.Beside = g.givers.prove(ctx, found, trees...)
+	proof, err := g.keeper.Prove(ctx, members, grants, q.MaxAge, append(trees, more...)...)
 	if err != nil {
 		return control.Evidence{}, answer(err)
 	}
@@ -117,7 +119,7 @@ func (g *Gateway) proveVisitor(ctx context.Context, who identity.Chain, thing tr
 
 // proveAlso proves which of the members named are live.
 func (v visitors) proveAlso(ctx context.Context, who credential.Principal, q control.ProofQuery) (out control.Evidence, err error) {
-	if !who.Owner() {
+	if !who.Owner() && !v.isDoor(who.Chain) {
 		return out, notFound("")
 	}
 	members, err := v.also(q.Also)
@@ -167,7 +169,7 @@ func (g *Gateway) chainIn(of identity.TreeID, chain [][]byte) (c identity.Chain,
 	return credential.VerifyChainIn(r, chain, at)
 }
 
-// Grant admits what the caller passes on to somebody of its own tree, under a grant that it has.
+// Grant admits what the caller passes on under a grant that it has.
 func (v visitors) Grant(ctx context.Context, who credential.Principal, g control.SignedGrant) (control.None, error) {
 	id, err := v.keeper.GrantByVisitor(ctx, who.Chain, g.Raw)
 	if err != nil {

@@ -112,7 +112,7 @@ func (o Opened) join(all []Opened, live credential.Live, now time.Time) (Grant, 
 
 // verify returns the grant as of what live says, if all of its chain stands.
 func (g Grant) verify(live credential.Live, now time.Time) (Grant, error) {
-	paused := false
+	paused, givers := false, time.Time{}
 	for i := range len(g.above) + 1 {
 		r := g.rules
 		if i > 0 {
@@ -126,8 +126,11 @@ func (g Grant) verify(live credential.Live, now time.Time) (Grant, error) {
 			return Grant{}, err
 		}
 		paused = paused || also
+		if at, ok := live.Of(r.terms.GiverTree); ok && (givers.IsZero() || at.AsOf.Before(givers)) {
+			givers = at.AsOf
+		}
 	}
-	return Grant{rules: g.rules, above: g.above, asOf: live.AsOf, paused: paused}, nil
+	return Grant{rules: g.rules, above: g.above, asOf: live.AsOf, givers: givers, paused: paused}, nil
 }
 
 // Under checks that o passes on the grant above as that allows: it names it as its parent, its giver is whom that is for,

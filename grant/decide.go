@@ -139,9 +139,12 @@ func (d *decider) decide(grants []Grant) error {
 	case !now.Before(d.who.NotAfter):
 		d.best.Reason = Reason{Code: Expired, text: fmt.Sprintf("its certificate ended at %s", clock(d.who.NotAfter.Unix(), time.UTC, english.layout))}
 		return nil
-	case d.visits() && !now.Before(d.who.AsOf.Add(VisitorMaxAge)):
-		d.best.Reason = Reason{Code: Stale, text: fmt.Sprintf("its own tree was last checked %s ago, want less than %s: stale", span(now.Sub(d.who.AsOf)), span(VisitorMaxAge))}
-		return nil
+	}
+	if d.visits() {
+		if d.best.Reason = d.lately("its own tree", d.who.AsOf); d.best.Reason.Code != Granted {
+			return nil
+		}
+		d.best.Reason = Reason{}
 	}
 	if d.who.Owner() && !d.visits() {
 		d.consider(d.age(d.who.AsOf, tree.DefaultOffline, Decision{Reason: Reason{Code: OwnersRight}, View: View{whole: true}}))
@@ -232,6 +235,10 @@ func (d *decider) one(g Grant) (Decision, error) {
 	if decision.Reason.Code == Granted {
 		decision.Reason = g.lacks(d.facts.Never)
 	}
+	if decision.Reason.Code == Granted && !g.givers.IsZero() {
+		decision.Reason = d.lately("the home of who passed it on", g.givers)
+		until = earlier(until, g.givers.Add(VisitorMaxAge))
+	}
 	if decision.Reason.Code != Granted {
 		return Decision{Grant: decision.Grant, Above: decision.Above, At: decision.At, AsOf: decision.AsOf, Reason: decision.Reason}, nil
 	}
@@ -243,6 +250,14 @@ func (d *decider) one(g Grant) (Decision, error) {
 		decision.Until = earlier(decision.Until, until)
 	}
 	return decision, nil
+}
+
+// lately is what another tree lacks that was last checked as of a moment: Granted if that is less than a day ago.
+func (d *decider) lately(what string, asOf time.Time) Reason {
+	if age := d.facts.Now.Sub(asOf); age >= VisitorMaxAge {
+		return Reason{Stale, fmt.Sprintf("%s was last checked %s ago, want less than %s: stale", what, span(age), span(VisitorMaxAge))}
+	}
+	return Reason{Code: Granted}
 }
 
 // lacks is what a grant that otherwise allows something lacks of itself; Granted if nothing.

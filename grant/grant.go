@@ -91,8 +91,8 @@ const (
 var ErrNoGiver = errors.New("which acts for no owner, and it passes nothing on")
 
 // ErrForeign says that a grant is from a giver of another tree and more than that can give: whoever visits passes on what
-// they were given, to members of their own tree, whose own proof shows that the giver is live.
-var ErrForeign = errors.New("givers of another tree pass on what they were given, to members of that tree alone")
+// they were given, and gives nothing of their own.
+var ErrForeign = errors.New("givers of another tree pass on what they were given, and give nothing else")
 
 // Terms are what a grant says.
 type Terms struct {
@@ -248,7 +248,7 @@ func (t Terms) validateDepth() error {
 		return fmt.Errorf("grant: checking terms: to %s is allowed, and also only to be passed on", and((t.HandOn & t.Actions).names()))
 	case t.HandOn != 0 && t.Depth == 0:
 		return errors.New("grant: checking terms: it is there to be passed on, and may not be")
-	case !t.GiverTree.IsZero() && (t.GiverTree == t.Tree || t.Parent.IsZero() || t.Subject.Tree != t.GiverTree):
+	case !t.GiverTree.IsZero() && (t.GiverTree == t.Tree || t.Parent.IsZero()):
 		return fmt.Errorf("grant: checking terms: %w", ErrForeign)
 	}
 	return nil

@@ -75,7 +75,7 @@ func (r Reason) String() string {
 	case Removed:
 		return "it is no member of its own home any more"
 	case GiverRemoved:
-		return "who gave or passed this on is no member of their home any more"
+		return "who passed this on is not proved to be a member of their home still"
 	case Paused:
 		return "it is paused"
 	case NoClock:

@@ -85,7 +85,8 @@ type Grant struct {
 	rules  *rules
 	above  []link // what it passes on: the nearest first, the one from an owner last
 	asOf   time.Time
-	paused bool // it, or one that it passes on
+	givers time.Time // when those of other trees who passed it on were last known to be live; zero: there are none
+	paused bool      // it, or one that it passes on
 
 	accepted, seconded bool // see With
 }

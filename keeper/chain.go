@@ -46,6 +46,9 @@ func (k *Keeper) checkGiver(by identity.Chain, o grant.Opened) error {
 	if whole := above.Terms(); !ok || !whole.On(thing.Chain) {
 		return denied("grant %s is about something else than what it passes on", t.ID)
 	}
+	if err := k.checkTrees(t); err != nil {
+		return err
+	}
 	if by.Owner() && by.ID.Tree == k.signer.tree {
 		return nil
 	}

@@ -114,8 +114,33 @@ func (k *Keeper) checkSubject(s grant.Subject) error {
 	return nil
 }
 
-// GrantByVisitor is Grant for a leaf of another tree, which passes on what it was given to members of that tree. Whoever
-// calls it has verified, by a proof of that tree of today, that the leaf is live there.
+// maxTrees is how many trees a chain of grants leads through, with the thing's own and that of whom it ends with: a caller
+// shows a proof of each.
+const maxTrees = 4
+
+// checkTrees checks through how many trees a chain leads that a grant is to end, which passes on a live one. The caller
+// holds the turn.
+func (k *Keeper) checkTrees(t grant.Terms) error {
+	trees := []identity.TreeID{k.signer.tree}
+	add := func(of ...identity.TreeID) {
+		for _, id := range of {
+			if !slices.Contains(trees, id) {
+				trees = append(trees, id)
+			}
+		}
+	}
+	add(t.Subject.Tree, t.GivenIn())
+	for g, ok := k.state.Stated(t.Parent); ok; g, ok = k.state.Stated(k.parties[g.ID].parent) {
+		add(k.parties[g.ID].trees...)
+	}
+	if len(trees) > maxTrees {
+		return denied("grant %s leads through %d homes, of at most %d", t.ID, len(trees), maxTrees)
+	}
+	return nil
+}
+
+// GrantByVisitor is Grant for a leaf of another tree, which passes on what it was given: to members of that tree, of this
+// one, or of a third that this one recognizes too. Whoever calls it has verified, by a proof of that tree of today, that the leaf is live there.
 func (k *Keeper) GrantByVisitor(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
 	id, err := k.grant(ctx, by, raw, k.checkVisitor)
 	if err != nil {

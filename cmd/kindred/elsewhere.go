@@ -111,19 +111,26 @@ func (s *session) find(ctx context.Context, n *kindred.Node, id identity.ID, arg
 	return c, s.unreached(err, "the home of "+arg)
 }
 
-// passAbroad shares with somebody of this home what is shared with oneself in another.
+// passAbroad shares what is shared with oneself in another home: with somebody of this one, of that one, or of a third.
 func (s *session) passAbroad(ctx context.Context, n *kindred.Node, r kindred.Roster, thing identity.ID, o shareOptions, t grant.Terms) error {
-	who, err := s.recipient(ctx, n, &r, o.with)
+	to, err := s.subject(ctx, n, &r, o.with)
 	if err != nil {
 		return err
 	}
-	to := grant.Subject{Tree: n.Self().ID.Tree, Member: who.Who.Member(), Path: who.Who.ID.Path}
+	if to.Path == "" {
+		for _, m := range r.Members {
+			if m.Who.Member() == to.Member {
+				to.Path = m.Who.ID.Path
+			}
+		}
+	}
 	if t, err = n.PassOnAbroad(ctx, thing, to, t); err != nil {
 		if errors.Is(err, credential.ErrStranger) {
 			return hinted(notFound("%s is of a home that is not known here", o.path), knownHint)
 		}
 		return s.unreached(err, "the home of "+o.path)
 	}
+	t.Subject = to // with the path, which is not said of who is at home there
 	sentence := s.language.Sentence(t, namedThere(r, thing, t))
 	id := homeOf(r, thing.Tree) + ":" + t.ID.String()
 	err = s.print(map[string]string{"id": id, "sentence": sentence}, id)

@@ -1,0 +1,165 @@
+package gateway_test
+
+import (
+	"testing"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/gateway/gatewaytest"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/thing"
+)
+
+// A village is a street with a third home, elm, whose kit is to be let in by anna of birch.
+type village struct {
+	*street
+	elm  *gatewaytest.Home
+	kim  *kindred.Node // elm's owner's app
+	kit  *kindred.Node // kit's phone
+	kits grant.Subject
+}
+
+func newVillage(t *testing.T) *village {
+	t.Helper()
+	v := &village{street: newStreet(t), elm: gatewaytest.New(t)}
+	v.kim = v.elm.Open("laptop")
+	v.kit = v.elm.Invite(v.kim, identity.Person, "sam/kit", "phone")
+	v.kits = grant.Subject{Tree: v.kit.Self().ID.Tree, Member: v.kit.Self().ActsFor(), Path: "sam/kit"}
+	gatewaytest.Recognize(t, v.kim, v.laptop, "oak")
+	return v
+}
+
+// passOn has anna let somebody look.
+func (v *village) passOn(to grant.Subject) (grant.Terms, error) {
+	return v.anna.PassOnAbroad(v.t.Context(), v.atLock, to, grant.Terms{Actions: grant.See})
+}
+
+// Anna of birch lets kit of elm look at the lock, as the owner said that she may: the lock's home knows both of theirs, and
+// these need not know each other. Kit's right ends with hers, with her place in birch, and with what anybody takes back.
+func TestPassedOnToAThirdHome(t *testing.T) {
+	v := newVillage(t)
+	ctx := t.Context()
+	given, target := v.home.ShareAbroad(v.laptop, v.annas, "home/lock", grant.Terms{Actions: grant.See, Depth: 1})
+	if _, err := v.passOn(v.kits); code2(err) == "" {
+		t.Errorf("to a home that the lock's does not know: %v", err)
+	}
+	gatewaytest.Recognize(t, v.laptop, v.kim, "elm")
+	passed, err := v.passOn(v.kits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads := func(want bool, when string) {
+		t.Helper()
+		if _, err := v.elm.StateOf(v.kit, v.atLock); (err == nil) != want {
+			t.Errorf("%s kit reads the lock: %v, want %t", when, err, want)
+		}
+	}
+	reads(true, "let in by anna")
+	if err := v.kit.UseID(ctx, v.atLock, func(c *thing.Client) error {
+		_, err := c.Invoke(ctx, "unlock", nil)
+		return err
+	}); err == nil {
+		t.Error("kit, who may look, unlocks")
+	}
+	if _, err := v.kit.PassOnAbroad(ctx, v.atLock, grant.Subject{Tree: v.annas.Tree, Member: v.sam.Self().ActsFor(), Path: "sam"}, grant.Terms{Actions: grant.See}); err == nil {
+		t.Error("kit passes on what may be passed on once")
+	}
+
+	// The owner sees whose right it is, and by whom; and why.
+	roster, err := v.laptop.Roster(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := roster.Name(v.kits.Member); name != "elm:sam/kit" {
+		t.Errorf("kit is called %s", name)
+	}
+	why := func(want grant.Code) {
+		t.Helper()
+		lock, _ := roster.At("home/lock")
+		who, err := v.laptop.Abroad(ctx, identity.ID{Tree: v.kits.Tree, Path: "sam/kit"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := v.laptop.Why(ctx, kindred.Why{By: who.Chain, Thing: lock, Affordance: "state", Action: grant.Read})
+		if err != nil || d.Reason.Code != want || d.Grant != passed.ID || len(d.Above) != 1 || d.Above[0] != given.ID {
+			t.Errorf("why: %+v, %q, %v, want %s", d, d.Reason, err, want)
+		}
+	}
+	why(grant.Granted)
+
+	// Anna takes it back, and gives it again.
+	ended := v.watch(v.kit)
+	if err := v.anna.UnshareAbroad(ctx, v.atLock.Tree, passed.ID); err != nil {
+		t.Fatal(err)
+	}
+	v.ends("taken back by who gave it", ended)
+	if passed, err = v.passOn(v.kits); err != nil {
+		t.Fatal(err)
+	}
+
+	// Birch removes anna: nothing that she gave counts any more.
+	ended = v.watch(v.kit)
+	v.remove("sam/anna")
+	v.ends("who gave it was removed from her home", ended) // of which nobody visits: the gateways tell each other
+	reads(false, "with anna removed")
+	why(grant.GiverRemoved)
+
+	// The owner takes back what anna was given.
+	if _, err := v.laptop.Revoke(ctx, target); err != nil {
+		t.Fatal(err)
+	}
+	if roster, err = v.laptop.Roster(ctx); err != nil || len(roster.GrantsNamed(passed.ID.String())) > 0 {
+		t.Errorf("what anna gave is there still, %v", err)
+	}
+}
+
+// Anna of birch lets somebody of the lock's own home look. Taking back that birch is known takes that along, and so does
+// taking back the one home's recognition that a chain leads through for the other's.
+func TestPassedBackIntoTheThingsHome(t *testing.T) {
+	v := newVillage(t)
+	ctx := t.Context()
+	tom := v.home.Invite(v.laptop, identity.Person, "sam/tom", "phone")
+	gatewaytest.Recognize(t, v.laptop, v.kim, "elm")
+	v.home.ShareAbroad(v.laptop, v.annas, "home/lock", grant.Terms{HandOn: grant.See, Depth: 2})
+	if _, err := v.passOn(grant.Subject{Tree: v.atLock.Tree, Member: tom.Self().ActsFor(), Path: "sam/tom"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.passOn(v.kits); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.home.State(tom, "home/lock"); err != nil {
+		t.Fatalf("tom cannot read the lock: %v", err)
+	}
+	if err := v.reads(v.anna); err == nil {
+		t.Error("anna, who only manages, reads the lock")
+	}
+	kits := v.watch(v.kit)
+	if _, err := v.laptop.Revoke(ctx, v.forget()); err != nil {
+		t.Fatal(err)
+	}
+	v.ends("the home of who gave it is not known any more", kits)
+	if _, err := v.home.State(tom, "home/lock"); err == nil {
+		t.Error("tom reads the lock by the word of somebody of a home that is not known any more")
+	}
+	roster, err := v.laptop.Roster(ctx)
+	if err != nil || len(roster.Grants) != 0 {
+		t.Errorf("%d grants are left, %v", len(roster.Grants), err)
+	}
+}
+
+// The gateways of homes whose members passed something on answer who is a member still, and nobody else is told.
+func TestWhoAsksForGivers(t *testing.T) {
+	v := newVillage(t)
+	ctx := t.Context()
+	gatewaytest.Recognize(t, v.laptop, v.kim, "elm")
+	v.home.ShareAbroad(v.laptop, v.annas, "home/lock", grant.Terms{Actions: grant.See})
+	members := []string{v.lock.Self().Member().String()}
+	for name, who := range map[string]*kindred.Node{"a guest": v.anna, "the gateway of a home that knows this one": v.birch.Gateway.Node()} {
+		to := control.Client{HTTP: who.HTTP(), Base: "kindred://" + v.home.Gateway.Node().Self().Member().String() + "." + v.atLock.Tree.String()}
+		_, err := to.Prove(ctx, control.ProofQuery{Also: members})
+		if door := who == v.birch.Gateway.Node(); (err == nil) != door {
+			t.Errorf("%s asks: %v", name, err)
+		}
+	}
+}
