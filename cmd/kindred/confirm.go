@@ -18,8 +18,9 @@ func newConfirm(s *session) *cobra.Command {
 		Short: "Let in those who wait to be confirmed",
 		Long: `Ask, for each new member that waits (or the one at PATH), whether it shows the same six
 digits, and let it in. An invitation is confirmed on the machine that made it.`,
-		Example: "  kindred confirm\n  kindred confirm sam/phone",
-		Args:    cobra.MaximumNArgs(1),
+		Example:           "  kindred confirm\n  kindred confirm sam/phone",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: s.completeWaiting,
 	}
 	return s.does(c, func(ctx context.Context, args []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {

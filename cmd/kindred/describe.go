@@ -22,7 +22,7 @@ func newDescribe(s *session) *cobra.Command {
 		Short:             "Print a thing's W3C Thing Description",
 		Example:           "  kindred describe home/lock",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeThing(nil),
 	}
 	return s.does(c, func(ctx context.Context, args []string) error {
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {

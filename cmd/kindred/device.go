@@ -58,7 +58,7 @@ those who may see "reading" at the time; "kindred recordings" opens them.`,
 		Example: "  kindred device p1meter telegrams.txt --repeat\n  cat /dev/ttyUSB0 | kindred device p1meter - --store /mnt/nas/sealed",
 		Args:    cobra.MinimumNArgs(1),
 	}
-	c.Flags().DurationVar(&cfg.Interval, "interval", 0, "the time between two telegrams (default as they were recorded)")
+	durationVar(c, &cfg.Interval, "interval", 0, "the time between two telegrams (default as they were recorded)")
 	c.Flags().BoolVar(&cfg.Repeat, "repeat", false, "begin again after the last telegram")
 	kept.flags(c, 15*time.Minute)
 	return s.does(c, func(ctx context.Context, args []string) error {
@@ -94,14 +94,14 @@ func newCamera(s *session, o *deviceOptions) *cobra.Command {
 follow it as a film, each at a pace of their own. With --store it also records what it sees,
 sealed to those who may see the picture at the time; "kindred recordings" opens it.`,
 		Example: "  kindred device camera --pictures holiday --every 1s\n  kindred device camera --recordings /srv/recordings\n" +
-			"  kindred device camera --store /mnt/nas/sealed --record-keep 720h",
+			"  kindred device camera --store /mnt/nas/sealed --record-keep 30d",
 		Args: cobra.NoArgs,
 	}
 	c.Flags().StringVar(&pictures, "pictures", "", "a `folder` of JPEG files to show one after the other (default: draw the time)")
-	c.Flags().DurationVar(&cfg.Every, "every", 10*time.Second, "how long each picture is shown")
+	durationVar(c, &cfg.Every, "every", 10*time.Second, "how long each picture is shown")
 	c.Flags().Float64Var(&cfg.PerSecond, "fps", camera.DefaultPerSecond, fmt.Sprintf("pictures a second of the film, at most %d", camera.MaxPerSecond))
 	c.Flags().StringVar(&recordings, "recordings", "", "a `folder` whose files can be fetched (default: there are none)")
-	c.Flags().DurationVar(&cfg.Longest, "longest", camera.DefaultLongest, "how long a recording lasts at most; whoever may see some days is shown what cannot be of others")
+	durationVar(c, &cfg.Longest, "longest", camera.DefaultLongest, "how long a recording lasts at most; whoever may see some days is shown what cannot be of others")
 	kept.flags(c, time.Minute)
 	return s.does(c, func(ctx context.Context, _ []string) (err error) {
 		if !(cfg.PerSecond > 0 && cfg.PerSecond <= camera.MaxPerSecond) {
@@ -160,7 +160,7 @@ the area alone is told the name of the one that it is in.`,
 	}
 	c.Flags().StringArrayVar(&stops, "stop", nil, "where it stands, one after the other: `LATITUDE,LONGITUDE`")
 	c.Flags().StringArrayVar(&areas, "area", nil, "an area that has a name: `NAME=LATITUDE,LONGITUDE,METRES`")
-	c.Flags().DurationVar(&cfg.Every, "every", time.Minute, "how long it stands at each")
+	durationVar(c, &cfg.Every, "every", time.Minute, "how long it stands at each")
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		for _, text := range stops {
 			at, err := numbers(text, 2)

@@ -16,7 +16,7 @@ func newDo(s *session) *cobra.Command {
 		Short:             "Have a thing do something, or list what it can do",
 		Example:           "  kindred do home/lock unlock",
 		Args:              cobra.RangeArgs(1, 3),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeThing(namesOfOffers(doable)),
 	}
 	forPurpose(c, &purpose)
 	return s.does(c, func(ctx context.Context, args []string) error {
@@ -51,12 +51,15 @@ func (s *session) actions(ctx context.Context, t *thing.Client, path string) err
 	if err != nil {
 		return err
 	}
-	var offers []offer
+	return s.printOffers("do", path, doable(d))
+}
+
+// doable returns what a thing does, but for the services that it has: "forward" lists those.
+func doable(d thing.Description) (offers []offer) {
 	for name, a := range d.Actions {
-		if _, _, service := a.Service(); service {
-			continue // "forward" lists those
+		if _, _, service := a.Service(); !service {
+			offers = append(offers, offer{name, a.Description, schemaName(a.Input)})
 		}
-		offers = append(offers, offer{name, a.Description, schemaName(a.Input)})
 	}
-	return s.printOffers("do", path, offers)
+	return offers
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -149,7 +150,7 @@ func explain(err error) *failure {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &said):
-		return &failure{Code: string(said.Code), Message: said.Message, Hint: said.Hint, exit: exitOr(gatewaySays[said.Code])}
+		return &failure{Code: string(said.Code), Message: packages.ReplaceAllString(said.Message, "$1"), Hint: said.Hint, exit: exitOr(gatewaySays[said.Code])}
 	case errors.As(err, &turned):
 		return &failure{Code: "refused", Message: turned.Error(), Hint: "ask whoever invited you", exit: exitRefused}
 	case errors.As(err, &problem):
@@ -175,8 +176,12 @@ func explain(err error) *failure {
 	return &failure{Code: "failed", Message: own(err), exit: exitFailed}
 }
 
-// own returns an error's text, without the program's name: that stands before every message.
-func own(err error) string { return strings.TrimPrefix(err.Error(), "kindred: ") }
+// packages are names of this program's parts, which stand before what went wrong in them and mean nothing to users.
+var packages = regexp.MustCompile(`(^|: )(?:(?:agreement|camera|control|credential|doorbell|gateway|grant|identity|journal|keeper|kindred|` +
+	`p1meter|pairing|peer|relay|signed|speech|store|thing|tree|tunnel|vault): )+`)
+
+// own returns an error's text as users read it.
+func own(err error) string { return packages.ReplaceAllString(err.Error(), "$1") }
 
 // exitOr returns the exit code of an error: one that nobody thought of failed.
 func exitOr(code int) int {
@@ -193,10 +198,7 @@ func (s *session) fail(c *cobra.Command, err error) int {
 		f = &failure{Code: "usage", Message: err.Error(), exit: exitUsage}
 	}
 	if f.exit == exitUsage && f.Hint == "" {
-		f.Hint = "usage: " + strings.TrimSuffix(c.UseLine(), " [flags]")
-		if c.HasSubCommands() {
-			f.Hint = fmt.Sprintf("%q lists the commands", "kindred help")
-		}
+		f.Hint = usageOf(c)
 	}
 	if s.json {
 		e := json.NewEncoder(s.err)
@@ -204,9 +206,17 @@ func (s *session) fail(c *cobra.Command, err error) int {
 		_ = e.Encode(map[string]*failure{"error": f}) // where standard error is gone there is nobody to tell
 		return f.exit
 	}
-	fmt.Fprintf(s.err, "%s %s\n", s.paint(red, "kindred:"), f.Message)
+	fmt.Fprintf(s.err, "%s %s\n", s.paint(red, "kindred:"), printable(f.Message))
 	if f.Hint != "" {
-		fmt.Fprintf(s.err, "%s\n", s.paint(faint, "hint: "+f.Hint))
+		fmt.Fprintf(s.err, "%s\n", s.paint(faint, "hint: "+printable(f.Hint)))
 	}
 	return f.exit
+}
+
+// usageOf says how a command is to be called, or what there is below one that does nothing itself.
+func usageOf(c *cobra.Command) string {
+	if c.HasSubCommands() && !c.Runnable() {
+		return fmt.Sprintf("%q lists the commands", strings.TrimSpace("kindred help"+strings.TrimPrefix(c.CommandPath(), "kindred")))
+	}
+	return "usage: " + strings.TrimSuffix(c.UseLine(), " [flags]")
 }

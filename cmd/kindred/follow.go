@@ -21,7 +21,7 @@ func (s *session) following(c *cobra.Command) *cobra.Command {
 	if s.errTerm {
 		wait = lookOn
 	}
-	c.Flags().DurationVar(&s.wait, "wait", wait, "go on for so `long`, until every thing has answered")
+	durationVar(c, &s.wait, "wait", wait, "go on for so `long`, until every thing has answered")
 	return c
 }
 

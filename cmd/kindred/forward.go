@@ -37,7 +37,7 @@ in which nothing was sent, or as the oldest of more than 48. The directory is in
 other commands take another one.`,
 		Example:           "  kindred forward home/cam:8554\n  kindred forward home/cam:53/udp 5353\n  kindred forward home/cam",
 		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeThing(nil),
 	}
 	c.Flags().BoolVar(&udp, "udp", false, "the port is one of UDP, as with PORT/udp")
 	return s.does(c, func(ctx context.Context, args []string) error {

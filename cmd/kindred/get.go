@@ -35,7 +35,7 @@ Of a history, such as that of a meter, --from and --until tell the time that is 
 			"  kindred get home/porch/doorbell recordings monday.mp4 -o monday.mp4\n" +
 			"  kindred get home/meter history --from 7d --step day",
 		Args:              cobra.RangeArgs(1, 3),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeThing(propertiesOf),
 	}
 	c.Flags().StringVarP(&file, "output", "o", "", "write the value to a `file`, as a whole or not at all")
 	past.flags(c)

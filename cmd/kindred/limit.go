@@ -27,7 +27,7 @@ A short limit closes sooner what you take back while a thing is cut off; a long 
 things going when the gateway is dead.`,
 		Example:           "  kindred limit home/lock --fresh 5s\n  kindred limit home/lock unlock --fresh 1m --offline 2d",
 		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeThing(allOf),
 	}
 	c.Flags().StringVar(&fresh, "fresh", "", "the `time` since the last check within which it serves")
 	c.Flags().StringVar(&offline, "offline", "", "the longest `time` that it serves offline")

@@ -26,7 +26,7 @@ func newLogExport(s *session) *cobra.Command {
 		Long: `Write what happened to FILE, signed, with all that somebody needs who wants to verify it:
 that each entry was written down and signed by the thing where it happened, and recorded by
 the home, and what the other end signed for. "kindred log verify FILE" verifies it, anywhere.`,
-		Example: "  kindred log export march.kindred --since 720h --thing home/lock",
+		Example: "  kindred log export march.kindred --since 30d --thing home/lock",
 		Args:    cobra.ExactArgs(1),
 	}
 	f := c.Flags()

@@ -28,6 +28,9 @@ func run(args []string) int {
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
+		err = s.unknown
+	}
+	if err == nil {
 		return exitDone
 	}
 	return s.fail(c, err)

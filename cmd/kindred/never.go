@@ -26,7 +26,7 @@ somebody is. With --off it may be again, once another owner, or the root key, sa
 "kindred approve PATH AFFORDANCE". Without AFFORDANCE, list what there is.`,
 		Example:           "  kindred never home/camera picture\n  kindred never home/lock",
 		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeThing(allOf),
 	}
 	c.Flags().BoolVar(&off, "off", false, "let it be shown, if another owner agrees")
 	return s.does(c, func(ctx context.Context, args []string) error {

@@ -16,29 +16,25 @@ import (
 
 // passFlags are the flags of "share" about passing on.
 type passFlags struct {
-	passOn uint8
+	passOn uint32
 	manage bool
 	under  string
 }
 
 func (s *session) registerPassing(o *passFlags, c *cobra.Command) {
 	f := c.Flags()
-	f.Uint8Var(&o.passOn, "pass-on", 0, "WHO may share it with others, and they with others, so many `times` over")
+	f.Var(countFlag{&o.passOn, grant.MaxDepth}, "pass-on", "WHO may share it with others, and they with others, so many `times` over")
 	f.BoolVar(&o.manage, "manage", false, "WHO may share it with others and take that back, and not use it")
 	f.StringVar(&o.under, "under", "", "of what you were given yourself: share it under this `grant`")
 	hide(c.RegisterFlagCompletionFunc("under", s.completeGrants))
 }
 
 // apply puts into terms what may be passed on.
-func (o passFlags) apply(t *grant.Terms) error {
-	if o.passOn > grant.MaxDepth {
-		return usage("--pass-on: %d times, of at most %d", o.passOn, grant.MaxDepth)
-	}
-	t.Depth = o.passOn
+func (o passFlags) apply(t *grant.Terms) {
+	t.Depth = uint8(o.passOn)
 	if o.manage {
-		t.Actions, t.HandOn, t.Depth = 0, t.Actions, max(1, o.passOn)
+		t.Actions, t.HandOn, t.Depth = 0, t.Actions, max(1, t.Depth)
 	}
-	return nil
 }
 
 // give shares a thing: an owner gives what is theirs, everybody else what they were given and may pass on.

@@ -20,8 +20,8 @@ type past struct{ from, until, step string }
 func (p *past) flags(c *cobra.Command) {
 	c.Flags().StringVar(&p.from, "from", "", "of a history: from this `time` on, "+clocksHint+" ago")
 	c.Flags().StringVar(&p.until, "until", "", "of a history: until this `time`")
-	c.Flags().StringVar(&p.step, "step", "", "of a history: sums by quarter-hour, hour, day or month (default: as it was recorded)")
-	_ = c.RegisterFlagCompletionFunc("step", cobra.FixedCompletions([]string{"quarter-hour", "hour", "day", "month"}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().StringVar(&p.step, "step", "", "of a history: sums by `step`, quarter-hour, hour, day or month (default: as it was recorded)")
+	hide(c.RegisterFlagCompletionFunc("step", cobra.FixedCompletions([]string{"quarter-hour", "hour", "day", "month"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
 func (p past) asked() bool { return p != past{} }

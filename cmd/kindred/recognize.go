@@ -277,13 +277,3 @@ func (s *session) forgetHome(ctx context.Context, n *kindred.Node, arg string) e
 	t.Sentence = fmt.Sprintf("%s is not known here any more. %s", o.Name, closed(report, s.now()))
 	return s.print(t, t.Sentence)
 }
-
-// completeHomes offers the homes that are known.
-func (s *session) completeHomes(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return s.complete(c.Context(), func(r kindred.Roster) (homes []string) {
-		for _, o := range r.Others {
-			homes = append(homes, o.Name)
-		}
-		return homes
-	}), cobra.ShellCompDirectiveNoFileComp
-}

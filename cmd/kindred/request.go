@@ -30,7 +30,8 @@ The thing may be of another home that knows yours: its owners are asked, and rea
 home you are of.`,
 		Example: `  kindred request home/camera --until 7d --why "I feed the cat while you are away"
   kindred request oak-lane:home/lock --allow use`,
-		Args: cobra.RangeArgs(1, 2),
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: s.completeShared(allOf, identity.Device, identity.Place),
 	}
 	o.register(c)
 	s.lang(c)

@@ -16,7 +16,7 @@ func newSet(s *session) *cobra.Command {
 		Example: `  kindred set home/heating target 21.5
   kindred set home/sign text '"closed"'`,
 		Args:              cobra.RangeArgs(1, 3),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeThing(namesOfOffers(writable)),
 	}
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if len(args) == 2 {
@@ -31,7 +31,7 @@ func newSet(s *session) *cobra.Command {
 		}
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			if value == nil {
-				return s.writable(ctx, t, args[0])
+				return s.listWritable(ctx, t, args[0])
 			}
 			return s.orList(ctx, t, args[0], args[1], t.Write(ctx, args[1], value))
 		})
@@ -46,16 +46,19 @@ func input(text string) (json.RawMessage, error) {
 	return json.RawMessage(text), nil
 }
 
-func (s *session) writable(ctx context.Context, t *thing.Client, path string) error {
+func (s *session) listWritable(ctx context.Context, t *thing.Client, path string) error {
 	d, err := description(ctx, t)
 	if err != nil {
 		return err
 	}
-	var offers []offer
+	return s.printOffers("set", path, writable(d))
+}
+
+func writable(d thing.Description) (offers []offer) {
 	for name, p := range d.Properties {
 		if !p.ReadOnly {
 			offers = append(offers, offer{name, p.Description, schemaName(&p.Schema)})
 		}
 	}
-	return s.printOffers("set", path, offers)
+	return offers
 }

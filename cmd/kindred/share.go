@@ -47,7 +47,7 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
   kindred share home/lock --with sam/anna --allow use --pass-on 1
   kindred share home/meter --with sam/adviser --manage`,
 		Args:              cobra.MaximumNArgs(2),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeShared(allOf, identity.Device, identity.Place),
 	}
 	f := c.Flags()
 	f.StringVar(&o.with, "with", "", "`who` may use it: the path of a member")
@@ -71,9 +71,7 @@ The ID of what was given is printed; "kindred unshare" takes it back.`,
 			return err
 		}
 		t.Thing.Affordance = o.affordance
-		if err := o.apply(&t); err != nil {
-			return err
-		}
+		o.apply(&t)
 		return s.with(ctx, func(n *kindred.Node) error { return s.share(ctx, n, o, t) })
 	})
 }

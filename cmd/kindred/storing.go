@@ -37,8 +37,8 @@ type storing struct {
 
 func (k *storing) flags(c *cobra.Command, every time.Duration) {
 	c.Flags().StringVar(&k.name, "store", "", "seal what is recorded to those who may read it, and keep it in "+storeHelp)
-	c.Flags().DurationVar(&k.every, "record-every", every, "how long a recording is")
-	c.Flags().DurationVar(&k.keep, "record-keep", 0, "delete recordings that are older than this (default: none)")
+	durationVar(c, &k.every, "record-every", every, "how long a recording is")
+	durationVar(c, &k.keep, "record-keep", 0, "delete recordings that are older than this, such as 30d (default: none)")
 }
 
 // open opens the store, if there is to be one.
@@ -50,8 +50,6 @@ func (k *storing) open(c *cobra.Command) (err error) {
 		return nil
 	case k.every < time.Second:
 		return usage("--record-every: %v is less than a second", k.every)
-	case k.keep < 0:
-		return usage("--record-keep: %v is less than nothing", k.keep)
 	}
 	k.store, err = openStore(k.name)
 	return err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -107,30 +106,6 @@ func refuseEmpty(c *cobra.Command, _ []string) error {
 	return nil
 }
 
-// A countFlag is a number from 1.
-type countFlag struct {
-	n    *uint32
-	most uint32
-}
-
-func (f countFlag) Type() string { return "number" }
-
-func (f countFlag) String() string {
-	if f.n == nil || *f.n == 0 {
-		return ""
-	}
-	return fmt.Sprint(*f.n)
-}
-
-func (f countFlag) Set(text string) error {
-	n, err := strconv.ParseUint(text, 10, 32)
-	if err != nil || n == 0 || n > uint64(f.most) {
-		return fmt.Errorf("want a number from 1 to %d", f.most)
-	}
-	*f.n = uint32(n)
-	return nil
-}
-
 // zoned reports whether the flags say something by a clock or a calendar.
 func (o termFlags) zoned() bool {
 	return o.days+o.between+o.from+o.until+o.tz+o.moments+o.detail+o.rate != "" || len(o.when) > 0
@@ -221,24 +196,4 @@ func parseMoments(text string, now time.Time) (m grant.Moments, err error) {
 		return m, errors.New("it ends before it begins")
 	}
 	return m, nil
-}
-
-// A languageFlag is the language that grants are said in.
-type languageFlag struct{ language *grant.Language }
-
-func (f languageFlag) String() string { return "en" }
-func (f languageFlag) Type() string   { return "language" }
-func (f languageFlag) Set(tag string) (err error) {
-	*f.language, err = grant.LanguageOf(tag)
-	if err != nil {
-		err = errors.New(strings.TrimPrefix(err.Error(), "grant: "))
-	}
-	return err
-}
-
-// lang adds the flag for the language to a command that says grants.
-func (s *session) lang(c *cobra.Command) {
-	s.language = grant.English
-	c.Flags().Var(languageFlag{&s.language}, "lang", "the `language` of sentences: en or de")
-	hide(c.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "de"}, cobra.ShellCompDirectiveNoFileComp)))
 }

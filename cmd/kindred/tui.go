@@ -23,6 +23,7 @@ type session struct {
 	json, verbose bool
 	wait          time.Duration  // how long what is taken back is followed
 	running       bool           // flags and arguments are in order
+	unknown       error          // a command that there is not was called
 	language      grant.Language // that grants are said in
 
 	in       *bufio.Reader

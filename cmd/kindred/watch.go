@@ -27,7 +27,7 @@ with exit code 4. When the right to it ends, so does the command, with exit code
 reason.`,
 		Example:           "  kindred watch home/meter telegram\n  kindred watch home/porch/doorbell picture -o pictures",
 		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeThing(namesOfOffers(watchable)),
 	}
 	c.Flags().StringVarP(&f.folder, "output", "o", "", "put pictures into a `folder`, one file each")
 	c.Flags().IntVarP(&f.count, "count", "n", 0, "end after so many (default: until stopped)")
