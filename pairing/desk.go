@@ -141,7 +141,7 @@ func newEntry(r record) *entry {
 func (d *Desk) Register(ctx context.Context, inviter identity.MemberID, o Offer) error {
 	fail := func(err error) error { return fmt.Errorf("pairing: registering an invitation of %q: %w", o.Path, err) }
 	now := d.cfg.Now()
-	switch err := checkMember(o.Kind, o.Path); {
+	switch err := CheckMember(o.Kind, o.Path); {
 	case err != nil:
 		return fail(err)
 	case len(o.Token) != sha256.Size:

@@ -239,7 +239,7 @@ func (p payload) open() (Invitation, error) {
 		},
 		Issued: time.Unix(p.Issued, 0).UTC(), secret: p.Secret,
 	}
-	if err := checkMember(p.Kind, p.Path); err != nil {
+	if err := CheckMember(p.Kind, p.Path); err != nil {
 		return Invitation{}, err
 	}
 	if p.Tree.IsZero() || p.Charter.IsZero() || p.Gateway.IsZero() {
@@ -298,25 +298,25 @@ func unpackAddresses(endpoints [][]byte, others []string) ([]string, error) {
 	return list, nil
 }
 
-// checkMember checks that a member of a kind can be invited to a path. Places need no invitation.
-func checkMember(kind identity.Kind, path identity.Path) error {
+// CheckMember checks that a member of a kind can be invited to a path. Places need no invitation.
+func CheckMember(kind identity.Kind, path identity.Path) error {
 	if _, err := identity.ParsePath(string(path)); err != nil {
 		return err
 	}
-	least, most := 1, 2
+	least, most, such := 1, 2, "sam/anna"
 	switch kind {
 	case identity.Owner:
-		most = 1
+		most, such = 1, "sam"
 	case identity.Person, identity.Service:
 	case identity.App:
-		least, most = 2, 3
+		least, most, such = 2, 3, "sam/phone"
 	case identity.Device:
-		least, most = 2, identity.MaxDepth
+		least, most, such = 2, identity.MaxDepth, "home/lock"
 	default:
 		return fmt.Errorf("a %s is not invited", kind)
 	}
 	if n := strings.Count(string(path), "/") + 1; n < least || n > most {
-		return fmt.Errorf("%q is no path for the kind %s", path, kind)
+		return fmt.Errorf("%q is no path for the kind %s: want one such as %s", path, kind, such)
 	}
 	return nil
 }

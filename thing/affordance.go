@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -189,7 +191,11 @@ func Action[In, Out any](t *Thing, name, description string, do func(context.Con
 		var in In
 		if a.input != nil || len(bytes.TrimSpace(body)) > 0 {
 			if err := decode(body, &in); err != nil {
-				return nil, &Problem{Status: http.StatusBadRequest, Detail: err.Error()}
+				detail := err.Error()
+				if a.input == nil {
+					detail = "this action takes no input"
+				}
+				return nil, &Problem{Status: http.StatusBadRequest, Detail: detail}
 			}
 		}
 		out, err := do(ctx, in)
@@ -230,6 +236,18 @@ func emit(h *hub, v any) error {
 	return nil
 }
 
+// unwanted says what is wrong with JSON to whoever sent it, who knows nothing of the program's types.
+func unwanted(err error) string {
+	var kind *json.UnmarshalTypeError
+	switch {
+	case !errors.As(err, &kind):
+		return strings.TrimPrefix(err.Error(), "json: ")
+	case kind.Field != "":
+		return fmt.Sprintf("%s has a %s", kind.Field, kind.Value)
+	}
+	return fmt.Sprintf("it is a %s", kind.Value)
+}
+
 // decode reads exactly one JSON value and no unknown members.
 func decode(body []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -238,7 +256,7 @@ func decode(body []byte, v any) error {
 		if err == io.EOF {
 			return fmt.Errorf("a JSON value is missing")
 		}
-		return fmt.Errorf("not the JSON wanted: %w", err)
+		return fmt.Errorf("not the JSON wanted: %s", unwanted(err))
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("more than one JSON value")

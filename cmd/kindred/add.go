@@ -19,13 +19,13 @@ func newAdd(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add KIND PATH",
 		Short: "Allow a new member: print an invitation, and wait until it has joined",
-		Long: `Allow a new member of a KIND, device, person, app or service, at a PATH, and print the
+		Long: `Allow a new member of a KIND, device, person, app, service or owner, at a PATH, and print the
 invitation: one line, good for one machine and for an hour, to be given to that machine
 and nobody else. There, "kindred join" reads it.
 
-A device below a place is let in at once. For people, apps and services both ends show
-six digits; compare them and say yes. With --detach the command does not wait, and
-"kindred confirm" asks later.
+A device below a place is let in at once. For all others both ends show six digits;
+compare them and say yes. With --detach the command does not wait, and "kindred confirm"
+asks later. Another owner, who may do all that you may, takes the root key.
 
 A place needs no invitation: "kindred add place home/porch" makes it.`,
 		Example: `  kindred add device home/lock --label "Front door"
@@ -36,7 +36,7 @@ A place needs no invitation: "kindred add place home/porch" makes it.`,
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return []string{"device", "person", "app", "service", "place"}, cobra.ShellCompDirectiveNoFileComp
+			return []string{"device", "person", "app", "service", "owner", "place"}, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
 	c.Flags().StringVar(&who.Label, "label", "", "what people call it, as free `text`")
@@ -45,7 +45,7 @@ A place needs no invitation: "kindred add place home/porch" makes it.`,
 	return s.does(c, func(ctx context.Context, args []string) error {
 		var err error
 		if who.Kind, err = identity.ParseKind(args[0]); err != nil || who.Kind == identity.Root {
-			return usage("%q is no kind: want device, person, app, service or place", args[0])
+			return usage("%q is no kind: want device, person, app, service, owner or place", args[0])
 		}
 		return s.with(ctx, func(n *kindred.Node) error {
 			if who.Path, err = path(n, args[1]); err != nil {
@@ -53,6 +53,9 @@ A place needs no invitation: "kindred add place home/porch" makes it.`,
 			}
 			if who.Kind == identity.Place {
 				return s.addPlace(ctx, n, who)
+			}
+			if err := pairing.CheckMember(who.Kind, who.Path); err != nil {
+				return usage("%s", err)
 			}
 			return s.add(ctx, n, who, detach)
 		})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/agreement"
+	"github.com/kindred-iot/kindred/thing"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -32,7 +34,7 @@ what has become of them.`,
 		ValidArgsFunction: s.completeGrants,
 	}
 	c.Flags().BoolVar(&receipt, "receipt", false, "the receipt, in place of the record")
-	c.Flags().StringVarP(&file, "output", "o", "", "a `file` to write it to")
+	c.Flags().StringVarP(&file, "output", "o", "", "write it to a `file`, as a whole or not at all")
 	c.AddCommand(newAgreementVerify(s))
 	return s.does(c, func(ctx context.Context, args []string) error {
 		return s.with(ctx, func(n *kindred.Node) error {
@@ -55,15 +57,13 @@ what has become of them.`,
 			if err != nil {
 				return err
 			}
+			if file == "" && s.json {
+				return s.object(json.RawMessage(document))
+			}
 			if file == "" {
-				_, err = s.out.Write(document)
-				return err
+				return s.print(nil, string(document))
 			}
-			if err := os.WriteFile(file, document, 0o600); err != nil {
-				return err
-			}
-			s.say("Wrote %s.", file)
-			return nil
+			return s.printValue(thing.Value{ContentType: "application/ld+json", Body: document}, file)
 		})
 	})
 }
@@ -75,7 +75,7 @@ func (s *session) agreements(ctx context.Context, n *kindred.Node) (kindred.Rost
 		return r, nil, err
 	}
 	if !n.Self().Owner() {
-		return r, nil, refused("only owners make agreements")
+		return r, nil, onlyOwners("make agreements")
 	}
 	all, err := n.Agreements(ctx)
 	if err != nil && all == nil {
@@ -101,7 +101,7 @@ func (s *session) agreements(ctx context.Context, n *kindred.Node) (kindred.Rost
 
 // oneOf finds the agreement whose grant has an ID that begins so.
 func oneOf(all map[tree.GrantID]agreement.Agreement, prefix string) (found agreement.Agreement, err error) {
-	if !strings.HasPrefix(prefix, "g-") {
+	if !begins(prefix, "g-") {
 		return found, usage("%q is no grant such as g-7kqm", prefix)
 	}
 	matches := 0
@@ -201,22 +201,9 @@ func deletedItems(items []agreement.Item) string {
 	}
 	var texts []string
 	for _, i := range items {
-		texts = append(texts, fmt.Sprintf("%d %s, %s", i.Count, i.What, sizeText(i.Bytes)))
+		texts = append(texts, fmt.Sprintf("%d %s, %s", i.Count, i.What, size(i.Bytes)))
 	}
 	return strings.Join(texts, "; ")
-}
-
-// sizeText writes a number of bytes as people do.
-func sizeText(n uint64) string {
-	switch {
-	case n == 1:
-		return "1 byte"
-	case n < 1000:
-		return fmt.Sprintf("%d bytes", n)
-	case n < 1000_000:
-		return fmt.Sprintf("%.1f kB", float64(n)/1000)
-	}
-	return fmt.Sprintf("%.1f MB", float64(n)/1000_000)
 }
 
 func newAgreementVerify(s *session) *cobra.Command {

@@ -23,6 +23,7 @@ for by what is given instead. The ID of what was given is printed.`,
 		ValidArgsFunction: s.completeAsks,
 	}
 	o.register(c)
+	c.Flags().Lookup("allow").DefValue = "" // what was asked for
 	s.lang(c)
 	c.Flags().StringVar(&affordance, "only", "", "only this `property`, action or event of what was asked for")
 	return s.does(c, func(ctx context.Context, args []string) error {

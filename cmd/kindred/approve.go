@@ -33,6 +33,9 @@ func (s *session) approve(ctx context.Context, n *kindred.Node, args []string, r
 	if err != nil {
 		return err
 	}
+	if !n.Self().Owner() {
+		return onlyOwners("approve what is shown in clear")
+	}
 	if len(args) == 2 {
 		return s.approveClass(ctx, n, r, args[0], args[1], root)
 	}

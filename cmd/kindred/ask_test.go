@@ -335,7 +335,7 @@ func TestPrintValue(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 bytes", 999: "999 bytes", 1000: "1 kB", 12_345: "12 kB", 1_600_000: "1.6 MB", 2_345_000_000: "2.35 GB"} {
+	for n, want := range map[int64]string{0: "0 bytes", 1: "1 byte", 999: "999 bytes", 1200: "1.2 kB", 12_345: "12 kB", 1_600_000: "1.6 MB", 2_345_000_000: "2.35 GB"} {
 		if got := size(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}

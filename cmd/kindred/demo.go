@@ -35,7 +35,7 @@ an object: {"step":…,"ok":…,"ms":…,"by":…}, where "by" names the process
 		if cfg.Binary, err = os.Executable(); err != nil {
 			return err
 		}
-		cfg.Files, cfg.JSON, cfg.Out = args, s.json, s.out
+		cfg.Files, cfg.JSON, cfg.Out = args, s.json, os.Stdout
 		cfg.Terminal, cfg.Colour = s.outTerm, s.colour
 		err = demo.Run(ctx, cfg)
 		if errors.Is(err, demo.ErrStory) {

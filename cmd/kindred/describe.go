@@ -93,15 +93,16 @@ func schemaName(s *thing.Schema) string {
 	return s.Type
 }
 
-// table lays out rows in columns, two spaces apart. Empty columns vanish.
+// table lays out rows in columns, two spaces apart. Empty columns vanish, and a cell has one line.
 func table(rows [][]string) string {
 	var widths []int
 	for _, row := range rows {
 		for len(widths) < len(row) {
 			widths = append(widths, 0)
 		}
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
+		for i := range row {
+			row[i] = oneLine(row[i])
+			widths[i] = max(widths[i], len([]rune(row[i])))
 		}
 	}
 	var out strings.Builder

@@ -113,7 +113,7 @@ sealed to those who may see the picture at the time; "kindred recordings" opens 
 		if recordings != "" {
 			root, oerr := os.OpenRoot(recordings) // no link leads out of it
 			if oerr != nil {
-				return usage("there are no recordings in %q: %s", recordings, errors.Unwrap(oerr))
+				return usage("there are no recordings in %q: %s", recordings, cause(oerr))
 			}
 			defer func() { err = errors.Join(err, root.Close()) }()
 			cfg.Recordings = root.FS()
@@ -121,7 +121,7 @@ sealed to those who may see the picture at the time; "kindred recordings" opens 
 		if pictures != "" {
 			cfg.Pictures = os.DirFS(pictures)
 			if _, err := fs.Stat(cfg.Pictures, "."); err != nil {
-				return usage("there are no pictures in %q: %s", pictures, errors.Unwrap(err))
+				return usage("there are no pictures in %q: %s", pictures, cause(err))
 			}
 		}
 		cam, err := camera.New(cfg)

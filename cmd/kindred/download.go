@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/kindred-iot/kindred/thing"
 )
@@ -221,7 +220,7 @@ func (p progress) Read(b []byte) (int, error) {
 	n, err := p.from.Read(b)
 	if now := time.Now(); p.d.s.errTerm && !p.d.s.json && now.Sub(p.d.shown) > showEvery {
 		p.d.shown = now
-		fmt.Fprintf(p.d.s.err, "\r\x1b[K%s: %s of %s", printable(p.d.file), size(p.from.Offset), size(p.from.Size))
+		fmt.Fprintf(p.d.s.raw(), "\r\x1b[K%s: %s of %s", oneLine(p.d.file), size(p.from.Offset), size(p.from.Size))
 	}
 	return n, err
 }
@@ -229,7 +228,7 @@ func (p progress) Read(b []byte) (int, error) {
 // clear takes the progress off the terminal.
 func (d *download) clear() {
 	if !d.shown.IsZero() {
-		fmt.Fprint(d.s.err, "\r\x1b[K")
+		fmt.Fprint(d.s.raw(), "\r\x1b[K")
 	}
 	d.shown = time.Time{}
 }
@@ -253,15 +252,7 @@ func listing(raw []byte, now time.Time) (string, bool) {
 		if !fs.ValidPath(f.Name) {
 			return "", false
 		}
-		rows = append(rows, []string{strings.Map(visible, f.Name), size(f.Size), stamp(f.Modified, now)})
+		rows = append(rows, []string{f.Name, size(f.Size), stamp(f.Modified, now)})
 	}
 	return table(rows), true
-}
-
-// visible replaces what would break a line of a list.
-func visible(r rune) rune {
-	if unicode.IsControl(r) {
-		return '\uFFFD'
-	}
-	return r
 }

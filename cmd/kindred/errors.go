@@ -65,6 +65,11 @@ func refused(format string, args ...any) error {
 	return &failure{Code: string(control.Refused), Message: fmt.Sprintf(format, args...), exit: exitRefused}
 }
 
+// onlyOwners says that somebody may not do something who is no owner.
+func onlyOwners(do string) error {
+	return hinted(refused("only owners %s", do), "this directory's member is no owner's app")
+}
+
 // hinted adds what to do about it to a failure.
 func hinted(err error, hint string) error {
 	f := *explain(err)
@@ -206,9 +211,9 @@ func (s *session) fail(c *cobra.Command, err error) int {
 		_ = e.Encode(map[string]*failure{"error": f}) // where standard error is gone there is nobody to tell
 		return f.exit
 	}
-	fmt.Fprintf(s.err, "%s %s\n", s.paint(red, "kindred:"), printable(f.Message))
+	fmt.Fprintf(s.err, "%s %s\n", s.paint(red, "kindred:"), f.Message)
 	if f.Hint != "" {
-		fmt.Fprintf(s.err, "%s\n", s.paint(faint, "hint: "+printable(f.Hint)))
+		fmt.Fprintf(s.err, "%s\n", s.paint(faint, "hint: "+f.Hint))
 	}
 	return f.exit
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -140,35 +141,25 @@ func plain(raw []byte, room bool) string {
 	if json.Unmarshal(raw, &text) == nil {
 		return printable(text)
 	}
-	if !room {
-		return string(raw)
+	var indented bytes.Buffer
+	if !room || json.Indent(&indented, raw, "", "  ") != nil {
+		return printable(string(raw))
 	}
-	var v json.RawMessage = raw
-	out, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return string(raw)
-	}
-	return string(out)
-}
-
-// printable keeps control characters, which could steer a terminal, from being printed.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, text)
+	return printable(indented.String())
 }
 
 // media names a value that is not shown: "image/jpeg, 12 kB".
-func media(v thing.Value) string { return v.ContentType + ", " + size(int64(len(v.Body))) }
+func media(v thing.Value) string { return v.ContentType + ", " + size(len(v.Body)) }
 
 // size writes a number of bytes for people.
-func size(n int64) string {
+func size[N int | int64 | uint64](n N) string {
 	switch {
+	case n == 1:
+		return "1 byte"
 	case n < 1000:
 		return fmt.Sprintf("%d bytes", n)
+	case n < 10*1000:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
 	case n < 1000*1000:
 		return fmt.Sprintf("%d kB", (n+500)/1000)
 	case n < 1000*1000*1000:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/pairing"
 )
 
 func newJoin(s *session) *cobra.Command {
@@ -60,7 +62,18 @@ func (s *session) invitation(ctx context.Context, args []string) (text string, e
 	return text, err
 }
 
+// unreadable says that a line which somebody was to hand on is not what it was.
+func unreadable(what string, err error, begin string) error {
+	return &failure{
+		Code: "unreadable", Message: fmt.Sprintf("this is no %s: %s", what, own(errors.Unwrap(err))), exit: exitFailed, cause: err,
+		Hint: fmt.Sprintf("copy all of the line, which begins with %s", begin),
+	}
+}
+
 func (s *session) join(ctx context.Context, text, app string) error {
+	if _, err := pairing.Read(text); err != nil {
+		return unreadable("invitation", err, "kindred1")
+	}
 	var shown error
 	show := func(digits string) {
 		s.say("Six digits: %s. Compare them with those on the machine that invites you; there they are confirmed.", s.paint(bold, spaced(digits)))

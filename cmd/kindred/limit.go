@@ -65,6 +65,9 @@ func (s *session) limit(ctx context.Context, n *kindred.Node, arg string, want t
 	if err != nil {
 		return err
 	}
+	if !n.Self().Owner() {
+		return onlyOwners("change limits")
+	}
 	if m.Who.Kind() != identity.Device {
 		return usage("%s is of kind %s: devices have limits", m.Who.ID.Path, m.Who.Kind())
 	}

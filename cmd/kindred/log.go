@@ -43,6 +43,9 @@ tells what is sealed to you alone (see "kindred private").`,
 		if o.own && o.sealed {
 			return usage("--own or --sealed? What you wrote down yourself is sealed to nobody")
 		}
+		if o.csv && s.json {
+			return usage("either --csv or --json")
+		}
 		if o.count < 1 || o.count > control.MaxHistory {
 			return usage("-n %d: want 1 to %d", o.count, control.MaxHistory)
 		}
@@ -351,9 +354,11 @@ func (t teller) deed(e journal.Entry, what string) string {
 	case journal.Withdraw:
 		return fmt.Sprintf("withdrew from an agreement with %s (%s)", with, t.grant(e.Grant))
 	case journal.Copy:
-		return fmt.Sprintf("got %s in clear of %s: %s", sizeText(e.Bytes), what, e.Reason)
+		return fmt.Sprintf("got %s in clear of %s: %s", size(e.Bytes), what, e.Reason)
 	case journal.Delete:
 		return fmt.Sprintf("answered the demand to delete what it got (%s)", t.grant(e.Grant))
+	case journal.Countersign:
+		return "signed for " + what
 	case journal.Recognize:
 		return "recognized the home " + e.Reason
 	case journal.Forget:

@@ -108,7 +108,7 @@ type bundleLog struct {
 func (s *session) verifyBundle(name, tree string) error {
 	file, err := os.Open(name)
 	if err != nil {
-		return notFound("%s cannot be read: %s", name, errors.Unwrap(err))
+		return notFound("%s cannot be read: %s", name, cause(err))
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, journal.MaxBundle+1))

@@ -46,6 +46,8 @@ somebody is. With --off it may be again, once another owner, or the root key, sa
 				return usage("%s is of kind %s: devices have something to show", m.Who.ID.Path, m.Who.Kind())
 			case len(args) == 1:
 				return s.listNever(ctx, n, m)
+			case !n.Self().Owner():
+				return onlyOwners("say what is never shown")
 			}
 			return s.never(ctx, n, m, args[1], off)
 		})

@@ -74,7 +74,12 @@ func (s *session) withThing(ctx context.Context, arg string, f func(*thing.Clien
 
 // use calls f with a client for the thing that an argument names.
 func (s *session) use(ctx context.Context, n *kindred.Node, arg string, f func(*thing.Client) error) error {
-	do := func(t *thing.Client) error { return s.unreached(f(t), arg) }
+	do := func(t *thing.Client) error {
+		if t.Base.String() == n.Gateway().Base {
+			return usage("%s is the home's gateway, and no thing", arg)
+		}
+		return s.unreached(f(t), arg)
+	}
 	if s.at != "" {
 		t, err := s.thingAt(n, arg)
 		if err != nil {
@@ -87,6 +92,11 @@ func (s *session) use(ctx context.Context, n *kindred.Node, arg string, f func(*
 		return err
 	}
 	err = n.UseID(ctx, id, do)
+	if errors.Is(err, peer.ErrUnreachable) && id.Tree == n.Self().ID.Tree {
+		if c, rerr := n.Resolve(ctx, id.Path); rerr == nil && c.Chain.Kind() != identity.Device {
+			return usage("%s is of kind %s: devices are what can be used", id.Path, c.Chain.Kind())
+		}
+	}
 	if id.Tree != n.Self().ID.Tree && errors.Is(err, credential.ErrStranger) {
 		return hinted(notFound("%s is of a home that is not known here", arg), knownHint)
 	}

@@ -44,6 +44,9 @@ func (s *session) give(ctx context.Context, n *kindred.Node, r kindred.Roster, t
 	}
 	found := n.Passable(r, t, thing)
 	if under != "" {
+		if !begins(under, "g-") {
+			return t, usage("--under: %q is no grant such as g-7kqm", under)
+		}
 		found = slices.DeleteFunc(found, func(g kindred.RosterGrant) bool { return !strings.HasPrefix(g.Terms.ID.String(), under) })
 	}
 	if len(found) == 0 {

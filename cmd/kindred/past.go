@@ -92,7 +92,7 @@ func words(raw json.RawMessage) string {
 	}
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		parts = append(parts, printable(name)+" "+plain(fields[name], false))
+		parts = append(parts, name+" "+plain(fields[name], false))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/pairing"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -56,6 +57,8 @@ that was shared with people there.`,
 		}
 		return s.with(ctx, func(n *kindred.Node) error {
 			switch {
+			case !n.Self().Owner() && (o.forget != "" || o.invite || len(args) == 1):
+				return onlyOwners("say which homes are known")
 			case o.forget != "":
 				return s.forgetHome(ctx, n, o.forget)
 			case o.invite:
@@ -205,6 +208,9 @@ func (s *session) recognizeHome(ctx context.Context, n *kindred.Node, face tree.
 }
 
 func (s *session) meetHome(ctx context.Context, n *kindred.Node, text string, o recognizeOptions) error {
+	if _, err := pairing.ParseIntroduction(text, time.Now()); err != nil && !errors.Is(err, pairing.ErrExpired) {
+		return unreadable("line about another home", err, "kindred-home1")
+	}
 	m, err := n.Meet(ctx, text)
 	if err != nil {
 		return s.unreached(err, "the other home's gateway")
@@ -265,9 +271,6 @@ func (s *session) forgetHome(ctx context.Context, n *kindred.Node, arg string) e
 	}
 	if !ok {
 		return hinted(notFound("no home is known as %s", arg), `"kindred recognize" lists those that are`)
-	}
-	if !n.Self().Owner() {
-		return refused("only owners do that")
 	}
 	report, confirmed, err := s.revoke(ctx, n, r.Forget(o))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,15 +44,19 @@ it is. What they alter is noticed; that they hide something is not.`,
 		if file != "" && len(args) < 2 {
 			return usage("-o takes a recording to open")
 		}
+		var from time.Time
+		var err error
+		if since != "" {
+			if from, err = parsePast(since, s.now()); err != nil {
+				return usage("--since: %s", err)
+			}
+		}
+		if !strings.Contains(store, "://") && !exists(store) { // to look into it is no reason to make it
+			return notFound("there is no folder %s", store)
+		}
 		at, err := openStore(store)
 		if err != nil {
 			return err
-		}
-		var from time.Time
-		if since != "" {
-			if from, err = parsePast(since, s.now()); err != nil {
-				return err
-			}
 		}
 		return s.with(ctx, func(n *kindred.Node) error {
 			shelf, err := s.shelf(ctx, n, at, args[0], from)
@@ -84,7 +89,7 @@ func (s *session) shelf(ctx context.Context, n *kindred.Node, at vault.Store, ar
 		return vault.Shelf{}, err
 	}
 	for _, err := range shelf.Damaged {
-		s.say("A list in the store is not what was stored: %s", printable(own(err)))
+		s.say("A list in the store is not what was stored: %s", own(err))
 	}
 	return shelf, nil
 }
@@ -98,7 +103,7 @@ func (s *session) printShelf(shelf vault.Shelf) error {
 		list = append(list, map[string]any{
 			"file": f.Title, "property": f.Affordance, "contentType": f.Type, "size": f.Size, "from": from.UTC(), "until": until.UTC(),
 		})
-		rows = append(rows, []string{printable(f.Title), f.Affordance, stamp(from, now), until.Sub(from).Round(time.Second).String(), size(f.Size)})
+		rows = append(rows, []string{f.Title, f.Affordance, stamp(from, now), until.Sub(from).Round(time.Second).String(), size(f.Size)})
 	}
 	if err := s.print(list, table(rows)); err != nil {
 		return err

@@ -196,9 +196,9 @@ func relayListen(flag []string) []string {
 		return flag
 	}
 	listen := []string{":4712"}
-	for network, at := range map[string]string{"tcp4": "/ip4/0.0.0.0/tcp/443", "tcp6": "/ip6/::/tcp/443"} {
-		if l, err := net.Listen(network, ":443"); err == nil && l.Close() == nil {
-			listen = append(listen, at)
+	for _, all := range []struct{ network, at string }{{"tcp4", "/ip4/0.0.0.0/tcp/443"}, {"tcp6", "/ip6/::/tcp/443"}} {
+		if l, err := net.Listen(all.network, ":443"); err == nil && l.Close() == nil {
+			listen = append(listen, all.at)
 		}
 	}
 	return listen

@@ -162,7 +162,7 @@ func once(grants []kindred.RosterGrant) (all []kindred.RosterGrant) {
 func removable(self, target identity.Chain) error {
 	switch k := target.Kind(); {
 	case !self.Owner():
-		return refused("only owners remove members")
+		return onlyOwners("remove members")
 	case k == identity.Owner || k == identity.Place:
 		return hinted(refused("%s is of kind %s: taking it away takes the root key or two owners, which this version cannot do yet", target.ID.Path, k),
 			"remove what is in it, one by one")

@@ -368,7 +368,7 @@ func (g *accounted) lines(s *session, now time.Time) (lines []string) {
 		lines = append(lines, fmt.Sprintf("used %s, last %s", often(g.Uses), stamp(*g.Last, now)))
 	}
 	for _, c := range g.Copies {
-		lines = append(lines, fmt.Sprintf("left in clear %s, %s: %s", often(c.Count), sizeText(c.Bytes), c.What))
+		lines = append(lines, fmt.Sprintf("left in clear %s, %s: %s", often(c.Count), size(c.Bytes), c.What))
 	}
 	for _, r := range g.Refused {
 		lines = append(lines, fmt.Sprintf("refused %s: %s", often(r.Count), r.Reason))

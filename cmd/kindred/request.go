@@ -216,7 +216,7 @@ func chosenAsk(asks []kindred.Ask, arg string) (kindred.Ask, error) {
 		}
 	}
 	switch {
-	case !strings.HasPrefix(arg, "r-"):
+	case !begins(arg, "r-"):
 		return kindred.Ask{}, usage("%q is no request such as r-7kqm2x", arg)
 	case len(found) == 0:
 		return kindred.Ask{}, hinted(notFound("no request %s waits for an answer", arg), `"kindred requests" lists them`)

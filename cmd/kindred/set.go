@@ -10,6 +10,7 @@ import (
 )
 
 func newSet(s *session) *cobra.Command {
+	var purpose string
 	c := &cobra.Command{
 		Use:   "set PATH [PROPERTY JSON]",
 		Short: "Write a property of a thing, or list those that can be written",
@@ -18,6 +19,7 @@ func newSet(s *session) *cobra.Command {
 		Args:              cobra.RangeArgs(1, 3),
 		ValidArgsFunction: s.completeThing(namesOfOffers(writable)),
 	}
+	forPurpose(c, &purpose)
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if len(args) == 2 {
 			return usage("a value is missing: kindred set %s %s JSON", args[0], args[1])
@@ -30,6 +32,7 @@ func newSet(s *session) *cobra.Command {
 			}
 		}
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
+			t.Purpose = purpose
 			if value == nil {
 				return s.listWritable(ctx, t, args[0])
 			}

@@ -170,11 +170,20 @@ func systemZone() string {
 	return ""
 }
 
+// cause is what the system said of a file.
+func cause(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
 // writeFile writes a file as a whole or not at all.
 func writeFile(name string, data []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".kindred-*")
-	if err != nil {
-		return err
+	if err != nil { // it names a file that nobody asked for
+		return &fs.PathError{Op: "writing", Path: name, Err: cause(err)}
 	}
 	defer func() {
 		if err != nil {

@@ -133,7 +133,7 @@ func (s *session) remarks(m treeMember) string {
 		text += "  " + lasts(*m.Until, s.now())
 	}
 	if m.Label != "" {
-		text += "  " + m.Label
+		text += "  " + oneLine(m.Label)
 	}
 	return text
 }

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -38,13 +40,67 @@ type session struct {
 
 func newSession(in, out, err *os.File) *session {
 	plain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
-	s := &session{in: bufio.NewReader(in), out: out, err: err}
+	s := &session{in: bufio.NewReaderSize(in, maxLine), out: out, err: err}
 	s.outTerm = term.IsTerminal(int(out.Fd()))
 	s.asks = term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(err.Fd()))
 	s.errTerm = term.IsTerminal(int(err.Fd()))
 	s.colour = s.outTerm && !plain
 	s.errPaint = s.errTerm && !plain
+	if s.outTerm {
+		s.out = terminal{out}
+	}
+	if s.errTerm {
+		s.err = terminal{err}
+	}
 	return s
+}
+
+// A terminal is written texts that come from things and people elsewhere. Nothing in them steers it.
+type terminal struct{ io.Writer }
+
+// Write writes what is printable of a text.
+func (t terminal) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(t.Writer, printable(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+// raw is standard error for this program's own signs.
+func (s *session) raw() io.Writer {
+	if t, ok := s.err.(terminal); ok {
+		return t.Writer
+	}
+	return s.err
+}
+
+// printable puts signs in place of the control characters of a text, but for its lines and the colours of this program.
+func printable(text string) string { return tame(text, "\n\t") }
+
+// oneLine is printable for what has to stay on a line.
+func oneLine(text string) string { return tame(text, "") }
+
+var colours = regexp.MustCompile("\x1b\\[(?:0|1|2|31|32|34)m")
+
+func tame(text, keep string) string {
+	if !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
+	}
+	one := func(r rune) rune {
+		if unicode.IsControl(r) && !strings.ContainsRune(keep, r) {
+			return '\uFFFD'
+		}
+		return r
+	}
+	var out strings.Builder
+	at := 0
+	for _, colour := range colours.FindAllStringIndex(text, -1) {
+		out.WriteString(strings.Map(one, text[at:colour[0]]))
+		out.WriteString(text[colour[0]:colour[1]])
+		at = colour[1]
+	}
+	out.WriteString(strings.Map(one, text[at:]))
+	return out.String()
 }
 
 // say tells the user something beside the result.
@@ -73,6 +129,9 @@ func (s *session) object(v any) error {
 	return e.Encode(v)
 }
 
+// maxLine is how long a line of standard input is that a command reads, in bytes: an invitation is far shorter.
+const maxLine = 64 << 10
+
 // line reads a line of standard input. A command that is interrupted leaves the read behind; the process ends then.
 func (s *session) line(ctx context.Context) (string, error) {
 	type read struct {
@@ -81,8 +140,11 @@ func (s *session) line(ctx context.Context) (string, error) {
 	}
 	got := make(chan read, 1)
 	go func() {
-		text, err := s.in.ReadString('\n')
-		got <- read{text, err}
+		text, err := s.in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			err = usage("a line of more than %d bytes on standard input", len(text))
+		}
+		got <- read{string(text), err}
 	}()
 	select {
 	case r := <-got:

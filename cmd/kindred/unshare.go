@@ -61,7 +61,7 @@ func (s *session) onGrants(c *cobra.Command, withHelp string, do func(context.Co
 // chosen finds the grants that the arguments mean.
 func chosen(n *kindred.Node, r kindred.Roster, arg, with string) ([]kindred.RosterGrant, error) {
 	if with == "" {
-		if !strings.HasPrefix(arg, "g-") {
+		if !begins(arg, "g-") {
 			return nil, usage("%q is no grant such as g-7kqm: give one, or PATH --with WHO", arg)
 		}
 		found := r.GrantsNamed(arg)
@@ -93,6 +93,10 @@ func chosen(n *kindred.Node, r kindred.Roster, arg, with string) ([]kindred.Rost
 	}
 	return found, nil
 }
+
+// begins reports whether an argument is the beginning of an ID, as far as it tells one from others: what a script left
+// empty is none.
+func begins(arg, prefix string) bool { return len(arg) > len(prefix) && strings.HasPrefix(arg, prefix) }
 
 // holder finds who has been given something: a member, or by what they are called in lists somebody of another home.
 func holder(n *kindred.Node, r kindred.Roster, arg string) (who identity.MemberID, name string, err error) {

@@ -37,11 +37,7 @@ somebody of another home, birch:sam/anna, it is what they were given under that 
 			if len(list) == 0 {
 				s.say("%s may do nothing here.", name)
 			}
-			rows := make([][]string, len(list))
-			for i, a := range list {
-				rows[i] = []string{a.short, a.line()}
-			}
-			return s.print(list, table(rows))
+			return s.printAccess(list)
 		})
 	})
 }

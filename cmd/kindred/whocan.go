@@ -15,11 +15,13 @@ import (
 
 func newWhoCan(s *session) *cobra.Command {
 	c := &cobra.Command{
-		Use:               "who-can PATH",
-		Short:             "Say who may use a thing, and when",
+		Use:   "who-can PATH",
+		Short: "Say who may use a thing, and when",
+		Long: `Say who may use the thing at PATH, or things of the place there: its owners, and whoever was
+given something there or at a place above it, with what that says.`,
 		Example:           "  kindred who-can home/lock",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: s.completePaths,
+		ValidArgsFunction: s.completeShared(nil, identity.Device, identity.Place),
 	}
 	s.lang(c)
 	return s.does(c, func(ctx context.Context, args []string) error {
@@ -35,14 +37,18 @@ func newWhoCan(s *session) *cobra.Command {
 			if k := m.Who.Kind(); k != identity.Device && k != identity.Place {
 				return usage("%s is of kind %s: devices and places are what can be used", m.Who.ID.Path, k)
 			}
-			list := whoCan(s.language, r, m, s.now())
-			rows := make([][]string, len(list))
-			for i, a := range list {
-				rows[i] = []string{a.short, a.line()}
-			}
-			return s.print(list, table(rows))
+			return s.printAccess(whoCan(s.language, r, m, s.now()))
 		})
 	})
+}
+
+// printAccess lists rights.
+func (s *session) printAccess(list []access) error {
+	rows := make([][]string, len(list))
+	for i, a := range list {
+		rows[i] = []string{a.short, a.line()}
+	}
+	return s.print(list, table(rows))
 }
 
 // access is somebody's right to a thing.
@@ -63,8 +69,7 @@ func (a access) line() string {
 
 // whoCan lists the owners, and the grants about a thing, or a place above it, whose time is not over.
 func whoCan(l grant.Language, r kindred.Roster, m kindred.RosterMember, now time.Time) []access {
-	names := namesOf(r)
-	var list []access
+	names, list := namesOf(r), []access{}
 	owners, apps := ownersOf(r)
 	for _, o := range owners {
 		p := o.Who.ID.Path

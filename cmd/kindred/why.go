@@ -160,7 +160,7 @@ func (s *session) decided(ctx context.Context, n *kindred.Node, r kindred.Roster
 		return n.Why(ctx, *w)
 	}
 	if !n.Self().Owner() {
-		return grant.Decision{}, refused("only owners ask how others stand")
+		return grant.Decision{}, onlyOwners("ask how others stand")
 	}
 	a.By = r.Elsewhere(id)
 	a.who = a.By
@@ -272,7 +272,7 @@ func leafOf(n *kindred.Node, r kindred.Roster, arg string) (identity.Chain, erro
 	case m.Who.Member() == n.Self().ActsFor():
 		return n.Self(), nil
 	case !n.Self().Owner():
-		return m.Who, refused("only owners ask how others stand")
+		return m.Who, onlyOwners("ask how others stand")
 	}
 	for _, app := range r.Members {
 		if app.Who.Kind() == identity.App && app.Who.ActsFor() == m.Who.Member() && !app.Who.Self().Tool() {
