@@ -409,13 +409,10 @@ func (h *home) Announce(ctx context.Context, who credential.Principal, a control
 	return h.contact(h.started().Self()), nil
 }
 
-// History tells owners what happened, and others what is sealed where something of theirs is.
+// History tells owners what happened, and others what concerns them, or what is sealed where something of theirs is.
 func (h *home) History(ctx context.Context, who credential.Principal, q control.HistoryQuery) (control.History, error) {
 	if q.Sealed {
 		return h.sealedHistory(ctx, who, q)
-	}
-	if !who.Owner() {
-		return control.History{}, refused("only owners read the home's journal")
 	}
 	f := journal.Filter{Since: q.Since, Until: q.Until, Limit: min(q.Limit, control.MaxHistory)}
 	for id, to := range map[string]*journal.Party{q.Caller: &f.Who, q.Thing: &f.Thing} {
@@ -430,6 +427,13 @@ func (h *home) History(ctx context.Context, who credential.Principal, q control.
 	}
 	if err := h.started().Journal().Sync(ctx); err != nil {
 		return control.History{}, err
+	}
+	if !who.Owner() {
+		c, err := h.concernOf(ctx, who, q)
+		if err != nil {
+			return control.History{}, err
+		}
+		f.Match = c.only()
 	}
 	items, err := h.replica.Query(ctx, f)
 	if err != nil {

@@ -23,6 +23,9 @@ type Filter struct {
 	Oldest       bool      // oldest first
 	Sealed       bool      // only what is sealed
 	Accounts     bool      // also what nodes say of what they did elsewhere, what signs for what was done, and seals
+
+	// Match says of what is all of the above whether to return it; its error ends the search. Nil takes all.
+	Match func(Item) (bool, error)
 }
 
 // account reports whether an entry is a node's own account of what it did at another, who has an entry of it too; or what
@@ -78,6 +81,11 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 			return nil
 		}
 		item.Entry.Countersigned = signed[entryKey{item.Node, index}]
+		if f.Match != nil {
+			if ok, err := f.Match(item); !ok || err != nil {
+				return err
+			}
+		}
 		if items = append(items, item); len(items) == limit {
 			return errEnough
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
 )
 
@@ -25,7 +26,10 @@ func newReport(s *session) *cobra.Command {
 		Long: `Set what was agreed beside what happened: of everything that is shared what it allows, how
 often it was used and last when, what left in clear and to where, what was refused under
 it and why, and what was never used, with the command that takes it back. What happened
-and is covered by nothing that was agreed comes last, in red: there should be none.`,
+and is covered by nothing that was agreed comes last, in red: there should be none.
+
+Owners see all of the home. Others see what concerns them: what was given to them and what
+they did with it, what they gave and what was done under that, and who took it back.`,
 		Example: "  kindred report\n  kindred report --since 7d --thing home/lock\n  kindred report --who sam/anna --json",
 		Args:    cobra.NoArgs,
 	}
@@ -58,7 +62,7 @@ func (s *session) report(ctx context.Context, n *kindred.Node, o logOptions) err
 	if err != nil {
 		return err
 	}
-	a := account{Since: since.UTC(), Until: now.UTC(), teller: teller{namesOf(r), now}, language: s.language}
+	a := account{Since: since.UTC(), Until: now.UTC(), reader: n.Self(), teller: teller{namesOf(r), now}, language: s.language}
 	a.open(grants)
 	for _, e := range entries {
 		a.enter(e)
@@ -70,8 +74,19 @@ func (s *session) report(ctx context.Context, n *kindred.Node, o logOptions) err
 // everything fetches what happened since a moment, as far as the command was asked for, the oldest first. What a gateway
 // tells at once is bounded, so it is asked for what was before as long as there is more.
 func everything(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, since time.Time) ([]journal.Entry, error) {
+	all, err := allEntries(ctx, n, r, o, control.HistoryQuery{Since: since, Limit: control.MaxHistory})
+	if err != nil || n.Self().Owner() {
+		return all, err
+	}
+	// Owners are told with all else what is sealed to them; others apart.
+	sealed, err := allEntries(ctx, n, r, o, control.HistoryQuery{Since: since, Limit: control.MaxHistory, Sealed: true})
+	all = append(all, sealed...)
+	slices.SortStableFunc(all, func(a, b journal.Entry) int { return a.Time.Compare(b.Time) })
+	return all, err
+}
+
+func allEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, q control.HistoryQuery) ([]journal.Entry, error) {
 	var all []journal.Entry
-	q := control.HistoryQuery{Since: since, Limit: control.MaxHistory}
 	for {
 		part, err := homeEntries(ctx, n, r, o, q)
 		if err != nil {
@@ -81,7 +96,7 @@ func everything(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOpt
 		if len(part) < control.MaxHistory {
 			return all, nil
 		}
-		if q.Until = part[0].Time; !q.Until.After(since) {
+		if q.Until = part[0].Time; !q.Until.After(q.Since) {
 			return all, nil
 		}
 	}
@@ -118,10 +133,11 @@ type account struct {
 	Unknown int          `json:"unknown"` // refusals of strangers
 	Private []tally      `json:"private"` // what was done at things and is sealed to whoever did it
 
+	reader   identity.Chain // whose app shows it
 	teller   teller
 	language grant.Language
 	by       map[string]*accounted
-	ended    map[string]time.Time // when grants were taken back, by ID
+	ended    map[string]taking    // how grants were taken back, by ID
 	removed  map[string]time.Time // when members were removed, by member ID
 	tallies  map[*[]tally]map[string]int
 	sealed   []journal.Party // things at which something is sealed
@@ -135,10 +151,18 @@ type accounted struct {
 	Refused []refusedBy    `json:"refused,omitempty"`
 	Copies  []copied       `json:"copies,omitempty"` // what left in clear
 	Gone    *time.Time     `json:"gone,omitempty"`   // when it was taken back
+	GoneBy  string         `json:"goneBy,omitempty"` // by whom
+	Passed  int            `json:"passed,omitempty"` // how often it was passed on, of what stands
 	Advice  string         `json:"advice,omitempty"` // a command
 	terms   *grant.Terms   // nil: it is gone, and so are they
 	reasons map[string]int // of what was refused
 	copies  map[string]copied
+}
+
+// A taking says when something was taken back, and by whom.
+type taking struct {
+	at time.Time
+	by string
 }
 
 // copied counts what left in clear alike.
@@ -166,8 +190,7 @@ type tally struct {
 }
 
 func (a *account) open(grants []kindred.RosterGrant) {
-	a.by, a.ended, a.removed = map[string]*accounted{}, map[string]time.Time{}, map[string]time.Time{}
-	a.tallies = map[*[]tally]map[string]int{}
+	a.by, a.ended, a.removed = map[string]*accounted{}, map[string]taking{}, map[string]time.Time{}
 	a.Grants, a.Outside, a.Owners, a.Refused, a.Private = []*accounted{}, []deed{}, []tally{}, []tally{}, []tally{}
 	a.tallies = map[*[]tally]map[string]int{}
 	terms := map[string]*grant.Terms{}
@@ -178,6 +201,9 @@ func (a *account) open(grants []kindred.RosterGrant) {
 		if t, ok := terms[shown.ID]; ok {
 			g := &accounted{sharedGrant: shown, terms: t, reasons: map[string]int{}, copies: map[string]copied{}}
 			a.Grants, a.by[shown.ID] = append(a.Grants, g), g
+		}
+		if parent, ok := a.by[shown.Parent]; ok {
+			parent.Passed++
 		}
 	}
 }
@@ -194,7 +220,7 @@ func (a *account) enter(e journal.Entry) {
 		a.sealed = append(a.sealed, e.Thing)
 		return
 	case journal.Unshare:
-		a.ended[e.Grant] = e.Time
+		a.ended[e.Grant] = taking{e.Time, a.teller.names.party(e.Caller)}
 		return
 	case journal.Remove:
 		a.removed[e.With.Member.String()] = e.Time
@@ -253,8 +279,8 @@ var actionsOf = map[journal.Op]grant.Action{
 
 // gone returns when what something rested on was taken back, by what the journal told before; zero: it was not.
 func (a *account) gone(e journal.Entry) time.Time {
-	if at, ok := a.ended[e.Grant]; ok {
-		return at
+	if t, ok := a.ended[e.Grant]; ok {
+		return t.at
 	}
 	return a.removed[e.Caller.Member.String()]
 }
@@ -301,11 +327,12 @@ func (a *account) close() {
 		for _, what := range slices.Sorted(maps.Keys(g.copies)) {
 			g.Copies = append(g.Copies, g.copies[what])
 		}
-		if at, ok := a.ended[g.ID]; ok {
-			at = at.UTC()
-			g.Gone = &at
+		if t, ok := a.ended[g.ID]; ok {
+			at := t.at.UTC()
+			g.Gone, g.GoneBy = &at, t.by
 		}
-		if g.terms != nil && (g.Uses == 0 && !a.maybeUsed(*g.terms) || g.Over) && !g.Paused {
+		unused := g.Uses == 0 && g.Passed == 0
+		if g.terms != nil && (g.Over || unused && !a.maybeUsed(*g.terms)) && !g.Paused && a.takesBack(g.terms.Giver) {
 			g.Advice = "kindred unshare " + g.short
 		}
 	}
@@ -318,6 +345,11 @@ func (a *account) maybeUsed(t grant.Terms) bool {
 	})
 }
 
+// takesBack reports whether whoever reads it may take back what somebody gave.
+func (a *account) takesBack(giver identity.MemberID) bool {
+	return a.reader.Owner() || giver == a.reader.ActsFor() || giver == a.reader.Member()
+}
+
 // text tells it to people.
 func (a *account) text(s *session) string {
 	var out strings.Builder
@@ -326,7 +358,7 @@ func (a *account) text(s *session) string {
 		out.WriteString("Nothing is shared.\n")
 	}
 	for _, g := range a.Grants {
-		fmt.Fprintf(&out, "%s  %s\n", g.short, g.line())
+		fmt.Fprintf(&out, "%s  %s%s\n", g.short, g.indent(), g.line())
 		for _, line := range g.lines(s, a.teller.now) {
 			fmt.Fprintf(&out, "        %s\n", line)
 		}
@@ -360,12 +392,15 @@ func (a *account) text(s *session) string {
 func (g *accounted) lines(s *session, now time.Time) (lines []string) {
 	switch {
 	case g.Gone != nil:
-		lines = append(lines, "taken back "+stamp(*g.Gone, now))
+		lines = append(lines, "taken back "+stamp(*g.Gone, now)+" by "+g.GoneBy)
 	case g.terms == nil:
 		lines = append(lines, "taken back before, or gone with whom or what it was for")
 	}
 	if g.Uses > 0 {
 		lines = append(lines, fmt.Sprintf("used %s, last %s", often(g.Uses), stamp(*g.Last, now)))
+	}
+	if g.Passed > 0 {
+		lines = append(lines, fmt.Sprintf("passed on %s", often(g.Passed)))
 	}
 	for _, c := range g.Copies {
 		lines = append(lines, fmt.Sprintf("left in clear %s, %s: %s", often(c.Count), size(c.Bytes), c.What))

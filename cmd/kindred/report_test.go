@@ -47,7 +47,7 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 		{"told by a caller too", []journal.Entry{{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Asked, Time: noon}}, ""},
 		{"an owner", []journal.Entry{{Op: journal.Read, Caller: laptop, Thing: meter, Affordance: "power", Outcome: journal.Served, Time: noon}}, ""},
 	} {
-		a := account{Since: noon.Add(-time.Hour), Until: noon, teller: teller{namesOf(h.roster), noon}, language: grant.English}
+		a := account{Since: noon.Add(-time.Hour), Until: noon, reader: h.At("sam/laptop").Chain, teller: teller{namesOf(h.roster), noon}, language: grant.English}
 		a.open(h.roster.Grants)
 		for _, e := range test.entries {
 			e.AsOf = e.Time
@@ -71,7 +71,7 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 func TestReportTellsCopies(t *testing.T) {
 	h := newHouse(t)
 	id := h.give("clea", "sam/anna", "home/meter", grant.Terms{Actions: grant.See}).String()
-	a := account{Since: noon.Add(-time.Hour), Until: noon, teller: teller{namesOf(h.roster), noon}, language: grant.English}
+	a := account{Since: noon.Add(-time.Hour), Until: noon, reader: h.At("sam/laptop").Chain, teller: teller{namesOf(h.roster), noon}, language: grant.English}
 	a.open(h.roster.Grants)
 	for _, bytes := range []uint64{1200, 800} {
 		a.enter(journal.Entry{Op: journal.Copy, Caller: h.party("sam/anna/phone"), Thing: h.party("home/meter"), Affordance: "power",

@@ -1,0 +1,101 @@
+package gateway_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/device/lock"
+	"github.com/kindred-iot/kindred/gateway/gatewaytest"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
+)
+
+// Whoever is no owner is told what they did, what was done under what they gave, and what was given to them or taken from
+// them; of others nothing, whatever a thing writes into its journal.
+func TestHistoryOfOthers(t *testing.T) {
+	h := gatewaytest.New(t)
+	ctx := t.Context()
+	laptop := h.Open("laptop")
+	device := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	h.Serve(device, lock.New().Thing())
+	anna := h.Invite(laptop, identity.Person, "sam/anna", "phone")
+	tom := h.Invite(laptop, identity.Person, "sam/tom", "phone")
+	eva := h.Invite(laptop, identity.Person, "sam/eva", "phone")
+	h.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use, Depth: 1})
+	evas, target := h.Share(laptop, "sam/eva", "home/lock", grant.Terms{Actions: grant.Use})
+	roster, err := anna.Roster(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theLock, _ := roster.At("home/lock")
+	to, err := anna.Resolve(ctx, "sam/tom")
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed := grant.Terms{Subject: grant.Subject{Tree: to.ID.Tree, Member: to.Member()}, Actions: grant.See}
+	passed.Thing.Member = theLock.Who.Member()
+	if passed, err = anna.PassOn(ctx, anna.Passable(roster, passed, theLock)[0], passed); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*kindred.Node{laptop, anna, tom, eva} {
+		if _, err := h.State(n, "home/lock"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A thing says that anna shared what eva was given.
+	forged := journal.Entry{
+		Time: time.Now(), Op: journal.Share, Outcome: journal.Served, Grant: evas.ID.String(),
+		Caller: journal.Party{Member: anna.Self().Member(), ID: anna.Self().ID}, Thing: journal.Party{Member: device.Self().Member(), ID: device.Self().ID},
+	}
+	if err := device.Journal().Append(ctx, forged); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := laptop.Revoke(ctx, target); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { // the gateway has the thing's journal
+		log, err := laptop.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
+		return err == nil && slices.ContainsFunc(log.Entries, func(e journal.Entry) bool { return e.Op == forged.Op && e.Time.UnixMilli() == forged.Time.UnixMilli() })
+	})
+	for name, test := range map[string]struct {
+		node *kindred.Node
+		want []string // of reading, giving and taking
+	}{
+		"owner": {laptop, []string{"sam/anna/phone read", "sam/anna/phone share", "sam/anna/phone share", "sam/eva/phone read", "sam/laptop read", "sam/laptop share", "sam/laptop share", "sam/laptop unshare", "sam/tom/phone read"}},
+		"anna":  {anna, []string{"sam/anna/phone read", "sam/anna/phone share", "sam/anna/phone share", "sam/laptop share", "sam/tom/phone read"}},
+		"tom":   {tom, []string{"sam/anna/phone share", "sam/tom/phone read"}},
+		"eva":   {eva, []string{"sam/eva/phone read", "sam/laptop share", "sam/laptop unshare"}},
+		"lock":  {device, nil},
+	} {
+		log, err := test.node.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var got []string
+		for _, e := range log.Entries {
+			if slices.Contains([]journal.Op{journal.Read, journal.Share, journal.Unshare}, e.Op) {
+				got = append(got, string(e.Caller.ID.Path)+" "+string(e.Op))
+			}
+		}
+		if slices.Sort(got); !slices.Equal(got, test.want) {
+			t.Errorf("%s is told %q, want %q", name, got, test.want)
+		}
+	}
+	// What was taken back since is told to whoever gave it, still.
+	roster, err = laptop.Roster(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := laptop.Revoke(ctx, roster.Grant(roster.GrantsNamed(passed.ID.String())[0])); err != nil {
+		t.Fatal(err)
+	}
+	log, err := anna.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
+	if err != nil || !slices.ContainsFunc(log.Entries, func(e journal.Entry) bool { return e.Op == journal.Read && e.Grant == passed.ID.String() }) {
+		t.Errorf("anna is told %+v, %v", log.Entries, err)
+	}
+}
