@@ -246,7 +246,7 @@ func TestDownloadOnATerminal(t *testing.T) {
 
 func TestListing(t *testing.T) {
 	for raw, want := range map[string]string{
-		`[{"name":"a.mp4","size":1500,"modified":"2026-11-28T11:00:00Z"}]`:      "a.mp4  2 kB  12:00\n",
+		`[{"name":"a.mp4","size":1500,"modified":"2026-11-28T11:00:00Z"}]`:      "a.mp4  1.5 kB  12:00\n",
 		`[{"name":"a\n\u001b[2Jb","size":1,"modified":"2026-11-28T11:00:00Z"}]`: "a\uFFFD\uFFFD[2Jb  1 byte  12:00\n",
 		`[]`: "", `[{"name":"a.mp4","size":1500}, 5]`: "", `{"name":"a.mp4"}`: "",
 		`[{"name":"../a","size":1,"modified":"2026-11-28T11:00:00Z"}]`:                   "",
