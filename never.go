@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"sync"
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/store"
 	"github.com/kindred-iot/kindred/thing"
@@ -19,22 +20,37 @@ import (
 // says so, but for what owners said since. It is remembered, so that whoever has the gateway cannot have it forgotten.
 type apart struct {
 	mu   sync.Mutex
-	said map[string]grant.Class // by owners, by affordance
+	said []grant.Class // by owners: of the thing's affordances, and of all there is of it or of a place above
 	own  func(affordance string) bool
 }
 
 const apartPrefix = "apart/"
 
+func apartKey(c grant.Class) string { return apartPrefix + c.Thing.String() + "/" + c.Affordance }
+
 func (a *apart) load(ctx context.Context, db *store.DB) error {
-	a.said = map[string]grant.Class{}
+	a.said = nil
 	return db.Scan(ctx, apartPrefix, func(key string, value []byte) error {
 		var c grant.Class
 		if err := signed.Unmarshal(value, &c); err != nil {
 			return fmt.Errorf("kindred: reading %s: %w", key, err)
 		}
-		a.said[c.Affordance] = c
+		a.said, _ = take(a.said, c)
 		return nil
 	})
+}
+
+// take puts what was said in place of what was said before about the same, if it is newer.
+func take(said []grant.Class, c grant.Class) (_ []grant.Class, news bool) {
+	i := slices.IndexFunc(said, func(before grant.Class) bool { return before.Thing == c.Thing && before.Affordance == c.Affordance })
+	switch {
+	case i < 0:
+		return append(said, c), true
+	case !c.Supersedes(said[i]):
+		return said, false
+	}
+	said[i] = c
+	return said, true
 }
 
 // describes takes from a thing's description what it says itself.
@@ -45,29 +61,27 @@ func (a *apart) describes(d thing.Description) {
 }
 
 // never reports whether an affordance is of the never class. Until there is a thing, everything is.
-func (a *apart) never(affordance string) bool {
+func (a *apart) never(self identity.Chain, affordance string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if c, ok := a.said[affordance]; ok {
-		return c.Never
-	}
-	return a.own == nil || a.own(affordance)
+	return grant.Apart(self, affordance, a.own == nil || a.own(affordance), a.said)
 }
 
 // learn takes in what owners said, as far as it counts and is newer than what is known, once it is on disk.
 func (a *apart) learn(ctx context.Context, db *store.DB, said []grant.Class) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	next, changes := maps.Clone(a.said), map[string][]byte{}
+	next, changes := slices.Clone(a.said), map[string][]byte{}
 	for _, c := range said {
-		if before, ok := next[c.Affordance]; ok && !c.Supersedes(before) {
+		var news bool
+		if next, news = take(next, c); !news {
 			continue
 		}
 		value, err := signed.Marshal(c)
 		if err != nil {
 			return err
 		}
-		next[c.Affordance], changes[apartPrefix+c.Affordance] = c, value
+		changes[apartKey(c)] = value
 	}
 	if len(changes) == 0 {
 		return nil
@@ -87,7 +101,7 @@ func (n *Node) setApart(ctx context.Context, classes []control.Class, live crede
 	var said []grant.Class
 	for _, c := range classes {
 		opened, err := grant.OpenClass(c.Raw, live.VerifyChain)
-		if err == nil && opened.Class().Thing != n.self.Member() {
+		if err == nil && !slices.ContainsFunc(n.self.Line, func(l identity.Link) bool { return l.Member == opened.Class().Thing }) {
 			err = errors.New("it is about another thing")
 		}
 		if err == nil {
@@ -119,7 +133,7 @@ func (n *Node) consented(raw [][]byte, live credential.Live) (opened []grant.Con
 	return opened
 }
 
-// SetApart puts an affordance of a thing into the never class, or takes it out, which counts once another owner or the
+// SetApart puts an affordance of a thing, or all there is of a thing or place, into the never class, or takes it out, which counts once another owner or the
 // root key consents (see Approve): then it reports that it waits. The class given has the time of what was said before
 // about it, 0 if nothing was; this is said later.
 func (n *Node) SetApart(ctx context.Context, c grant.Class) (waits bool, err error) {

@@ -226,7 +226,7 @@ func (n *Node) decideDescribe(who credential.Principal, grants []grant.Grant, fa
 
 func (n *Node) facts(affordance string, now time.Time) grant.Facts {
 	return grant.Facts{
-		Now: now, Limit: grant.LimitFor(n.proofs.entry(), affordance), Never: n.apart.never(affordance), Isolated: n.isolated(),
+		Now: now, Limit: grant.LimitFor(n.proofs.entry(), affordance), Never: n.apart.never(n.self, affordance), Isolated: n.isolated(),
 	}
 }
 

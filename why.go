@@ -20,15 +20,16 @@ type Why struct {
 	Purpose    string
 }
 
-// never reports whether the owners have put an affordance of a thing into the never class, as far as the node may see.
-func (m RosterMember) never(affordance string) (never bool) {
-	var newest int64
+// Apart reports whether an affordance of a thing is of the never class, as far as the node may see: owners see all that was
+// said of it. Own is what the thing says itself.
+func (m RosterMember) Apart(affordance string, own bool) bool {
+	var said []grant.Class
 	for _, c := range m.Classes {
-		if class, _, err := grant.ParseClass(c.Raw); err == nil && !c.Waits && class.Affordance == affordance && class.Time >= newest {
-			newest, never = class.Time, class.Never
+		if class, _, err := grant.ParseClass(c.Raw); err == nil && !c.Waits {
+			said = append(said, class)
 		}
 	}
-	return never
+	return grant.Apart(m.Who, affordance, own, said)
 }
 
 // Why answers with the decision that the thing would make, by the roster as it is now: the thing itself is not asked. What
@@ -51,7 +52,7 @@ func (n *Node) Why(ctx context.Context, w Why) (d grant.Decision, err error) {
 		return fail(err)
 	}
 	req := grant.Request{Thing: w.Thing.Who, Affordance: w.Affordance, Action: w.Action, Purpose: w.Purpose}
-	facts := bestFacts(limit, w.Thing.never(w.Affordance))
+	facts := bestFacts(limit, w.Thing.Apart(w.Affordance, false))
 	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, now time.Time) (next credential.Trusted, err error) {
 		facts.Now = now
 		d, next, err = grant.Judge(shown, t, req, facts, n.trustedOthers()...)

@@ -114,7 +114,7 @@ type Evidence struct {
 	// Recipient names the signed tree.Recipient of the caller that the gateway has; none if it has none.
 	Recipient []byte   `json:"recipient,omitempty"`
 	Consents  [][]byte `json:"consents,omitempty"` // signed consents to the grants, by members whom the proof covers
-	Classes   []Class  `json:"classes,omitempty"`  // of a thing, about itself: what its owners set apart, whom the proof covers
+	Classes   []Class  `json:"classes,omitempty"`  // of a thing, about itself and the places above: what its owners set apart, whom the proof covers
 
 	// Beside are proofs of other trees, that those of them who passed on the grants are live: encoded credential.Proofs.
 	Beside [][]byte `json:"beside,omitempty"`
@@ -169,7 +169,7 @@ type Grant struct {
 	Consents [][]byte `json:"consents,omitempty"` // signed grant.Consents to it
 }
 
-// A Class is what an owner said of an affordance of a thing.
+// A Class is what an owner said of an affordance of a thing, or of all there is of a thing or place.
 type Class struct {
 	Raw      []byte   `json:"raw"`                // a signed grant.Class
 	Consents [][]byte `json:"consents,omitempty"` // signed grant.Consents to it

@@ -40,7 +40,7 @@ func (h *home) Consent(ctx context.Context, who credential.Principal, c control.
 		}
 	})
 	h.tell(ctx, op, who.Chain, party(thing.Chain), party(subject.Chain), said.Grant)
-	h.watchers.renew(apart)
+	h.renewBelow(thing.Chain)
 	return control.None{}, nil
 }
 
@@ -56,18 +56,38 @@ func (h *home) Classify(ctx context.Context, who credential.Principal, c control
 	}
 	if thing, ok := h.member(said.Thing); ok {
 		h.tell(ctx, journal.SetApart, who.Chain, party(thing.Chain), journal.Party{}, tree.GrantID{})
+		h.renewBelow(thing.Chain)
 	}
-	h.watchers.renew(said.Thing)
 	return control.Classified{Waits: waits}, nil
 }
 
-// classes returns what owners said of a thing, what waits for another one last.
-func (g *Gateway) classes(thing identity.MemberID) (all []control.Class) {
+// classes returns what owners said of a thing and the places above it, what waits for another one last.
+func (g *Gateway) classes(thing identity.Chain) (all []control.Class) {
 	for _, waits := range []bool{false, true} {
-		classes, _ := g.keeper.Classes(thing, waits)
-		for _, c := range classes {
-			all = append(all, control.Class{Raw: c.Raw, Consents: c.Consents, Waits: waits})
+		for _, id := range line(thing) {
+			classes, _ := g.keeper.Classes(id, waits)
+			for _, c := range classes {
+				all = append(all, control.Class{Raw: c.Raw, Consents: c.Consents, Waits: waits})
+			}
 		}
 	}
 	return all
+}
+
+// renewBelow tells a thing, or all things of a place, that there are news of it. What is zero has none.
+func (g *Gateway) renewBelow(top identity.Chain) {
+	if len(top.Line) == 0 {
+		return
+	}
+	var below []identity.MemberID
+	g.keeper.View(func(s *tree.State) {
+		for e := range s.Members() {
+			if e.Chain.Kind() == identity.Device && e.Path().Within(top.ID.Path) {
+				below = append(below, e.Chain.Member())
+			}
+		}
+	})
+	for _, id := range below {
+		g.watchers.renew(id)
+	}
 }

@@ -249,11 +249,13 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	demands := g.demands(self.Chain)
 	e.Demands = demands[:min(len(demands), maxDemands)]
 	if q.Thing == "" && self.Chain.Kind() == identity.Device {
-		classes, owners := g.keeper.Classes(who.Member(), false)
-		for _, c := range classes {
-			e.Classes = append(e.Classes, control.Class{Raw: c.Raw, Consents: c.Consents})
+		for _, id := range line(self.Chain) {
+			classes, owners := g.keeper.Classes(id, false)
+			for _, c := range classes {
+				e.Classes = append(e.Classes, control.Class{Raw: c.Raw, Consents: c.Consents})
+			}
+			members = g.addOwners(members, owners)
 		}
-		members = g.addOwners(members, owners)
 		homes, err := g.homes(ctx, self.Chain)
 		if err != nil {
 			return e, answer(err)
@@ -362,7 +364,7 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 		}
 		if who.Owner() {
 			m.Address, _ = g.keeper.Address(id)
-			m.Classes = g.classes(id)
+			m.Classes = g.classes(e.Chain)
 		}
 		if e.Chain.Kind() == identity.Device {
 			online := id == g.started().Self().Member() || g.watchers.online(id)

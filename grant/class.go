@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kindred-iot/kindred/credential"
@@ -21,13 +22,14 @@ const ClassType signed.Type = "kindred/class"
 //
 //	1  tree        the thing's
 //	2  owner       whom the signer acts for
-//	3  thing       its member ID
-//	4  affordance  name of a property, action or event
+//	3  thing       its member ID, or that of a place above it
+//	4  affordance  name of a property, action or event; empty: all there is, and all there will be, of the thing or place
 //	5  never       bool
 //	6  time        when it was signed, Unix time, seconds
 //
-// Of several about one affordance the newest counts; of the same second one that puts it in. The thing remembers them,
-// so that no gateway, however it was come by, can have it forget one.
+// Of several about one affordance the newest counts; of the same second one that puts it in. How one about an affordance
+// and those about all there is go together, Apart says. The thing remembers them, so that no gateway, however it was come
+// by, can have it forget one.
 type Class struct {
 	Tree       identity.TreeID   `cbor:"1,keyasint"`
 	Owner      identity.MemberID `cbor:"2,keyasint"`
@@ -53,7 +55,7 @@ func (c Class) validate() error {
 	switch {
 	case c.Tree.IsZero() || c.Owner.IsZero() || c.Thing.IsZero():
 		return errors.New("it names no tree, no owner or no thing")
-	case !validName(c.Affordance):
+	case c.Affordance != "" && !validName(c.Affordance):
 		return fmt.Errorf("%.80q is no name of an affordance", c.Affordance)
 	case c.Time <= 0 || c.Time > maxTime:
 		return fmt.Errorf("it is of Unix time %d", c.Time)
@@ -139,6 +141,27 @@ func (c Classed) Stands(consents []Consented, live func(identity.MemberID) bool,
 		}
 	}
 	return ErrOneOwner
+}
+
+// Apart reports whether an affordance of a thing is of the never class. Own is what the thing says of itself, and said what
+// counts of what owners said of it and of the places above it, one of each affordance. What is said of the affordance
+// counts in place of the thing's own word. Besides, it is in the class if all there is was put in, unless the affordance
+// alone was taken out since. So whoever marks a place as a child's has forgotten nothing in it, and nothing that comes.
+func Apart(thing identity.Chain, affordance string, own bool, said []Class) bool {
+	var exact Class
+	var whole int64 // when all there is was put in last
+	for _, c := range said {
+		switch {
+		case c.Affordance == "" && c.Never && slices.ContainsFunc(thing.Line, func(l identity.Link) bool { return l.Member == c.Thing }):
+			whole = max(whole, c.Time)
+		case c.Affordance != "" && c.Affordance == affordance && c.Thing == thing.Member():
+			exact = c
+		}
+	}
+	if exact.Time == 0 {
+		return own || whole > 0
+	}
+	return exact.Never || whole >= exact.Time
 }
 
 // Supersedes reports whether c counts in place of what was said before about the same affordance.

@@ -163,7 +163,7 @@ func (k *Keeper) Consents(id tree.GrantID) (raw [][]byte, by []identity.MemberID
 	return raw, by
 }
 
-// Classify keeps a signed class of an affordance of a live device: it counts at once where it puts the affordance into
+// Classify keeps a signed class of an affordance of a live device, or of all there is of a device or place: it counts at once where it puts the affordance into
 // the never class, and else once another owner or the root key consents to it. It reports whether it waits for that.
 func (k *Keeper) Classify(ctx context.Context, raw []byte) (waits bool, err error) {
 	if waits, err = k.classify(ctx, raw); err != nil {
@@ -193,8 +193,8 @@ func (k *Keeper) classify(ctx context.Context, raw []byte) (waits bool, err erro
 	switch {
 	case !ok:
 		return false, fmt.Errorf("it is about member %s, which is %w", c.Thing, ErrNotLive)
-	case thing.Chain.Kind() != identity.Device:
-		return false, fmt.Errorf("it is about %s, a %s: want a device", thing.Path(), thing.Chain.Kind())
+	case thing.Chain.Kind() != identity.Device && (thing.Chain.Kind() != identity.Place || c.Affordance != ""):
+		return false, fmt.Errorf("it is about %q of %s, a %s: want a device, or all of a place", c.Affordance, thing.Path(), thing.Chain.Kind())
 	case time.Unix(c.Time, 0).After(k.clock().Add(credential.MaxSkew)):
 		return false, fmt.Errorf("it is dated %s, in the future", time.Unix(c.Time, 0).UTC().Format(time.RFC3339))
 	}

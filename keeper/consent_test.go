@@ -119,6 +119,36 @@ func (h *home) class(by identity.Path, never bool, at time.Time) []byte {
 	return raw
 }
 
+// What of a place is set apart is all of it, what joins it later too. People and services have nothing to set apart.
+func TestClassifyPlaces(t *testing.T) {
+	h, _, _ := newDeal(t)
+	ctx := t.Context()
+	classOf := func(who identity.Path, affordance string) []byte {
+		m := h.At("sam/laptop")
+		raw, err := grant.SignClass(m.Signer, m.Raw, grant.Class{
+			Tree: h.ID, Owner: m.ActsFor(), Thing: h.member(who), Affordance: affordance, Never: true, Time: time.Now().Unix(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	for _, test := range []struct {
+		who        identity.Path
+		affordance string
+	}{{"home", "state"}, {"sam/anna", ""}, {"sam/bank", ""}, {"sam", ""}} {
+		_, err := h.Classify(ctx, classOf(test.who, test.affordance))
+		wants(t, string(test.who), err, nil, "want a device, or all of a place")
+	}
+	if waits, err := h.Classify(ctx, classOf("home", "")); waits || err != nil {
+		t.Fatalf("all of a place: waits %t, %v", waits, err)
+	}
+	h.restart()
+	if classes, owners := h.Classes(h.member("home"), false); len(classes) != 1 || len(owners) != 1 {
+		t.Errorf("%d classes, of owners %v", len(classes), owners)
+	}
+}
+
 func TestClassify(t *testing.T) {
 	h, _, _ := newDeal(t)
 	ctx, at := t.Context(), time.Now().Add(-time.Minute)

@@ -9,13 +9,14 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/pairing"
 )
 
 func newAdd(s *session) *cobra.Command {
 	var who kindred.Invitee
-	var detach bool
+	var detach, child bool
 	c := &cobra.Command{
 		Use:   "add KIND PATH",
 		Short: "Allow a new member: print an invitation, and wait until it has joined",
@@ -27,7 +28,9 @@ A device below a place is let in at once. For all others both ends show six digi
 compare them and say yes. With --detach the command does not wait, and "kindred confirm"
 asks later. Another owner, who may do all that you may, takes the root key.
 
-A place needs no invitation: "kindred add place home/porch" makes it.`,
+A place needs no invitation: "kindred add place home/porch" makes it. With --child it is a
+child's room, or what else is theirs: nothing in it, nor what joins it later, is shown in
+clear to a service on one owner's word (see "kindred never").`,
 		Example: `  kindred add device home/lock --label "Front door"
   kindred add person sam/anna
   kindred add app sam/phone --detach`,
@@ -41,18 +44,22 @@ A place needs no invitation: "kindred add place home/porch" makes it.`,
 	}
 	c.Flags().StringVar(&who.Label, "label", "", "what people call it, as free `text`")
 	c.Flags().BoolVar(&who.Parents, "parents", false, "make the places above it that are missing")
+	c.Flags().BoolVar(&child, "child", false, "a place that is a child's")
 	c.Flags().BoolVar(&detach, "detach", false, "do not wait until it has joined")
 	return s.does(c, func(ctx context.Context, args []string) error {
 		var err error
 		if who.Kind, err = identity.ParseKind(args[0]); err != nil || who.Kind == identity.Root {
 			return usage("%q is no kind: want device, person, app, service, owner or place", args[0])
 		}
+		if child && who.Kind != identity.Place {
+			return usage("--child says it of a place, and of all things in it")
+		}
 		return s.with(ctx, func(n *kindred.Node) error {
 			if who.Path, err = path(n, args[1]); err != nil {
 				return err
 			}
 			if who.Kind == identity.Place {
-				return s.addPlace(ctx, n, who)
+				return s.addPlace(ctx, n, who, child)
 			}
 			if err := pairing.CheckMember(who.Kind, who.Path); err != nil {
 				return usage("%s", err)
@@ -62,14 +69,36 @@ A place needs no invitation: "kindred add place home/porch" makes it.`,
 	})
 }
 
-func (s *session) addPlace(ctx context.Context, n *kindred.Node, who kindred.Invitee) error {
+func (s *session) addPlace(ctx context.Context, n *kindred.Node, who kindred.Invitee, child bool) error {
 	if err := n.Gateway().AddPlace(ctx, control.Place{Path: who.Path, Label: who.Label, Parents: who.Parents}); err != nil {
 		return err
 	}
 	s.say("%s is a place now.", who.Path)
+	if child {
+		if err := s.setChilds(ctx, n, who.Path); err != nil {
+			return err
+		}
+	}
 	if s.json {
 		return s.joined(n, who.Path)
 	}
+	return nil
+}
+
+// setChilds says that a place is a child's.
+func (s *session) setChilds(ctx context.Context, n *kindred.Node, path identity.Path) error {
+	r, err := s.roster(ctx, n)
+	if err != nil {
+		return err
+	}
+	m, err := member(n, r, string(path))
+	if err != nil {
+		return err
+	}
+	if _, err := n.SetApart(ctx, grant.Class{Thing: m.Who.Member(), Never: true}); err != nil {
+		return hinted(err, fmt.Sprintf("it is not marked as a child's yet: kindred never %s --all", path))
+	}
+	s.say("%s is never shown in clear on one owner's word.", whatOf("", path))
 	return nil
 }
 

@@ -164,7 +164,7 @@ func (s *session) preview(ctx context.Context, n *kindred.Node, what kindred.Ros
 		return err
 	}
 	t.Agreement.Preview, a.preview = agreement.Digest(a.kept.Papers.Preview), &p
-	a.approval = isNever(d, what, name)
+	a.approval = what.Apart(name, d.Never(name))
 	return nil
 }
 
@@ -194,18 +194,6 @@ func valueOf(ctx context.Context, c *thing.Client, d thing.Description, name str
 		return nil, nil
 	}
 	return e.Data, err
-}
-
-// isNever reports whether an affordance is never shown in clear on one owner's word: the thing's own word counts, and
-// then the owners'.
-func isNever(d thing.Description, what kindred.RosterMember, name string) bool {
-	never := d.Never(name)
-	for _, c := range what.Classes {
-		if said, _, err := grant.ParseClass(c.Raw); err == nil && said.Affordance == name && !c.Waits {
-			never = said.Never
-		}
-	}
-	return never
 }
 
 // agreeTo shows what would leave, and asks.

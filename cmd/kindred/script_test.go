@@ -64,7 +64,7 @@ func (m tidy) Run() int {
 //	crash NAME          kill it
 //	ends NAME CODE      wait until it has ended with an exit code; stdout (what was not read) and stderr are its
 //	code CODE ARG…      run "kindred ARG…" and check its exit code
-//	until REGEXP ARG…   run "kindred ARG…" again and again until what it prints matches
+//	until REGEXP ARG…   run "kindred ARG…" again and again until what it prints matches; with ! until it does not
 //	field NAME PATH     $NAME becomes a field, such as error.code, of the last line of the last command's output, or
 //	                    of its standard error if it has none
 //	part NAME TEXT REGEXP  $NAME becomes what the first group of the expression matches
@@ -268,17 +268,17 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func until(ts *testscript.TestScript, _ bool, args []string) {
+func until(ts *testscript.TestScript, neg bool, args []string) {
 	re := regexp.MustCompile("(?m)" + args[0])
 	for deadline := time.Now().Add(enough); ; {
 		if err := ts.Exec("kindred", args[1:]...); err != nil { // not yet
 			ts.Logf("%v", err)
 		}
-		if re.MatchString(ts.ReadFile("stdout")) {
+		if re.MatchString(ts.ReadFile("stdout")) != neg {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("nothing matches %q", args[0])
+			ts.Fatalf("that it matches %q is %t to the end", args[0], neg)
 		}
 	}
 }
