@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"hash"
 	"io"
 	"net"
@@ -140,6 +141,7 @@ func (w *receipted) end() {
 	outcome := journal.Served
 	if w.status < 200 || w.status > 299 {
 		outcome = journal.Failed
+		w.call.failed(w.body.Bytes())
 	}
 	w.call.giveReceipt(outcome, w.body.Bytes())
 	if w.status == 0 {
@@ -147,6 +149,21 @@ func (w *receipted) end() {
 	}
 	w.ResponseWriter.WriteHeader(w.status)
 	_, _ = w.ResponseWriter.Write(w.body.Bytes()) // a caller who has gone away asks for its receipt later
+}
+
+// failed writes down that an action came to nothing, and why. The entry before it, written before anything was done, says
+// that it was.
+func (c *call) failed(response []byte) {
+	if c.place.Load() == nil || mayLast(c.op) { // nothing was begun, or its end is told
+		return
+	}
+	var p thing.Problem
+	_ = json.Unmarshal(response, &p) // what gives no reason has none
+	c.mu.Lock()
+	e := c.calls.node.entry(c.session.who, c.op, c.affordance, c.decision)
+	c.mu.Unlock()
+	e.Outcome, e.Reason, e.Call = journal.Failed, p.Detail, c.entry.Call
+	c.calls.node.note(e)
 }
 
 // Hijack hands over the stream of a connection to a service, which has a receipt when it begins.

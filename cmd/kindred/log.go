@@ -212,7 +212,7 @@ func (s *session) printLog(entries []journal.Entry, r kindred.Roster, now time.T
 			lines[len(lines)-1] = fmt.Sprintf("%s, %d times", last, times)
 		}
 	}
-	for _, e := range entries {
+	for _, e := range withoutFailed(entries) {
 		line := stamp(e.Time, now) + " " + t.sentence(e)
 		if line == last {
 			times += count(e)
@@ -223,6 +223,22 @@ func (s *session) printLog(entries []journal.Entry, r kindred.Roster, now time.T
 	}
 	flush()
 	return s.print(nil, strings.Join(lines, "\n"))
+}
+
+// withoutFailed leaves out that something was begun where an entry tells that it failed.
+func withoutFailed(entries []journal.Entry) []journal.Entry {
+	type call struct {
+		thing, caller identity.MemberID
+		number        uint64
+	}
+	of := func(e journal.Entry) call { return call{e.Thing.Member, e.Caller.Member, e.Call} }
+	failed := map[call]bool{}
+	for _, e := range entries {
+		if e.Outcome == journal.Failed && e.Call != 0 {
+			failed[of(e)] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(entries), func(e journal.Entry) bool { return e.Outcome == journal.Served && failed[of(e)] })
 }
 
 // count is how often what an entry tells of happened. Of strangers its sentence says so.

@@ -232,7 +232,7 @@ func (a *account) enter(e journal.Entry) {
 		return
 	}
 	action, ok := actionsOf[e.Op]
-	if !ok || e.AsOf.IsZero() { // nothing was done, or it is told by whoever did it, and the thing tells it too
+	if !ok || e.AsOf.IsZero() || e.Outcome == journal.Failed { // nothing was done, or it is told by who did it, and the thing tells it too
 		return
 	}
 	switch {
