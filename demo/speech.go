@@ -69,30 +69,13 @@ func (s *story) hireSpeech(ctx context.Context) (o outcome, err error) {
 	return outcome{told: "as " + pathSpeech + ", which may do nothing yet"}, err
 }
 
-// agree gives the service the sound, and the right to say what it understood.
+// agree gives the service the right to say what it understood, and the sound, in clear.
 func (s *story) agree(ctx context.Context) (o outcome, err error) {
 	if _, err := s.shareWith(s.who.laptop, nil, pathIntercom, pathSpeech, "understand", "--allow", "invoke")(ctx); err != nil {
 		return o, err
 	}
-	r, err := s.house.run(ctx, s.who.laptop, "share", pathIntercom, "audio", "--with", pathSpeech, "--allow", "observe",
-		"--clear", inClear, "--purpose", "speech", "--keep", "1h", "--recipient", "Speech Ltd", "--in", "DE", "--yes")
-	if err != nil {
-		return o, err
-	}
-	if err := r.done(); err != nil {
-		return o, err
-	}
-	var given struct{ ID, Sentence string }
-	for line := range strings.Lines(string(r.out)) { // the preview, then what was given
-		if err := json.Unmarshal([]byte(line), &given); err != nil {
-			return o, r.wrong("printed %.200q: %w", line, err)
-		}
-	}
-	if given.ID == "" {
-		return o, r.wrong("printed %.200q", r.out)
-	}
-	s.agreed = given.ID
-	return outcome{told: given.Sentence, took: r.took}, nil
+	return s.shareWith(s.who.laptop, &s.agreed, pathIntercom, pathSpeech, "audio", "--allow", "observe", "--clear", inClear,
+		"--purpose", "speech", "--keep", "1h", "--recipient", "Speech Ltd", "--in", "DE", "--yes")(ctx)
 }
 
 // agreement is how an agreement stands.

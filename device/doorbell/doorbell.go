@@ -15,6 +15,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -133,7 +134,12 @@ func (d *Doorbell) sound(ring int) (Sound, error) {
 		const rate = 8000
 		return Sound{Rate: rate, Samples: make([]int16, rate)}, nil
 	}
-	data, err := fs.ReadFile(d.cfg.Sounds, d.names[ring%len(d.names)])
+	f, err := d.cfg.Sounds.Open(d.names[ring%len(d.names)])
+	if err != nil {
+		return Sound{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxWAV+1))
 	if err != nil {
 		return Sound{}, err
 	}

@@ -42,7 +42,7 @@ type Service struct {
 	dir string
 	now func() time.Time
 
-	mu      sync.Mutex
+	mu      sync.Mutex // held while something is kept, counted or deleted
 	hearing map[string]*hearing
 }
 
@@ -119,6 +119,8 @@ func (c Chunk) decode() ([]int16, []byte, error) {
 
 // Kept says how many chunks of a source are kept, and how many bytes they have.
 func (s *Service) Kept(source string) (count, bytes uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.drop(source, func(time.Time) bool { return false }, true)
 }
 
@@ -142,6 +144,8 @@ func (s *Service) Agree(source string, keep time.Duration) error {
 
 // Forget deletes what is kept for longer than was agreed, of all sources.
 func (s *Service) Forget() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	sources, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -163,12 +167,13 @@ func (s *Service) Forget() error {
 // Delete deletes all that is kept of a source, also what is being heard, and says how much that was.
 func (s *Service) Delete(source string) (count, bytes uint64, err error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.hearing, source)
-	s.mu.Unlock()
 	return s.drop(source, func(time.Time) bool { return true }, false)
 }
 
-// drop counts what of a source was heard when old says, and deletes it; or it counts all and deletes nothing.
+// drop counts what of a source was heard when old says, and deletes it; or it counts all and deletes nothing. The caller
+// holds mu: what two delete at once, one of them does not find.
 func (s *Service) drop(source string, old func(time.Time) bool, all bool) (count, bytes uint64, err error) {
 	dir, err := s.folder(source)
 	if err != nil {

@@ -146,3 +146,28 @@ func TestServiceRefuses(t *testing.T) {
 		}
 	}
 }
+
+// What is deleted on demand while what is old is, is deleted once, and nobody fails over what the other was faster with.
+func TestDeleteWhileForgetting(t *testing.T) {
+	s := New(t.TempDir(), nil)
+	if err := s.Agree("door", time.Nanosecond); err != nil {
+		t.Fatal(err)
+	}
+	const chunks = 200
+	for part := range chunks {
+		if _, _, err := s.Hear("door", Chunk{Ring: 1, Part: part, Rate: 8000, Samples: "AAA="}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forgot := make(chan error)
+	go func() { forgot <- s.Forget() }()
+	if count, _, err := s.Delete("door"); err != nil || count > chunks {
+		t.Errorf("deleted %d: %v", count, err)
+	}
+	if err := <-forgot; err != nil {
+		t.Error(err)
+	}
+	if count, _, err := s.Kept("door"); count != 0 || err != nil {
+		t.Errorf("kept %d: %v", count, err)
+	}
+}
