@@ -42,9 +42,8 @@ func TestHelpSpeaksPlainly(t *testing.T) {
 	})
 }
 
-// Every example in the help of a command calls a command that there is, with flags that it has.
+// Every example in the help of a command calls a command that there is, with flags that it has, and all its arguments.
 func TestExamplesParse(t *testing.T) {
-	words := regexp.MustCompile(`"[^"]*"|'[^']*'|\S+`)
 	everyCommand(newRoot(&session{}), func(c *cobra.Command) {
 		for line := range strings.Lines(c.Example) {
 			_, line, ok := strings.Cut(line, "kindred ")
@@ -52,57 +51,63 @@ func TestExamplesParse(t *testing.T) {
 				continue
 			}
 			line, _, _ = strings.Cut(line, " <")
-			var args []string
-			for _, w := range words.FindAllString(line, -1) {
-				args = append(args, strings.Trim(w, `"'`))
-			}
-			found, rest, err := newRoot(&session{}).Find(args)
-			if err == nil {
-				err = found.ParseFlags(rest)
-			}
+			found, err := parses("kindred " + line)
 			if err == nil && found.Args != nil {
 				err = found.Args(found, found.Flags().Args())
 			}
-			if err != nil || found.RunE == nil {
+			if err != nil {
 				t.Errorf("kindred %s: %v", line, err)
 			}
 		}
 	})
 }
 
-// What the page for owners shows calls commands that there are, with flags that they have.
+// What the pages show calls commands that there are, with flags that they have.
 func TestDocumentedCommandsParse(t *testing.T) {
-	text, err := os.ReadFile("../../doc/grants.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := regexp.MustCompile("(?m)^\\$ (kindred .*)$|`(kindred [^`]+)`").FindAllStringSubmatch(string(text), -1)
-	for _, found := range shown {
-		line := strings.ReplaceAll(found[1]+found[2], "…", "home/lock")
-		if err := parses(line); err != nil {
-			t.Errorf("%s: %v", line, err)
+	for page, least := range map[string]int{"README.md": 20, "doc/grants.md": 20, "doc/relay.md": 3} {
+		text, err := os.ReadFile(filepath.Join("..", "..", page))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(shown) < 10 {
-		t.Errorf("%d commands were found", len(shown))
+		shown := regexp.MustCompile("(?m)^(?:[a-z]*\\$ )?(kindred .*)$|`(kindred [^`]+)`").FindAllStringSubmatch(string(text), -1)
+		count := 0
+		for _, found := range shown {
+			line := strings.Join(strings.Fields(strings.ReplaceAll(found[1]+found[2], "…", "home/lock")), " ")
+			if strings.HasPrefix(line, "kindred: ") { // what one says
+				continue
+			}
+			if _, err := parses(line); err != nil {
+				t.Errorf("%s: %s: %v", page, line, err)
+			}
+			count++
+		}
+		if count < least {
+			t.Errorf("%s: %d commands were found", page, count)
+		}
 	}
 }
 
-// parses reports, as an error, what of a command line there is not. What is only named need not have its arguments.
-func parses(line string) error {
+// parses finds the command of a line and its flags, and reports, as an error, what of it there is not. What is only named
+// need not have its arguments.
+func parses(line string) (*cobra.Command, error) {
 	words := regexp.MustCompile(`"[^"]*"|'[^']*'|\S+`)
 	var args []string
 	for _, w := range words.FindAllString(line, -1)[1:] {
+		if w == "#" { // a remark
+			break
+		}
 		args = append(args, strings.Trim(w, `"'`))
 	}
-	found, rest, err := newRoot(&session{}).Find(args)
+	root := newRoot(&session{})
+	root.InitDefaultHelpCmd()
+	found, rest, err := root.Find(args)
 	if err == nil {
 		err = found.ParseFlags(rest)
 	}
-	if err == nil && found.RunE == nil {
-		err = errors.New("it does nothing")
+	if err == nil && found == root || !found.Runnable() && len(found.Flags().Args()) > 0 {
+		err = errors.New("there is no such command")
 	}
-	return err
+	return found, err
 }
 
 // What the code says to users, in its own words, holds none of the inner ones.
