@@ -229,26 +229,11 @@ func (s *session) serve(ctx context.Context, o deviceOptions, t *thing.Thing, wo
 	if err := offerServices(t, o.expose); err != nil {
 		return err
 	}
-	settings, err := readSettings(s.dir)
-	if err != nil {
-		return err
-	}
-	cfg, err := s.config()
-	if err != nil {
-		return err
-	}
-	if cfg.HTTPS, err = secure(o.https, settings); err != nil {
-		return err
-	}
-	cfg.Listen, cfg.Log = where(o.listen, settings), s.log(slog.LevelWarn)
-	n, err := kindred.Open(ctx, cfg)
+	n, err := s.runAs(ctx, identity.Device, o.listening, kindred.Config{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	if self := n.Self(); self.Kind() != identity.Device {
-		return usage("this directory is %s, which is of kind %s: only devices run as things", self.ID.Path, self.Kind())
-	}
 	var running sync.WaitGroup
 	defer running.Wait()
 	ctx, stop := context.WithCancelCause(ctx)
@@ -274,6 +259,32 @@ func (s *session) serve(ctx context.Context, o deviceOptions, t *thing.Thing, wo
 		return cause
 	}
 	return nil
+}
+
+// runAs opens the directory's member, which has to be of a kind, to be reached by others.
+func (s *session) runAs(ctx context.Context, kind identity.Kind, at listening, cfg kindred.Config) (*kindred.Node, error) {
+	settings, err := readSettings(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	base, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir, cfg.GatewayAddresses, cfg.Listen, cfg.Log = base.Dir, base.GatewayAddresses, where(at.listen, settings), s.log(slog.LevelWarn)
+	if kind == identity.Device {
+		if cfg.HTTPS, err = secure(at.https, settings); err != nil {
+			return nil, err
+		}
+	}
+	n, err := kindred.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if self := n.Self(); self.Kind() != kind {
+		return nil, errors.Join(usage("this directory is %s, which is of kind %s: want a directory of kind %s", self.ID.Path, self.Kind(), kind), n.Close())
+	}
+	return n, nil
 }
 
 // announce says that a device is ready: when the gateway knows where it is, or does not answer.

@@ -34,7 +34,7 @@ ends after two minutes in which nothing was sent.`,
 	}
 	o.flags(c, "all interfaces")
 	c.Flags().StringVar(&to, "to", "", "where the one service given leads: `HOST:PORT` (default that port of 127.0.0.1)")
-	c.Flags().StringVar(&title, "title", "Services", "what the thing is called")
+	c.Flags().StringVar(&title, "title", "Services", "what the thing is called, as free `text`")
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if to != "" {
 			if len(args) != 1 || strings.Contains(args[0], "=") {

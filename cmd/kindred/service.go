@@ -49,7 +49,7 @@ long as was agreed, or until it is to be deleted.`,
 			"  kindred share home/doorbell understand --with sam/speech --allow invoke\n  kindred service speech home/doorbell",
 		Args: cobra.ExactArgs(1),
 	}
-	o.flags(c, "all interfaces")
+	o.listenFlag(c, "all interfaces")
 	f := c.Flags()
 	f.StringVar(&o.event, "event", "audio", "the `event` that tells the sound")
 	f.StringVar(&o.answer, "answer", "understand", "the `action` by which the text is told")
@@ -80,24 +80,12 @@ const forgetOld = time.Minute
 func sourceOf(thing identity.MemberID, event string) string { return thing.String() + "-" + event }
 
 func (s *session) speech(ctx context.Context, o speechOptions) (err error) {
-	settings, err := readSettings(s.dir)
-	if err != nil {
-		return err
-	}
-	cfg, err := s.config()
-	if err != nil {
-		return err
-	}
 	l := &listener{o: o, service: speech.New(filepath.Join(s.dir, "heard"), nil), log: s.log(slog.LevelWarn)}
-	cfg.Listen, cfg.Log, cfg.Agree, cfg.Delete = where(o.listen, settings), l.log, l.agree, l.delete
-	n, err := kindred.Open(ctx, cfg)
+	n, err := s.runAs(ctx, identity.Service, o.listening, kindred.Config{Agree: l.agree, Delete: l.delete})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	if self := n.Self(); self.Kind() != identity.Service {
-		return usage("this directory is %s, which is of kind %s: only services run as services", self.ID.Path, self.Kind())
-	}
 	l.node = n
 	var running sync.WaitGroup
 	defer running.Wait()

@@ -14,12 +14,7 @@ import (
 	"github.com/kindred-iot/kindred/identity"
 )
 
-func newShare(s *session) *cobra.Command {
-	var o shareOptions
-	c := &cobra.Command{
-		Use:   "share PATH [AFFORDANCE] --with WHO",
-		Short: "Allow somebody to use a thing, or one of its properties, actions or events",
-		Long: `Allow WHO, a person, an app, a device, a service or a place, to use the thing at PATH, or all
+const shareHelp = `Allow WHO, a person, an app, a device, a service or a place, to use the thing at PATH, or all
 things of the place there; or with AFFORDANCE one property, action or event alone.
 
 "see" is to read and to follow, "use" is also to write and to act; or name some of read,
@@ -37,15 +32,24 @@ With --pass-on WHO may share it in turn, never for more than was given to them; 
 adviser, uses this command on what they were given. Taking it back takes back all that was
 shared under it.
 
-The ID of what was given is printed; "kindred unshare" takes it back.`,
-		Example: `  kindred share home/meter power --with sam/anna
+The ID of what was given is printed; "kindred unshare" takes it back.`
+
+const shareExamples = `  kindred share home/meter power --with sam/anna
   kindred share home/lock --with sam/anna --allow use --days sat --between 14:00-16:00
   kindred share home/lock unlock --with sam/anna --allow invoke --until 2026-12-24 --offline 2d
   kindred share home/lock --with sam/anna --when "mon-fri 08:00-12:00" --when "sat 22:00-02:00"
   kindred share home/meter --with sam/anna --detail 1d --moments 2026-01-01..2026-06-30 --purpose heating-advice
   kindred share home/lock unlock --with sam/anna --allow invoke --uses 3 --rate 1/1h --at-home
   kindred share home/lock --with sam/anna --allow use --pass-on 1
-  kindred share home/meter --with sam/adviser --manage`,
+  kindred share home/meter --with sam/adviser --manage`
+
+func newShare(s *session) *cobra.Command {
+	var o shareOptions
+	c := &cobra.Command{
+		Use:               "share PATH [AFFORDANCE] --with WHO",
+		Short:             "Allow somebody to use a thing, or one of its properties, actions or events",
+		Long:              shareHelp,
+		Example:           shareExamples,
 		Args:              cobra.MaximumNArgs(2),
 		ValidArgsFunction: s.completeShared(allOf, identity.Device, identity.Place),
 	}

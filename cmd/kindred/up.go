@@ -36,7 +36,7 @@ A line on standard output says when it is ready.`,
 		Args:    cobra.NoArgs,
 	}
 	at.flags(c, "as in kindred.yaml")
-	c.Flags().StringSliceVar(&o.relays, "relay", nil, "a relay that members are to be found at: a multiaddr with /p2p/KEY, or none (default as in kindred.yaml)")
+	c.Flags().StringSliceVar(&o.relays, "relay", nil, "a relay that members are to be found at: its `address`, a multiaddr with /p2p/KEY, or none (default as in kindred.yaml)")
 	c.Flags().BoolVar(&o.mapPorts, "map-ports", false, "ask the router to let callers in (UPnP, NAT-PMP, PCP); remembered (default as in kindred.yaml)")
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		o.mapPortsGiven = c.Flags().Changed("map-ports")
@@ -75,9 +75,13 @@ type listening struct {
 }
 
 func (l *listening) flags(c *cobra.Command, otherwise string) {
+	l.listenFlag(c, otherwise)
+	c.PersistentFlags().StringVar(&l.https, "https", "", "where to serve tools that hold an exported key, too: `IP:PORT` or :PORT (see \"kindred key export\")")
+}
+
+func (l *listening) listenFlag(c *cobra.Command, otherwise string) {
 	f := c.PersistentFlags() // for the kinds of device as well
 	f.StringSliceVar(&l.listen, "listen", nil, "where to be reached: `IP:PORT`, :PORT or a multiaddr (default "+otherwise+")")
-	f.StringVar(&l.https, "https", "", "where to serve tools that hold an exported key, too: `IP:PORT` or :PORT (see \"kindred key export\")")
 }
 
 // ready is the line that says that a gateway or a device can serve.
@@ -145,13 +149,18 @@ func (s *session) up(ctx context.Context, at listening, o outside) (err error) {
 	if err := s.ready(n, "Up"); err != nil {
 		return err
 	}
+	return runGateway(ctx, g, dir, moved)
+}
+
+// runGateway runs a gateway until ctx ends, and writes down where it is whenever it has moved.
+func runGateway(ctx context.Context, g *gateway.Gateway, dir string, moved <-chan struct{}) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		for {
 			select {
 			case <-moved:
-				if err := writeAddresses(dir, n.Addresses()); err != nil {
+				if err := writeAddresses(dir, g.Node().Addresses()); err != nil {
 					stop(err)
 				}
 			case <-ctx.Done():
@@ -159,7 +168,7 @@ func (s *session) up(ctx context.Context, at listening, o outside) (err error) {
 			}
 		}
 	})
-	err = g.Run(ctx)
+	err := g.Run(ctx)
 	stop(nil)
 	writing.Wait()
 	if failed := context.Cause(ctx); err == nil && !errors.Is(failed, context.Canceled) {

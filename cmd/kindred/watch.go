@@ -30,7 +30,7 @@ reason.`,
 		ValidArgsFunction: s.completeThing(namesOfOffers(watchable)),
 	}
 	c.Flags().StringVarP(&f.folder, "output", "o", "", "put pictures into a `folder`, one file each")
-	c.Flags().IntVarP(&f.count, "count", "n", 0, "end after so many (default: until stopped)")
+	c.Flags().IntVarP(&f.count, "count", "n", 0, "end after so `many` (default: until stopped)")
 	forPurpose(c, &purpose)
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if f.count < 0 {
