@@ -34,62 +34,65 @@ time is the home's own, whatever a thief says. You are shown all of it and asked
 	c.Flags().StringVar(&since, "made-since", "", "with what it made from this `time` on: "+clocksHint)
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask once what goes with it is shown")
 	return s.does(s.following(c), func(ctx context.Context, args []string) error {
-		return s.with(ctx, func(n *kindred.Node) error {
-			r, err := s.roster(ctx, n)
-			if err != nil {
-				return err
-			}
-			m, err := member(n, r, args[0])
-			if err != nil {
-				return err
-			}
-			if err := removable(n.Self(), m.Who); err != nil {
-				return err
-			}
-			target, along := r.Member(m), kindred.Made{}
-			if since != "" {
-				at, err := parsePast(since, s.now())
-				if err != nil {
-					return usage("--made-since: %s", err)
-				}
-				if along, err = r.MadeSince(n.Self(), m, at); err != nil {
-					return err
-				}
-				if err := s.agreeToMade(ctx, r, m, along, yes); err != nil {
-					return err
-				}
-				target = r.Takes(m, at)
-			}
-			report, confirmed, err := s.revoke(ctx, n, target)
-			if err != nil {
-				return err
-			}
-			t := taken{Removed: string(m.Who.ID.Path), Things: report.Things, Pending: !confirmed, Sentence: "Removed " + string(m.Who.ID.Path) + "."}
-			if len(t.Things) > 0 {
-				t.Sentence += " " + closed(report, s.now())
-			} else {
-				t.Things = []control.Reach{}
-			}
-			gone := r.Ended(m)
-			for _, made := range along.Members {
-				t.Members = append(t.Members, string(made.Who.ID.Path))
-				gone = append(gone, r.Ended(made)...)
-			}
-			for _, other := range along.Others {
-				t.Homes = append(t.Homes, other.Name)
-			}
-			gone = once(append(gone, append(along.Grants, r.Resting(along.Grants...)...)...))
-			for _, g := range gone {
-				t.Grants = append(t.Grants, g.Terms.ID.String())
-			}
-			lines := append([]string{t.Sentence}, ended(r, gone)...)
-			if since == "" {
-				lines = append(lines, s.stays(n, r, m)...)
-			}
-			t.Sentence = strings.Join(lines, "\n")
-			return s.print(t, t.Sentence)
-		})
+		return s.with(ctx, func(n *kindred.Node) error { return s.remove(ctx, n, args[0], since, yes) })
 	})
+}
+
+// remove takes a member off the tree and, where a moment is given, with it what it made since.
+func (s *session) remove(ctx context.Context, n *kindred.Node, path, since string, yes bool) error {
+	r, err := s.roster(ctx, n)
+	if err != nil {
+		return err
+	}
+	m, err := member(n, r, path)
+	if err != nil {
+		return err
+	}
+	if err := removable(n.Self(), m.Who); err != nil {
+		return err
+	}
+	target, along := r.Member(m), kindred.Made{}
+	if since != "" {
+		at, err := parsePast(since, s.now())
+		if err != nil {
+			return usage("--made-since: %s", err)
+		}
+		if along, err = r.MadeSince(n.Self(), m, at); err != nil {
+			return err
+		}
+		if err := s.agreeToMade(ctx, r, m, along, yes); err != nil {
+			return err
+		}
+		target = r.Takes(m, at)
+	}
+	report, confirmed, err := s.revoke(ctx, n, target)
+	if err != nil {
+		return err
+	}
+	t := taken{Removed: string(m.Who.ID.Path), Things: report.Things, Pending: !confirmed, Sentence: "Removed " + string(m.Who.ID.Path) + "."}
+	if len(t.Things) > 0 {
+		t.Sentence += " " + closed(report, s.now())
+	} else {
+		t.Things = []control.Reach{}
+	}
+	gone := r.Ended(m)
+	for _, made := range along.Members {
+		t.Members = append(t.Members, string(made.Who.ID.Path))
+		gone = append(gone, r.Ended(made)...)
+	}
+	for _, other := range along.Others {
+		t.Homes = append(t.Homes, other.Name)
+	}
+	gone = once(append(gone, append(along.Grants, r.Resting(along.Grants...)...)...))
+	for _, g := range gone {
+		t.Grants = append(t.Grants, g.Terms.ID.String())
+	}
+	lines := append([]string{t.Sentence}, ended(r, gone)...)
+	if since == "" {
+		lines = append(lines, s.stays(n, r, m)...)
+	}
+	t.Sentence = strings.Join(lines, "\n")
+	return s.print(t, t.Sentence)
 }
 
 // agreeToMade shows what goes with a member because it made it, and asks.
