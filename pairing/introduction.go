@@ -3,15 +3,11 @@ package pairing
 import (
 	"crypto"
 	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
-	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
 )
@@ -57,22 +53,12 @@ type Introduction struct {
 	Introducer crypto.PublicKey // the key that signed it
 	Issued     time.Time        // whole seconds
 
-	secret [secretSize]byte
+	secret secret
 }
 
 type introductionPayload struct {
-	Tree       identity.TreeID   `cbor:"1,keyasint"`
-	Epoch      uint64            `cbor:"2,keyasint,omitempty"`
-	Charter    signed.Digest     `cbor:"3,keyasint"`
-	Gateway    identity.MemberID `cbor:"4,keyasint"`
-	GatewayKey []byte            `cbor:"5,keyasint"`
-	Endpoints  [][]byte          `cbor:"6,keyasint,omitempty"`
-	Addresses  []string          `cbor:"7,keyasint,omitempty"`
-	Name       string            `cbor:"8,keyasint"`
-	Issued     int64             `cbor:"10,keyasint"`
-	Life       int64             `cbor:"11,keyasint"`
-	Secret     [secretSize]byte  `cbor:"12,keyasint"`
-	Introducer []byte            `cbor:"13,keyasint"`
+	promise
+	Name string `cbor:"8,keyasint"`
 }
 
 // NewIntroduction makes an introduction with a new secret, signed by the leaf key of an owner's app. The text is for whoever
@@ -81,22 +67,13 @@ func NewIntroduction(key crypto.Signer, home Home, now time.Time) (in Introducti
 	fail := func(err error) (Introduction, string, error) {
 		return Introduction{}, "", fmt.Errorf("pairing: introducing %q: %w", home.Name, err)
 	}
-	if home.Life == 0 {
-		home.Life = DefaultLife
-	}
 	p := introductionPayload{
-		Tree: home.Tree, Epoch: home.Epoch, Charter: home.Charter, Gateway: home.Gateway, Name: home.Name,
-		Issued: now.Unix(), Life: int64(home.Life / time.Second),
+		promise: promise{Tree: home.Tree, Epoch: home.Epoch, Charter: home.Charter, Gateway: home.Gateway}, Name: home.Name,
 	}
-	p.Endpoints, p.Addresses = packAddresses(home.Addresses)
-	if p.GatewayKey, err = packKey(home.GatewayKey); err != nil {
-		return fail(fmt.Errorf("the gateway's key: %w", err))
+	if err = p.make(key.Public(), home.GatewayKey, home.Addresses, now, home.Life); err != nil {
+		return fail(err)
 	}
-	if p.Introducer, err = packKey(key.Public()); err != nil {
-		return fail(fmt.Errorf("the owner's key: %w", err))
-	}
-	rand.Read(p.Secret[:])
-	if in, err = p.open(); err != nil {
+	if in, err = p.introduction(); err != nil {
 		return fail(err)
 	}
 	raw, err := signed.Sign(key, IntroductionType, p)
@@ -111,13 +88,12 @@ func NewIntroduction(key crypto.Signer, home Home, now time.Time) (in Introducti
 
 // ParseIntroduction reads an introduction and checks that it holds now. The error wraps ErrExpired if its time is over.
 func ParseIntroduction(text string, now time.Time) (Introduction, error) {
-	in, err := readIntroduction(text)
-	switch {
-	case err != nil:
-	case now.Add(credential.MaxSkew).Before(in.Issued):
-		err = fmt.Errorf("it was made at %s UTC, which is in the future: check this machine's clock", in.Issued.Format(time.DateTime))
-	case now.After(in.Expires().Add(credential.MaxSkew)):
-		err = fmt.Errorf("%w, at %s UTC", ErrExpired, in.Expires().UTC().Format(time.DateTime))
+	in, err := readLine(introductionPrefix, "an introduction", text, IntroductionType, func(p introductionPayload) (Introduction, crypto.PublicKey, error) {
+		in, err := p.introduction()
+		return in, in.Introducer, err
+	})
+	if err == nil {
+		err = inTime(in.Issued, in.Expires(), now)
 	}
 	if err != nil {
 		return Introduction{}, fmt.Errorf("pairing: reading an introduction: %w", err)
@@ -125,58 +101,22 @@ func ParseIntroduction(text string, now time.Time) (Introduction, error) {
 	return in, nil
 }
 
-func readIntroduction(text string) (Introduction, error) {
-	s, err := readLine(introductionPrefix, "an introduction", text)
-	if err != nil {
-		return Introduction{}, err
-	}
-	if s.Type != IntroductionType {
-		return Introduction{}, fmt.Errorf("it is a %.40q and no introduction", s.Type)
-	}
-	// The payload names the key that signed it. That shows that it is whole, not that an owner signed.
-	var p introductionPayload
-	if err := signed.Unmarshal(s.Payload, &p); err != nil {
-		return Introduction{}, err
-	}
-	in, err := p.open()
-	if err != nil {
-		return Introduction{}, err
-	}
-	if err := s.Open(in.Introducer, IntroductionType, &p); err != nil {
-		return Introduction{}, fmt.Errorf("its signature is wrong: %w", err)
-	}
-	return in, nil
-}
-
-// open checks a payload and returns the introduction that it is.
-func (p introductionPayload) open() (Introduction, error) {
-	in := Introduction{
-		Home: Home{
-			Tree: p.Tree, Epoch: p.Epoch, Charter: p.Charter, Gateway: p.Gateway, Name: p.Name, Life: time.Duration(p.Life) * time.Second,
-		},
-		Issued: time.Unix(p.Issued, 0).UTC(), secret: p.Secret,
-	}
-	switch {
-	case p.Tree.IsZero() || p.Charter.IsZero() || p.Gateway.IsZero():
-		return Introduction{}, errors.New("the tree, its charter or its gateway is missing")
-	case !validHomeName(p.Name):
+// introduction checks a payload and returns the introduction that it is.
+func (p introductionPayload) introduction() (Introduction, error) {
+	if !validHomeName(p.Name) {
 		return Introduction{}, fmt.Errorf("%.80q is no name for a tree", p.Name)
-	case p.Life <= 0 || p.Life > int64(MaxLife/time.Second):
-		return Introduction{}, fmt.Errorf("it holds for %d s, want 1 to %d", p.Life, int64(MaxLife/time.Second))
-	case p.Issued < 0 || p.Issued > 1<<40:
-		return Introduction{}, fmt.Errorf("it was made at Unix time %d", p.Issued)
-	case p.Secret == [secretSize]byte{}:
-		return Introduction{}, errors.New("it has no secret")
 	}
-	var err error
-	if in.GatewayKey, err = unpackKey(p.GatewayKey); err != nil {
-		return Introduction{}, fmt.Errorf("the gateway: %w", err)
+	o, err := p.open()
+	if err != nil {
+		return Introduction{}, err
 	}
-	if in.Introducer, err = unpackKey(p.Introducer); err != nil {
-		return Introduction{}, fmt.Errorf("the owner: %w", err)
-	}
-	in.Addresses, err = unpackAddresses(p.Endpoints, p.Addresses)
-	return in, err
+	return Introduction{
+		Home: Home{
+			Tree: p.Tree, Epoch: p.Epoch, Charter: p.Charter, Gateway: p.Gateway, GatewayKey: o.gateway, Addresses: o.addresses,
+			Name: p.Name, Life: p.life(),
+		},
+		Introducer: o.signer, Issued: p.issued(), secret: p.Secret,
+	}, nil
 }
 
 func validHomeName(s string) bool {
@@ -214,10 +154,7 @@ func (in Introduction) String() string { return fmt.Sprintf("introduction %s of 
 func (in Introduction) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, in.String()) }
 
 func (in Introduction) derive(label string, data []byte) []byte {
-	mac := hmac.New(sha256.New, in.secret[:])
-	mac.Write([]byte("kindred/introduction/" + label + "\x00"))
-	mac.Write(data)
-	return mac.Sum(nil)
+	return in.secret.derive(IntroductionType, label, data)
 }
 
 // IntroductionPath is where a gateway serves whoever holds an introduction: a POST of a Response, answered with a Greeting.

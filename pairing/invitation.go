@@ -2,20 +2,12 @@ package pairing
 
 import (
 	"crypto"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base32"
-	"encoding/base64"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"strings"
 	"time"
 
-	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
 )
@@ -36,7 +28,6 @@ const (
 	prefix       = "kindred1"
 	maxAddresses = 8
 	maxAddress   = 128 // bytes of a text
-	secretSize   = 16
 )
 
 // An ID names an invitation. It is derived from the secret and tells nothing of it.
@@ -86,24 +77,14 @@ type Invitation struct {
 	Inviter crypto.PublicKey // the key that signed it
 	Issued  time.Time        // whole seconds
 
-	secret [secretSize]byte
+	secret secret
 }
 
 // payload is an invitation as it is signed.
 type payload struct {
-	Tree       identity.TreeID   `cbor:"1,keyasint"`
-	Epoch      uint64            `cbor:"2,keyasint,omitempty"`
-	Charter    signed.Digest     `cbor:"3,keyasint"`
-	Gateway    identity.MemberID `cbor:"4,keyasint"`
-	GatewayKey []byte            `cbor:"5,keyasint"`
-	Endpoints  [][]byte          `cbor:"6,keyasint,omitempty"`
-	Addresses  []string          `cbor:"7,keyasint,omitempty"`
-	Kind       identity.Kind     `cbor:"8,keyasint"`
-	Path       identity.Path     `cbor:"9,keyasint"`
-	Issued     int64             `cbor:"10,keyasint"`
-	Life       int64             `cbor:"11,keyasint"`
-	Secret     [secretSize]byte  `cbor:"12,keyasint"`
-	Inviter    []byte            `cbor:"13,keyasint"`
+	promise
+	Kind identity.Kind `cbor:"8,keyasint"`
+	Path identity.Path `cbor:"9,keyasint"`
 }
 
 // NewInvitation makes an invitation with a new secret, signed by the inviter's leaf key. The text is what the new
@@ -112,22 +93,14 @@ func NewInvitation(key crypto.Signer, terms Terms, now time.Time) (inv Invitatio
 	fail := func(err error) (Invitation, string, error) {
 		return Invitation{}, "", fmt.Errorf("pairing: inviting %q: %w", terms.Path, err)
 	}
-	if terms.Life == 0 {
-		terms.Life = DefaultLife
-	}
 	p := payload{
-		Tree: terms.Tree, Epoch: terms.Epoch, Charter: terms.Charter, Gateway: terms.Gateway,
-		Kind: terms.Kind, Path: terms.Path, Issued: now.Unix(), Life: int64(terms.Life / time.Second),
+		promise: promise{Tree: terms.Tree, Epoch: terms.Epoch, Charter: terms.Charter, Gateway: terms.Gateway},
+		Kind:    terms.Kind, Path: terms.Path,
 	}
-	p.Endpoints, p.Addresses = packAddresses(terms.Addresses)
-	if p.GatewayKey, err = packKey(terms.GatewayKey); err != nil {
-		return fail(fmt.Errorf("the gateway's key: %w", err))
+	if err = p.make(key.Public(), terms.GatewayKey, terms.Addresses, now, terms.Life); err != nil {
+		return fail(err)
 	}
-	if p.Inviter, err = packKey(key.Public()); err != nil {
-		return fail(fmt.Errorf("the inviter's key: %w", err))
-	}
-	rand.Read(p.Secret[:])
-	if inv, err = p.open(); err != nil {
+	if inv, err = p.invitation(); err != nil {
 		return fail(err)
 	}
 	raw, err := signed.Sign(key, InvitationType, p)
@@ -140,43 +113,6 @@ func NewInvitation(key crypto.Signer, terms Terms, now time.Time) (inv Invitatio
 	return inv, text, nil
 }
 
-// writeLine makes one line of text of a signed statement: what a person hands on.
-func writeLine(prefix string, raw []byte) (string, error) {
-	raw = binary.BigEndian.AppendUint32(raw, crc32.ChecksumIEEE(raw))
-	text := prefix + base64.RawURLEncoding.EncodeToString(raw)
-	if len(text) > MaxText {
-		return "", fmt.Errorf("it would be %d characters, of at most %d: give fewer addresses", len(text), MaxText)
-	}
-	return text, nil
-}
-
-// readLine reads back what writeLine made, whatever white space came between. It verifies nothing.
-func readLine(prefix, what, text string) (s signed.Statement, err error) {
-	if len(text) > 2*MaxText {
-		return s, fmt.Errorf("%d characters, of at most %d", len(text), MaxText)
-	}
-	text = strings.Join(strings.Fields(text), "")
-	body, ok := strings.CutPrefix(text, prefix)
-	switch {
-	case text == "":
-		return s, errors.New("it is empty")
-	case !ok:
-		return s, fmt.Errorf("it begins with %.8q, %s with %q", text, what, prefix)
-	case len(text) > MaxText:
-		return s, fmt.Errorf("%d characters, of at most %d", len(text), MaxText)
-	}
-	damaged := errors.New("it was cut short or altered on the way: its checksum is wrong")
-	data, err := base64.RawURLEncoding.Strict().DecodeString(body)
-	if err != nil || len(data) < crc32.Size {
-		return s, damaged
-	}
-	raw, sum := data[:len(data)-crc32.Size], data[len(data)-crc32.Size:]
-	if crc32.ChecksumIEEE(raw) != binary.BigEndian.Uint32(sum) {
-		return s, damaged
-	}
-	return signed.Parse(raw)
-}
-
 // Parse reads an invitation and checks that it holds now. White space is ignored, so that a line that was broken is
 // read as well. The error wraps ErrExpired if the invitation's time is over.
 func Parse(text string, now time.Time) (Invitation, error) {
@@ -184,14 +120,7 @@ func Parse(text string, now time.Time) (Invitation, error) {
 	if err != nil {
 		return Invitation{}, err
 	}
-	switch stamp := inv.Expires().UTC().Format(time.DateTime); {
-	case now.Add(credential.MaxSkew).Before(inv.Issued):
-		err = fmt.Errorf("it was made at %s UTC, which is in the future: check this machine's clock, which says %s",
-			inv.Issued.UTC().Format(time.DateTime), now.UTC().Format(time.DateTime))
-	case now.After(inv.Expires().Add(credential.MaxSkew)):
-		err = fmt.Errorf("%w, at %s UTC", ErrExpired, stamp)
-	}
-	if err != nil {
+	if err := inTime(inv.Issued, inv.Expires(), now); err != nil {
 		return Invitation{}, fmt.Errorf("pairing: reading an invitation: %w", err)
 	}
 	return inv, nil
@@ -200,69 +129,32 @@ func Parse(text string, now time.Time) (Invitation, error) {
 // Read is Parse at any time: for the inviter, who kept the text to confirm with, and for a joiner who claimed in time
 // and was interrupted.
 func Read(text string) (Invitation, error) {
-	inv, err := read(text)
+	inv, err := readLine(prefix, "an invitation", text, InvitationType, func(p payload) (Invitation, crypto.PublicKey, error) {
+		inv, err := p.invitation()
+		return inv, inv.Inviter, err
+	})
 	if err != nil {
 		return Invitation{}, fmt.Errorf("pairing: reading an invitation: %w", err)
 	}
 	return inv, nil
 }
 
-func read(text string) (Invitation, error) {
-	s, err := readLine(prefix, "an invitation", text)
-	if err != nil {
-		return Invitation{}, err
-	}
-	if s.Type != InvitationType {
-		return Invitation{}, fmt.Errorf("it is a %.40q and no invitation", s.Type)
-	}
-	// The payload names the key that signed it. That shows that it is whole, not that the signer may invite.
-	var p payload
-	if err := signed.Unmarshal(s.Payload, &p); err != nil {
-		return Invitation{}, err
-	}
-	inv, err := p.open()
-	if err != nil {
-		return Invitation{}, err
-	}
-	if err := s.Open(inv.Inviter, InvitationType, &p); err != nil {
-		return Invitation{}, fmt.Errorf("its signature is wrong: %w", err)
-	}
-	return inv, nil
-}
-
-// open checks a payload and returns the invitation that it is.
-func (p payload) open() (Invitation, error) {
-	inv := Invitation{
-		Terms: Terms{
-			Tree: p.Tree, Epoch: p.Epoch, Charter: p.Charter, Gateway: p.Gateway,
-			Kind: p.Kind, Path: p.Path, Life: time.Duration(p.Life) * time.Second,
-		},
-		Issued: time.Unix(p.Issued, 0).UTC(), secret: p.Secret,
-	}
+// invitation checks a payload and returns the invitation that it is.
+func (p payload) invitation() (Invitation, error) {
 	if err := CheckMember(p.Kind, p.Path); err != nil {
 		return Invitation{}, err
 	}
-	if p.Tree.IsZero() || p.Charter.IsZero() || p.Gateway.IsZero() {
-		return Invitation{}, errors.New("the tree, its charter or its gateway is missing")
+	o, err := p.open()
+	if err != nil {
+		return Invitation{}, err
 	}
-	if p.Life <= 0 || p.Life > int64(MaxLife/time.Second) {
-		return Invitation{}, fmt.Errorf("it holds for %d s, want 1 to %d", p.Life, int64(MaxLife/time.Second))
-	}
-	if p.Issued < 0 || p.Issued > 1<<40 {
-		return Invitation{}, fmt.Errorf("it was made at Unix time %d", p.Issued)
-	}
-	if p.Secret == [secretSize]byte{} {
-		return Invitation{}, errors.New("it has no secret")
-	}
-	var err error
-	if inv.GatewayKey, err = unpackKey(p.GatewayKey); err != nil {
-		return Invitation{}, fmt.Errorf("the gateway: %w", err)
-	}
-	if inv.Inviter, err = unpackKey(p.Inviter); err != nil {
-		return Invitation{}, fmt.Errorf("the inviter: %w", err)
-	}
-	inv.Addresses, err = unpackAddresses(p.Endpoints, p.Addresses)
-	return inv, err
+	return Invitation{
+		Terms: Terms{
+			Tree: p.Tree, Epoch: p.Epoch, Charter: p.Charter, Gateway: p.Gateway, GatewayKey: o.gateway, Addresses: o.addresses,
+			Kind: p.Kind, Path: p.Path, Life: p.life(),
+		},
+		Inviter: o.signer, Issued: p.issued(), secret: p.Secret,
+	}, nil
 }
 
 // packAddresses returns the short forms of the addresses that have one, and the others.
@@ -343,8 +235,5 @@ func (inv Invitation) token() []byte { return inv.derive("claim", nil) }
 
 // derive is D of the package documentation.
 func (inv Invitation) derive(label string, data []byte) []byte {
-	mac := hmac.New(sha256.New, inv.secret[:])
-	mac.Write([]byte("kindred/invitation/" + label + "\x00"))
-	mac.Write(data)
-	return mac.Sum(nil)
+	return inv.secret.derive(InvitationType, label, data)
 }

@@ -244,7 +244,7 @@ func TestInvitationForged(t *testing.T) {
 	for _, tt := range []struct {
 		name, text, want string
 	}{
-		{"another type", sign("kindred/grant", func(map[uint64]any) {}), `it is a "kindred/grant" and no invitation`},
+		{"another type", sign("kindred/grant", func(map[uint64]any) {}), `it is a "kindred/grant" and not an invitation`},
 		{"another's key", sign(pairing.InvitationType, func(f map[uint64]any) {
 			f[13] = []byte(identitytest.NewKey(t).Public().(ed25519.PublicKey))
 		}), "its signature is wrong"},
