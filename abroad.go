@@ -221,7 +221,12 @@ func (n *Node) newerAbroad(ctx context.Context, h *otherHome, member identity.Me
 	}
 	after, aerr := n.otherThing(ctx, h, member)
 	fresh, _ := n.proofs.get(identity.MemberID{})
-	return aerr == nil && (!bytes.Equal(before.Shown.Proof, after.Shown.Proof) || !bytes.Equal(before.Self.Proof, after.Self.Proof) || !bytes.Equal(own.Evidence.Proof, fresh.Evidence.Proof))
+	return aerr == nil && (!sameProofs(before.Shown, after.Shown) || !sameProofs(before.Self, after.Self) || !sameProofs(own.Evidence, fresh.Evidence))
+}
+
+// sameProofs reports whether two pieces of evidence prove the same.
+func sameProofs(a, b control.Evidence) bool {
+	return bytes.Equal(a.Proof, b.Proof) && slices.EqualFunc(a.Beside, b.Beside, bytes.Equal)
 }
 
 // partyAbroad returns who a thing of another tree is; zero where that is not known yet.

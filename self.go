@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,11 +83,12 @@ type kept struct {
 	hello []byte
 }
 
-// sameHead reports whether two proofs are of one and the same roster: then the one allows nothing that the other does not.
+// sameHead reports whether two proofs are of one and the same roster, and the same is proved of other trees: then the one
+// allows nothing that the other does not.
 func (k kept) sameHead(other kept) bool {
 	a, aerr := credential.ParseProof(k.Evidence.Proof)
 	b, berr := credential.ParseProof(other.Evidence.Proof)
-	return aerr == nil && berr == nil && bytes.Equal(a.Head, b.Head)
+	return aerr == nil && berr == nil && bytes.Equal(a.Head, b.Head) && slices.EqualFunc(k.Evidence.Beside, other.Evidence.Beside, bytes.Equal)
 }
 
 const evidencePrefix = "evidence/"

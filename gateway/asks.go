@@ -27,7 +27,8 @@ const (
 	maxAsks   = 256 // of everybody
 	maxAsksOf = 8   // of one subject that wait
 
-	maxAsksAbroad = 64                  // of members of other trees that wait
+	maxKeptOf     = 16                  // of one subject of another tree, answered or not
+	maxKeptAbroad = 64                  // of all of them
 	askLife       = 30 * 24 * time.Hour // from when it was asked
 	maxAnswered   = grant.MaxAskText
 )
@@ -86,19 +87,20 @@ func (h *home) Ask(ctx context.Context, who credential.Principal, signed control
 
 // fileAsk keeps an ask, if not too many wait, and tells the journal. The caller holds the turn.
 func (g *Gateway) fileAsk(ctx context.Context, all []ask, a grant.Ask, raw []byte, by identity.Chain) error {
-	waiting, abroad := 0, 0
+	waiting, same, abroad := 0, 0, 0
 	for _, other := range all {
-		if !other.Answered.IsZero() {
-			continue
-		}
 		if other.Terms.Subject == a.Terms.Subject {
-			waiting++
+			same++
+			if other.Answered.IsZero() {
+				waiting++
+			}
 		}
 		if g.visits(other.signer) {
 			abroad++
 		}
 	}
-	if waiting >= maxAsksOf || len(all) >= maxAsks || g.visits(by) && abroad >= maxAsksAbroad {
+	often := g.visits(by) && (same >= maxKeptOf || abroad >= maxKeptAbroad) // so that they do not crowd out members
+	if waiting >= maxAsksOf || len(all) >= maxAsks || often {
 		return &control.Error{Code: control.Unavailable, Message: "too many requests wait for an answer here", Hint: "wait until some are answered"}
 	}
 	if err := g.keepAsk(ctx, a.Terms.ID, control.AskState{Raw: raw, Arrived: g.cfg.Clock()}); err != nil {

@@ -176,7 +176,10 @@ func (s *session) decided(ctx context.Context, n *kindred.Node, r kindred.Roster
 	}
 	w.By = c.Chain
 	d, err := n.Why(ctx, *w)
-	return d, s.unreached(err, "the home of "+by)
+	if err != nil {
+		return d, s.unknownThere(err, by)
+	}
+	return d, nil
 }
 
 // wasGiven reports whether something was given to whoever had an ID of another home then.
