@@ -141,6 +141,7 @@ type Node struct {
 	proofs   proofs
 	sessions sessions
 	link     link
+	endings  endings
 
 	others others
 
@@ -268,6 +269,7 @@ func (n *Node) connect() error {
 	var ctx context.Context
 	ctx, n.cancel = context.WithCancel(context.Background())
 	n.link.moved = make(chan struct{}, 1)
+	n.endings.more = make(chan struct{}, 1)
 	n.rendezvous.start()
 	handler := n.handler()
 	cfg := peer.Config{

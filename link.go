@@ -11,6 +11,7 @@ import (
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/merkle"
 	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/tree"
 )
 
 // link is what the node knows of its way to the gateway.
@@ -249,6 +250,15 @@ func (n *Node) heed(ctx context.Context, e control.Event) error {
 		}
 		n.calls.recheck() // before saying that it is obeyed
 		return n.home.Obeyed(ctx, leaf[:])
+	}
+	if e.Ending != nil && n.self.Kind() != identity.Device {
+		id, err := tree.ParseGrantID(e.Ending.Grant)
+		if err != nil {
+			n.log.Warn("news from the gateway cannot be read", "error", err)
+			return nil
+		}
+		n.endings.add(id, e.Ending.Notice)
+		return nil
 	}
 	if e.Evidence != nil {
 		if err := n.keep(ctx, identity.MemberID{}, *e.Evidence); err != nil && ctx.Err() == nil {

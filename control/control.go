@@ -440,6 +440,13 @@ type Excerpt struct {
 type Event struct {
 	Notice   []byte    `json:"notice,omitempty"`   // a revocation to obey: an encoded credential.Notice
 	Evidence *Evidence `json:"evidence,omitempty"` // a fresh proof of the watcher, with the newest head
+	Ending   *Ending   `json:"ending,omitempty"`   // a grant that is soon over: to owners' apps, and of those who gave it or have it
+}
+
+// An Ending says that a grant is soon over. It is told again to whoever comes back.
+type Ending struct {
+	Grant  string `json:"grant"`
+	Notice int64  `json:"notice"` // it has so many seconds to go at most: see grant.Terms.Notice
 }
 
 // A Code says for programs what went wrong. Its values are the error codes of the command line.

@@ -8,5 +8,8 @@ import (
 // Keeper returns the gateway's keeper, for tests to look at what it keeps.
 func (g *Gateway) Keeper() *keeper.Keeper { return g.keeper }
 
+// AnnounceEndings does what is done every 20 seconds.
+func (g *Gateway) AnnounceEndings() { g.announceEndings() }
+
 // Heard returns the newest proof that another home's gateway told of.
 func (g *Gateway) Heard(other identity.TreeID) string { return string(g.news.of(other)) }

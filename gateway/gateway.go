@@ -64,6 +64,7 @@ type Gateway struct {
 	nodeUp   chan struct{} // closed when node is set: its calls may come before Open has it
 	asks     asks
 	takings  takings
+	endings  endings
 	watchers watchers
 	signers  signers
 	places   sync.Mutex // held while places are made
@@ -161,6 +162,7 @@ func (g *Gateway) startKeeper(ctx context.Context, self kindred.Self) error {
 		}
 	})
 	g.wait.Go(func() { g.tidy(background) })
+	g.wait.Go(func() { g.runEndings(background) })
 	g.wait.Go(func() {
 		select {
 		case <-g.nodeUp:

@@ -126,6 +126,22 @@ func (ws *watchers) renew(member identity.MemberID) {
 	}
 }
 
+// tell sends an event to a member, if it watches.
+func (ws *watchers) tell(member identity.MemberID, e control.Event) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.open {
+		if w.member != member {
+			continue
+		}
+		select {
+		case w.events <- e:
+		default:
+			w.end()
+		}
+	}
+}
+
 // push sends a revocation to all watchers and returns those of the things named that are connected.
 func (ws *watchers) push(notice []byte, things []identity.MemberID) (connected []identity.MemberID) {
 	ws.mu.Lock()
@@ -151,13 +167,19 @@ func (g *Gateway) notify(e keeper.Event) {
 	}
 }
 
-// Watch streams news to the caller: revocations at once, and a fresh proof of itself whenever there is one.
+// Watch streams news to the caller: revocations at once, a fresh proof of itself whenever there is one, and to apps which
+// grants end soon.
 func (h *home) Watch(ctx context.Context, who credential.Principal, send func(control.Event) error) error {
 	w, ok := h.watchers.enter(who.Member(), h.takings.unheard(who.Member()))
 	if !ok {
 		return errors.New("gateway: closing")
 	}
 	defer h.watchers.leave(w)
+	for _, e := range h.endings.of(who.Chain, h.keeper, h.cfg.Clock()) {
+		if err := send(e); err != nil {
+			return err
+		}
+	}
 	for {
 		select { // revocations first
 		case e := <-w.events:

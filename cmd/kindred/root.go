@@ -15,13 +15,13 @@ var groups = []struct {
 	commands  []func(*session) *cobra.Command
 }{
 	{"home", "A home, and who and what is in it:", []func(*session) *cobra.Command{
-		newInit, newUp, newAdd, newConfirm, newJoin, newTree, newRemove, newRecognize, newStatus,
+		newInit, newUp, newAdd, newConfirm, newJoin, newTree, newRemove, newRecognize, newStatus, newNews,
 	}},
 	{"use", "Using things:", []func(*session) *cobra.Command{
 		newDescribe, newGet, newSet, newDo, newWatch, newRecordings, newForward, newProxy, newKey,
 	}},
 	{"share", "Who may do what:", []func(*session) *cobra.Command{
-		newShare, newUnshare, newPause, newResume, newGrants, newWhoCan, newWhatCan, newWhy, newLimit,
+		newShare, newExtend, newUnshare, newPause, newResume, newGrants, newWhoCan, newWhatCan, newWhy, newLimit,
 		newRequest, newRequests, newAllow, newDeny,
 	}},
 	{"agree", "What services are shown in clear:", []func(*session) *cobra.Command{

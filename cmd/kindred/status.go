@@ -175,18 +175,6 @@ func pendings(ctx context.Context, n *kindred.Node, st *state) error {
 // soonOver is how long before its end a grant is told of.
 const soonOver = 3 * 24 * time.Hour
 
-// soonEnds is a grant that is soon over.
-type soonEnds struct {
-	Grant    string    `json:"grant"`
-	Until    time.Time `json:"until"`
-	Sentence string    `json:"sentence"`
-	short    string
-}
-
-func (e soonEnds) line(now time.Time) string {
-	return fmt.Sprintf("%s at %s: %s", e.short, stamp(e.Until, now), e.Sentence)
-}
-
 // awaited finds what waits for an owner's answer, and what is soon over of what the member gave or was given.
 func (s *session) awaited(ctx context.Context, n *kindred.Node, st *state) error {
 	r, asks, err := s.asked(ctx, n)
@@ -200,7 +188,7 @@ func (s *session) awaited(ctx context.Context, n *kindred.Node, st *state) error
 	}
 	for _, g := range shownGrants(r, s.now()) {
 		if g.Until != nil && !g.Over && g.Until.Sub(s.now()) < soonOver {
-			st.Ending = append(st.Ending, soonEnds{g.ID, *g.Until, g.Sentence, g.short})
+			st.Ending = append(st.Ending, s.soonEnds(g))
 		}
 	}
 	return nil
@@ -238,7 +226,7 @@ func (st state) text(s *session, now time.Time) string {
 		rows = append(rows, []string{"asked", a.Sentence + ` "kindred allow ` + a.short() + `" allows it, "kindred deny" does not`})
 	}
 	for _, e := range st.Ending {
-		rows = append(rows, []string{"ending", e.line(now)})
+		rows = append(rows, []string{"ending", e.short + " " + e.line(now)})
 	}
 	for _, p := range st.Pending {
 		rows = append(rows, []string{"pending", s.tint(red, p.line(now))})
