@@ -226,13 +226,7 @@ func OpenDeletion(raw []byte, to Demand, name signed.Digest, verify Verifier) (D
 
 // open reads a statement that a leaf signed at the time that it says.
 func open(raw []byte, typ signed.Type, into any, at func() int64, verify Verifier) (signed.Statement, identity.Chain, error) {
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != typ {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, into)
-	}
+	s, err := signed.Read(raw, typ, into)
 	if err == nil {
 		err = validTime(at())
 	}
@@ -249,13 +243,7 @@ func open(raw []byte, typ signed.Type, into any, at func() int64, verify Verifie
 // GrantOf returns which grant a demand is about, to file it. It verifies nothing.
 func GrantOf(raw []byte) (Demand, error) {
 	var d Demand
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != DemandType {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &d)
-	}
+	_, err := signed.Read(raw, DemandType, &d)
 	if err == nil {
 		err = d.validate()
 	}

@@ -49,14 +49,7 @@ func (a Ask) validate() error {
 
 // SignAsk returns a signed ask. The chain is the signer's, who acts for the subject of the terms, or is it.
 func SignAsk(key crypto.Signer, chain [][]byte, a Ask) ([]byte, error) {
-	if err := a.validate(); err != nil {
-		return nil, fmt.Errorf("grant: signing an ask: %w", err)
-	}
-	raw, err := signed.Sign(key, AskType, a, chain...)
-	if err != nil {
-		return nil, fmt.Errorf("grant: signing an ask: %w", err)
-	}
-	return raw, nil
+	return signChecked(key, chain, AskType, "an ask", a)
 }
 
 // AskedIn returns the tree whose member an ask says that it is of. Nothing is verified.
@@ -108,13 +101,7 @@ func pathOf(signer identity.Chain, member identity.MemberID) identity.Path {
 
 func parseAsk(raw []byte) (Ask, signed.Statement, error) {
 	var a Ask
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != AskType {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &a)
-	}
+	s, err := signed.Read(raw, AskType, &a)
 	if err == nil {
 		err = a.validate()
 	}

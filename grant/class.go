@@ -41,14 +41,7 @@ type Class struct {
 
 // SignClass returns a signed class. The chain is that of an owner's app.
 func SignClass(key crypto.Signer, chain [][]byte, c Class) ([]byte, error) {
-	if err := c.validate(); err != nil {
-		return nil, fmt.Errorf("grant: signing a class: %w", err)
-	}
-	raw, err := signed.Sign(key, ClassType, c, chain...)
-	if err != nil {
-		return nil, fmt.Errorf("grant: signing a class: %w", err)
-	}
-	return raw, nil
+	return signChecked(key, chain, ClassType, "a class", c)
 }
 
 func (c Class) validate() error {
@@ -66,13 +59,7 @@ func (c Class) validate() error {
 // ParseClass reads a class to file it. It checks the form and verifies nothing.
 func ParseClass(raw []byte) (Class, signed.Statement, error) {
 	var c Class
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != ClassType {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &c)
-	}
+	s, err := signed.Read(raw, ClassType, &c)
 	if err == nil {
 		err = c.validate()
 	}

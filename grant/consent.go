@@ -37,14 +37,7 @@ type Consent struct {
 
 // SignConsent returns a signed consent. The chain is the signer's; none for the root key.
 func SignConsent(key crypto.Signer, chain [][]byte, c Consent) ([]byte, error) {
-	if err := c.validate(); err != nil {
-		return nil, fmt.Errorf("grant: signing a consent: %w", err)
-	}
-	raw, err := signed.Sign(key, ConsentType, c, chain...)
-	if err != nil {
-		return nil, fmt.Errorf("grant: signing a consent: %w", err)
-	}
-	return raw, nil
+	return signChecked(key, chain, ConsentType, "a consent", c)
 }
 
 func (c Consent) validate() error {
@@ -62,13 +55,7 @@ func (c Consent) validate() error {
 // ParseConsent reads a consent to file it. It checks the form and verifies nothing.
 func ParseConsent(raw []byte) (Consent, signed.Statement, error) {
 	var c Consent
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != ConsentType {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &c)
-	}
+	s, err := signed.Read(raw, ConsentType, &c)
 	if err == nil {
 		err = c.validate()
 	}

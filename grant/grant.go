@@ -58,7 +58,6 @@
 package grant
 
 import (
-	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -337,46 +336,6 @@ func validName(s string) bool {
 		}
 	}
 	return true
-}
-
-// Sign returns the grant of these terms, signed by a leaf that acts for the giver. The chain is the leaf's: its
-// certificates, DER, leaf first, without the root.
-func Sign(key crypto.Signer, chain [][]byte, t Terms) ([]byte, error) {
-	if err := t.Validate(); err != nil {
-		return nil, err
-	}
-	if len(chain) == 0 {
-		return nil, errors.New("grant: signing: no certificates of the signer")
-	}
-	raw, err := signed.Sign(key, Type, t, chain...)
-	if err != nil {
-		return nil, fmt.Errorf("grant: signing: %w", err)
-	}
-	return raw, nil
-}
-
-// Parse reads a grant to show it or to file it. It checks the form and verifies nothing.
-func Parse(raw []byte) (Terms, signed.Statement, error) {
-	t, s, err := parse(raw)
-	if err != nil {
-		return Terms{}, signed.Statement{}, fmt.Errorf("grant: reading: %w", err)
-	}
-	return t, s, nil
-}
-
-func parse(raw []byte) (Terms, signed.Statement, error) {
-	var t Terms
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != Type {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &t)
-	}
-	if err == nil {
-		err = t.Validate()
-	}
-	return t, s, err
 }
 
 // GivenIn returns the giver's tree.

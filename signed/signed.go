@@ -156,6 +156,19 @@ func parse(raw []byte) (Statement, error) {
 	}, nil
 }
 
+// Read is Parse of a statement that has to be of a type, and reads its payload into v. It verifies no signature: what it
+// reads is for filing, or for finding the key to Open it with.
+func Read(raw []byte, typ Type, v any) (Statement, error) {
+	s, err := Parse(raw)
+	if err == nil && s.Type != typ {
+		err = fmt.Errorf("it is a %.80q", s.Type)
+	}
+	if err == nil {
+		err = Unmarshal(s.Payload, v)
+	}
+	return s, err
+}
+
 // Open checks that s is a typ signed by the key whose public part is pub, and decodes its payload into v.
 func (s Statement) Open(pub crypto.PublicKey, typ Type, v any) error {
 	fail := func(err error) error { return fmt.Errorf("signed: opening a %s: %w", typ, err) }

@@ -212,3 +212,34 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+// What is read without a key is of the type asked for, and of the form that its payload has.
+func TestRead(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type words struct {
+		Text string `cbor:"1,keyasint"`
+	}
+	raw, err := signed.Sign(key, "test/words", words{"so it is"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got words
+	if s, err := signed.Read(raw, "test/words", &got); err != nil || got.Text != "so it is" || s.Type != "test/words" {
+		t.Errorf("%v, %+v, %v", s.Type, got, err)
+	}
+	if _, err := signed.Read(raw, "test/other", &got); err == nil || err.Error() != `it is a "test/words"` {
+		t.Errorf("another type: %v", err)
+	}
+	var number struct {
+		N int `cbor:"2,keyasint"`
+	}
+	if _, err := signed.Read(raw, "test/words", &number); err == nil {
+		t.Error("another payload is read")
+	}
+	if _, err := signed.Read(raw[:len(raw)-1], "test/words", &got); err == nil {
+		t.Error("half a statement is read")
+	}
+}

@@ -69,13 +69,7 @@ func parseRecognition(raw []byte, tree identity.TreeID) (Recognition, signed.Sta
 	if len(raw) > maxStatement {
 		return r, signed.Statement{}, fmt.Errorf("%d bytes, of at most %d", len(raw), maxStatement)
 	}
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != RecognitionType {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &r)
-	}
+	s, err := signed.Read(raw, RecognitionType, &r)
 	if err == nil && r.Tree != tree {
 		err = fmt.Errorf("it is by tree %s", r.Tree)
 	}

@@ -68,13 +68,7 @@ type Verify func(chain [][]byte, at time.Time) (identity.Chain, error)
 
 func readIndex(raw []byte, verify Verify) (Index, error) {
 	var x Index
-	s, err := signed.Parse(raw)
-	if err == nil && s.Type != IndexType {
-		err = fmt.Errorf("it is a %.80q", s.Type)
-	}
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &x)
-	}
+	s, err := signed.Read(raw, IndexType, &x)
 	if err != nil {
 		return x, err
 	}
