@@ -149,3 +149,58 @@ func TestJudgeSpoiltVisitor(t *testing.T) {
 		}
 	}
 }
+
+// Ben of birch let kit in, who is of a third home: the evidence has the proofs of three, each by what the thing's home
+// recognizes, and the day of whoever passed it on counts.
+func TestJudgeThroughAThirdHome(t *testing.T) {
+	s := newStreet(t)
+	elm := credentialtest.New(t, now)
+	kit := elm.Add(identity.Person, "sam/kit")
+	phone := elm.Add(identity.App, "sam/kit/phone")
+	kits := s.passOn(s.birch, "sam/ben", s.passOn(s.birch, "sam/anna", s.grants[0], abroad(s.birch, "sam/ben"), depth(1)), func(t *Terms) {
+		t.Subject = Subject{Tree: elm.ID, Member: kit.Member(), Path: "sam/kit"}
+	})
+	var raws [][]byte
+	var ids []tree.GrantID
+	for g := range s.State.Grants() {
+		raws, ids = append(raws, g.Raw), append(ids, g.ID)
+	}
+	shows := func(proofs ...credential.Proof) credential.Hello {
+		return credential.Hello{Chain: phone.Raw, Grants: raws, Proofs: proofs}
+	}
+	birch := s.birch.Prove(nil, s.birch.At("sam/anna"), s.birch.At("sam/ben"))
+	judge := func(name string, h credential.Hello, at time.Time, limit time.Duration, want Code) Decision {
+		t.Helper()
+		facts := fresh(at)
+		facts.Limit.Fresh = limit
+		d, _, err := Judge(h, s.Trusted(), s.reading(), facts)
+		if err != nil || d.Reason.Code != want || d.Allowed != (want == Granted) {
+			t.Errorf("%s: %+v %q, %v, want %s", name, d, d.Reason, err, want)
+		}
+		return d
+	}
+	here := func() credential.Proof { return s.ProveAmong([]identity.TreeID{s.birch.ID, elm.ID}, ids, s.At("sam")) }
+	judge("elm is not known", shows(elm.Prove(nil, phone), birch, s.ProveTo(s.birch.ID, ids, s.At("sam"))), s.Clock, time.Hour, Unknown)
+	s.Recognize(elm, "elm")
+	d := judge("with all proofs", shows(elm.Prove(nil, phone), birch, here()), s.Clock, time.Hour, Granted)
+	if d.Grant != kits.ID || len(d.Above) != 2 {
+		t.Errorf("the chain is %s, %s", d.Grant, d.Above)
+	}
+	judge("in another order", shows(elm.Prove(nil, phone), here(), birch), s.Clock, time.Hour, Granted)
+	judge("without the proof of who passed it on", shows(elm.Prove(nil, phone), here()), s.Clock, time.Hour, GiverRemoved)
+	judge("without one of them", shows(elm.Prove(nil, phone), s.birch.Prove(nil, s.birch.At("sam/ben")), here()), s.Clock, time.Hour, GiverRemoved)
+	judge("with birch not known", shows(elm.Prove(nil, phone), birch, s.ProveTo(elm.ID, ids, s.At("sam"))), s.Clock, time.Hour, NoGrant) // whose it is cannot be told
+
+	// Kit's own home and the thing's are young, and birch was last heard of a day ago.
+	later := s.Clock.Add(23 * time.Hour)
+	elm.Block(later)
+	s.Block(later)
+	d = judge("after 23 hours", shows(elm.Prove(nil, phone), birch, here()), later, 72*time.Hour, Granted)
+	if end := s.birch.Clock.Add(VisitorMaxAge); d.Until.After(end) {
+		t.Errorf("it is allowed until %s, after birch's day is over at %s", d.Until, end)
+	}
+	later = later.Add(2 * time.Hour)
+	elm.Block(later)
+	s.Block(later)
+	judge("after 25 hours", shows(elm.Prove(nil, phone), birch, here()), later, 72*time.Hour, Stale)
+}

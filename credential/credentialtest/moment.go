@@ -44,11 +44,17 @@ func (m Moment) Prove(grants []tree.GrantID, members ...*identitytest.Member) cr
 // the recognition of its tree.
 func (m Moment) ProveTo(visitors identity.TreeID, grants []tree.GrantID, members ...*identitytest.Member) credential.Proof {
 	m.t.Helper()
+	return m.ProveAmong([]identity.TreeID{visitors}, grants, members...)
+}
+
+// ProveAmong is ProveTo where members of several other trees are involved.
+func (m Moment) ProveAmong(trees []identity.TreeID, grants []tree.GrantID, members ...*identitytest.Member) credential.Proof {
+	m.t.Helper()
 	var lines []identity.Chain
 	for _, member := range members {
 		lines = append(lines, member.Chain)
 	}
-	return m.prove(grants, lines, visitors)
+	return m.prove(grants, lines, trees...)
 }
 
 func (m Moment) prove(grants []tree.GrantID, lines []identity.Chain, others ...identity.TreeID) credential.Proof {
