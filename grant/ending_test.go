@@ -42,7 +42,7 @@ func TestNoticesNeverGrow(t *testing.T) {
 		terms := Terms{Time: given.Unix(), Until: given.Add(lasts).Unix()}
 		last, told := time.Duration(1<<62), 0
 		for i := range 2000 {
-			n := terms.Notice(given.Add(lasts * time.Duration(i) / 2000))
+			n := terms.Notice(given.Add(lasts / 2000 * time.Duration(i)))
 			if n == 0 {
 				continue
 			}
