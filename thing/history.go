@@ -63,9 +63,9 @@ func (c *Client) History(ctx context.Context, property string, q Query) (Value, 
 // zero time standing for no bound, in order and without overlaps; add gives the sum of two values.
 //
 // Spans are shown whole or not at all, and those that are shown are summed up where they lie within one step: the sum
-// is told from the first of them until the last. A span
-// that reaches beyond a step, as when nothing was measured for some time, is told by itself. Whoever is to see one value
-// a step sees steps that are over, whatever part of them it asks for: differences between answers tell nothing finer.
+// is told from the first of them until the last. A span that reaches beyond a step, as when nothing was measured for some
+// time, is told by itself. Whoever is to see one value a step sees steps that are over, whatever part of them it asks for:
+// differences between answers tell nothing finer.
 // It panics where name is not a name or is taken.
 func History[T any](t *Thing, name, description string, recorded func(ctx context.Context, from, until time.Time) ([]Span[T], error), add func(a, b T) T) {
 	p := &property{description: description, schema: SchemaOf[[]Span[T]](), contentType: jsonType}

@@ -155,9 +155,9 @@ func windowIn(h http.Header) uint64 {
 	return n
 }
 
-// Dial asks for a tunnel at a URL, with further headers, if there are any. If something else is answered it returns
-// that, with a nil Conn; the caller closes the body. The context ends the
-// asking alone.
+// Dial asks for a tunnel at a URL, with further headers, if there are any. If
+// something else is answered it returns that, with a nil Conn; the caller closes
+// the body. The context ends the asking alone.
 func Dial(ctx context.Context, c *http.Client, url, network string, header http.Header) (Conn, *http.Response, error) {
 	if Token(network) == "" {
 		return nil, nil, fmt.Errorf("tunnel: dialing: %w", net.UnknownNetworkError(network))

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,9 +42,6 @@ type Credential struct {
 	Session    string // of credentials that are for a while; "": of others
 }
 
-// S3Scheme begins the name of a bucket.
-const S3Scheme = "s3://"
-
 // OpenStore opens a store by its name: a folder, or s3://BUCKET[/PREFIX]?endpoint=URL&region=NAME, where both are
 // optional and the endpoint is Amazon's unless it is said. getenv reads the environment, for buckets:
 // AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL.
@@ -70,17 +68,9 @@ func OpenStore(name string, getenv func(string) string) (Store, error) {
 			return fail("%q: there is no option %q, want endpoint or region", name, option)
 		}
 	}
-	first := func(texts ...string) string {
-		for _, text := range texts {
-			if text != "" {
-				return text
-			}
-		}
-		return ""
-	}
 	b := Bucket{Name: u.Host, Prefix: strings.Trim(u.Path, "/")}
-	b.Region = first(query.Get("region"), getenv("AWS_REGION"), "us-east-1")
-	b.Endpoint = first(query.Get("endpoint"), getenv("AWS_ENDPOINT_URL"), "https://s3."+b.Region+".amazonaws.com")
+	b.Region = cmp.Or(query.Get("region"), getenv("AWS_REGION"), "us-east-1")
+	b.Endpoint = cmp.Or(query.Get("endpoint"), getenv("AWS_ENDPOINT_URL"), "https://s3."+b.Region+".amazonaws.com")
 	return OpenS3(b, Credential{
 		ID: getenv("AWS_ACCESS_KEY_ID"), Secret: getenv("AWS_SECRET_ACCESS_KEY"), Session: getenv("AWS_SESSION_TOKEN"),
 	})
