@@ -47,11 +47,13 @@ import (
 // MaxHello is the size of an encoded Hello in bytes, at most.
 const MaxHello = 64 << 10
 
+// MaxProofs is how many proofs a Hello has, at most: and so through how many trees a chain of grants leads.
+const MaxProofs = 4
+
 // MaxSkew is how far in the future a time may lie.
 const MaxSkew = 2 * time.Minute
 
 const (
-	maxProofs   = 4
 	maxGrants   = 16
 	maxConsents = 32
 	maxEntries  = 64
@@ -142,8 +144,8 @@ func ParseHello(data []byte) (Hello, error) {
 	if err := signed.Unmarshal(data, &h); err != nil {
 		return fail(err)
 	}
-	if n := len(h.Proofs); n > maxProofs {
-		return fail(fmt.Errorf("%d proofs, of at most %d", n, maxProofs))
+	if n := len(h.Proofs); n > MaxProofs {
+		return fail(fmt.Errorf("%d proofs, of at most %d", n, MaxProofs))
 	}
 	if n := len(h.Grants); n > maxGrants {
 		return fail(fmt.Errorf("%d grants, of at most %d", n, maxGrants))

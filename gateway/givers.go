@@ -15,7 +15,7 @@ import (
 // givers are those of other homes who passed on what they were given here. That they are still members there, their home's
 // gateway proves to this one, which hands the proof to whoever rests on them and is of yet another home, or of this: nobody
 // of these could ask. What is proved holds for a day at the things, as of any visitor; it is fetched anew after givenFor,
-// and once something was taken away there.
+// and once something was taken away there. Whoever asks for evidence does not wait long for another home that is away.
 type givers struct {
 	g *Gateway
 
@@ -25,16 +25,27 @@ type givers struct {
 
 // provedGivers is the proof of some givers of one home.
 type provedGivers struct {
-	of      identity.TreeID
-	proof   []byte
+	proof   []byte // nil: there was none to be had yet
+	err     error  // why no newer one was to be had
 	fetched time.Time
 	heard   string // the newest news of that home then
 }
 
 const (
-	givenFor  = 10 * time.Minute
-	maxProved = 64 // sets of givers whose proof is kept
+	givenFor    = 10 * time.Minute
+	givenWithin = 1500 * time.Millisecond // how long another home has to answer
+	givenRetry  = 30 * time.Second        // when it is asked again that did not
+	maxProved   = 64                      // sets of givers whose proof is kept
 )
+
+// stands reports whether what is kept is not to be asked for again.
+func (p provedGivers) stands(now time.Time, heard string) bool {
+	age, limit := now.Sub(p.fetched), givenFor
+	if p.err != nil {
+		limit = givenRetry
+	}
+	return age >= 0 && age < limit && p.heard == heard
+}
 
 // prove returns the trees of those who passed grants on, other than the trees given, and the proofs that these givers are
 // live. A home that does not answer is left out: without its proof nothing that its members gave counts.
@@ -52,15 +63,18 @@ func (gs *givers) prove(ctx context.Context, grants []tree.Admitted, own ...iden
 			members[t.GiverTree] = append(members[t.GiverTree], id)
 		}
 	}
-	for _, of := range trees {
-		proof, err := gs.fetch(ctx, of, members[of])
-		if err != nil {
-			gs.g.cfg.Log.Info("another home does not say whether who passed something on is a member", "tree", of, "error", err)
-			continue
-		}
-		proofs = append(proofs, proof)
+	found := make([][]byte, len(trees))
+	var asking sync.WaitGroup
+	for i, of := range trees {
+		asking.Go(func() {
+			var err error
+			if found[i], err = gs.fetch(ctx, of, members[of]); err != nil {
+				gs.g.cfg.Log.Info("another home does not say whether who passed something on is a member", "tree", of, "error", err)
+			}
+		})
 	}
-	return trees, proofs
+	asking.Wait()
+	return trees, slices.DeleteFunc(found, func(p []byte) bool { return p == nil })
 }
 
 // fetch returns the proof that members of another home are live, as far as they are.
@@ -71,21 +85,31 @@ func (gs *givers) fetch(ctx context.Context, of identity.TreeID, members []strin
 	gs.mu.Lock()
 	p, ok := gs.known[key]
 	gs.mu.Unlock()
-	if age := now.Sub(p.fetched); ok && age >= 0 && age < givenFor && p.heard == heard {
-		return p.proof, nil
-	}
-	proof, err := gs.g.started().ProveAbroad(ctx, of, members)
-	if err != nil {
-		if ok {
-			return p.proof, nil // how old it may be is for the things to say
+	if !ok || !p.stands(now, heard) {
+		proof, err := gs.ask(ctx, of, members)
+		if err == nil {
+			p.proof = proof // else how old the one from before may be is for the things to say
 		}
-		return nil, err
+		p.err, p.fetched, p.heard = err, now, heard
+		gs.keep(key, p)
 	}
+	if p.proof == nil {
+		return nil, p.err
+	}
+	return p.proof, nil
+}
+
+func (gs *givers) ask(ctx context.Context, of identity.TreeID, members []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), givenWithin) // whoever hangs up makes no home silent
+	defer cancel()
+	return gs.g.started().ProveAbroad(ctx, of, members)
+}
+
+func (gs *givers) keep(key string, p provedGivers) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	if gs.known == nil || len(gs.known) >= maxProved {
 		gs.known = map[string]provedGivers{}
 	}
-	gs.known[key] = provedGivers{of, proof, now, heard}
-	return proof, nil
+	gs.known[key] = p
 }

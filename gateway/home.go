@@ -167,17 +167,19 @@ func (g *Gateway) shown(who identity.Chain, found []tree.Admitted, passedOn bool
 	for _, id := range line(who) {
 		lines[id] = true
 	}
+	trees := map[identity.TreeID]bool{g.keeper.Charter().Tree: true, who.ID.Tree: true} // a proof is shown of each
 	for _, a := range slices.Backward(found) {
 		if t, _, err := grant.Parse(a.Raw); err != nil || t.Actions == 0 && !passedOn {
 			continue
 		}
-		all, from, more := slices.Clone(grants), slices.Clone(givers), maps.Clone(lines)
+		all, from, more, through := slices.Clone(grants), slices.Clone(givers), maps.Clone(lines), maps.Clone(trees)
 		for _, link := range g.keeper.Chain(a.ID) {
 			if !slices.ContainsFunc(all, func(b tree.Admitted) bool { return b.ID == link.ID }) {
 				all = append(all, link)
 			}
 			if !link.GiverTree.IsZero() {
-				continue // whom their own tree proves
+				through[link.GiverTree] = true // which proves whom it is from
+				continue
 			}
 			giver, _ := g.member(link.Giver)
 			from = append(from, link.Giver)
@@ -185,8 +187,8 @@ func (g *Gateway) shown(who identity.Chain, found []tree.Admitted, passedOn bool
 				more[id] = true
 			}
 		}
-		if len(all) <= maxEvidence && len(more) <= maxMembers {
-			grants, givers, lines = all, from, more
+		if len(all) <= maxEvidence && len(more) <= maxMembers && len(through) <= credential.MaxProofs {
+			grants, givers, lines, trees = all, from, more, through
 		}
 	}
 	return grants, givers

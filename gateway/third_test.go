@@ -148,6 +148,37 @@ func TestPassedBackIntoTheThingsHome(t *testing.T) {
 	}
 }
 
+// While the home of who passed something on is away, what was proved of it serves on, and what was not proved counts for
+// nothing and keeps nobody from what they have otherwise.
+func TestHomeOfAGiverAway(t *testing.T) {
+	v := newVillage(t)
+	v.home.ShareAbroad(v.laptop, v.annas, "home/lock", grant.Terms{HandOn: grant.See, Depth: 2})
+	tom, eva := v.home.Invite(v.laptop, identity.Person, "sam/tom", "phone"), v.home.Invite(v.laptop, identity.Person, "sam/eva", "phone")
+	for path, n := range map[identity.Path]*kindred.Node{"sam/tom": tom, "sam/eva": eva} {
+		if _, err := v.passOn(grant.Subject{Tree: v.atLock.Tree, Member: n.Self().ActsFor(), Path: path}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads := func(who *kindred.Node) error {
+		_, err := v.home.State(who, "home/lock")
+		return err
+	}
+	if err := reads(tom); err != nil {
+		t.Fatal(err)
+	}
+	v.birch.Down()
+	if err := reads(tom); err != nil {
+		t.Errorf("tom, whose giver was a member a moment ago, reads: %v", err)
+	}
+	v.home.Restart() // and so forgets what was proved
+	v.waits("eva is refused", func() bool { return code(reads(eva)) != "" })
+	v.home.Share(v.laptop, "sam/eva", "home/lock", grant.Terms{Actions: grant.See})
+	if err := eva.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v.waits("eva reads by what the owner gave her", func() bool { return reads(eva) == nil })
+}
+
 // The gateways of homes whose members passed something on answer who is a member still, and nobody else is told.
 func TestWhoAsksForGivers(t *testing.T) {
 	v := newVillage(t)

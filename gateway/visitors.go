@@ -210,8 +210,8 @@ func (g *Gateway) subject(t grant.Terms) (with journal.Party) {
 	return with
 }
 
-// maxAlso is how many members a caller has proved beside itself: those who gave it what it shows elsewhere.
-const maxAlso = 8
+// maxAlso is how many members a caller has proved beside itself: those who gave what is shown elsewhere.
+const maxAlso = maxEvidence
 
 // also returns the live members among those named.
 func (g *Gateway) also(ids []string) (members []identity.MemberID, err error) {

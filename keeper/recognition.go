@@ -114,12 +114,8 @@ func (k *Keeper) checkSubject(s grant.Subject) error {
 	return nil
 }
 
-// maxTrees is how many trees a chain of grants leads through, with the thing's own and that of whom it ends with: a caller
-// shows a proof of each.
-const maxTrees = 4
-
-// checkTrees checks through how many trees a chain leads that a grant is to end, which passes on a live one. The caller
-// holds the turn.
+// checkTrees checks through how many trees a chain leads that a grant is to end, which passes on a live one: with the thing's
+// own, and that of whom it ends with, as many as a caller can show proofs of. The caller holds the turn.
 func (k *Keeper) checkTrees(t grant.Terms) error {
 	trees := []identity.TreeID{k.signer.tree}
 	add := func(of ...identity.TreeID) {
@@ -133,8 +129,8 @@ func (k *Keeper) checkTrees(t grant.Terms) error {
 	for g, ok := k.state.Stated(t.Parent); ok; g, ok = k.state.Stated(k.parties[g.ID].parent) {
 		add(k.parties[g.ID].trees...)
 	}
-	if len(trees) > maxTrees {
-		return denied("grant %s leads through %d homes, of at most %d", t.ID, len(trees), maxTrees)
+	if len(trees) > credential.MaxProofs {
+		return denied("grant %s leads through %d homes, of at most %d", t.ID, len(trees), credential.MaxProofs)
 	}
 	return nil
 }
