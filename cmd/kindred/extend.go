@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,6 +51,8 @@ func (s *session) extend(ctx context.Context, n *kindred.Node, arg string, end t
 	t, now := g.Terms, s.now()
 	short := r.ShortID(t.ID)
 	switch {
+	case g.Paused:
+		return hinted(conflict("%s is paused", short), fmt.Sprintf("kindred resume %s", short))
 	case t.Until == 0:
 		return conflict("%s has no end", short)
 	case end.Unix() <= t.Until || !end.After(now):
