@@ -298,7 +298,7 @@ func (s *session) papers(ctx context.Context, n *kindred.Node, g kindred.RosterG
 // demand makes the demand for deletion that goes with taking back an agreement.
 func (s *session) demand(ctx context.Context, n *kindred.Node, p agreement.Papers) error {
 	err := n.Demand(ctx, p)
-	if err != nil && explain(s.unreached(err, "the gateway")).exit == exitUnreachable {
+	if err != nil && explain(s.unreached(err, theGateway)).exit == exitUnreachable {
 		s.say("The demand for deletion is kept here, and goes out with the next command that reaches the gateway.")
 		return nil
 	}

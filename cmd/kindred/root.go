@@ -15,7 +15,7 @@ var groups = []struct {
 	commands  []func(*session) *cobra.Command
 }{
 	{"home", "A home, and who and what is in it:", []func(*session) *cobra.Command{
-		newInit, newUp, newAdd, newConfirm, newJoin, newTree, newRemove, newRecognize, newStatus, newNews,
+		newInit, newUp, newAdd, newConfirm, newJoin, newTree, newRemove, newRecognize, newStatus,
 	}},
 	{"use", "Using things:", []func(*session) *cobra.Command{
 		newDescribe, newGet, newSet, newDo, newWatch, newRecordings, newForward, newProxy, newKey,
@@ -27,7 +27,7 @@ var groups = []struct {
 	{"agree", "What services are shown in clear:", []func(*session) *cobra.Command{
 		newAgreement, newNever, newApprove, newWithdraw, newDeleted,
 	}},
-	{"past", "What happened:", []func(*session) *cobra.Command{newLog, newReport, newPrivate}},
+	{"past", "What happened:", []func(*session) *cobra.Command{newLog, newReport, newNews, newPrivate}},
 	{"run", "Ready-made things, and what runs beside a home:", []func(*session) *cobra.Command{
 		newDevice, newService, newExpose, newRelay, newDemo,
 	}},
