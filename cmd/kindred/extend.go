@@ -52,7 +52,7 @@ func (s *session) extend(ctx context.Context, n *kindred.Node, arg string, end t
 	short := r.ShortID(t.ID)
 	switch {
 	case g.Paused:
-		return hinted(conflict("%s is paused", short), fmt.Sprintf("kindred resume %s", short))
+		return hinted(conflict("%s is paused", short), fmt.Sprintf("%q lets it go on", "kindred resume "+short))
 	case t.Until == 0:
 		return conflict("%s has no end", short)
 	case end.Unix() <= t.Until || !end.After(now):
