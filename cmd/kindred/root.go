@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -57,7 +58,7 @@ Begin with "kindred init NAME" and "kindred up"; let the first device in with
 	flags.BoolVar(&s.json, "json", false, "print JSON, one object a line")
 	flags.BoolVar(&s.verbose, "verbose", false, "log to standard error")
 	flags.StringVar(&s.at, "at", "", "the thing's `address`, a multiaddr")
-	hide(flags.MarkHidden("verbose"), flags.MarkHidden("at"))
+	hide(flags.MarkHidden("verbose"), flags.MarkHidden("at"), root.MarkPersistentFlagDirname("dir"))
 	root.SetFlagErrorFunc(badFlag)
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
@@ -71,11 +72,22 @@ Begin with "kindred init NAME" and "kindred up"; let the first device in with
 			c := make(s)
 			c.GroupID = g.id
 			root.AddCommand(c)
+			offerNoFiles(c)
 		}
 	}
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
 	return root
+}
+
+// offerNoFiles keeps a shell from offering files where a command, or one below it, takes none.
+func offerNoFiles(c *cobra.Command) {
+	if c.ValidArgsFunction == nil && !strings.Contains(c.Use, "FILE") && !strings.Contains(c.Use, "BUNDLE") {
+		c.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	for _, below := range c.Commands() {
+		offerNoFiles(below)
+	}
 }
 
 // unknown says, as an error, that a command which only gathers others has none of the name that it was called with.
