@@ -40,9 +40,7 @@ func (h *home) Consent(ctx context.Context, who credential.Principal, c control.
 		}
 	})
 	h.tell(ctx, op, who.Chain, party(thing.Chain), party(subject.Chain), said.Grant)
-	if op == journal.SetApart {
-		h.renewBelow(thing.Chain)
-	}
+	h.renewBelow(thing.Chain)
 	return control.None{}, nil
 }
 
@@ -76,8 +74,11 @@ func (g *Gateway) classes(thing identity.Chain) (all []control.Class) {
 	return all
 }
 
-// renewBelow tells a thing, or all things of a place, that there are news of it.
+// renewBelow tells a thing, or all things of a place, that there are news of it. What is zero has none.
 func (g *Gateway) renewBelow(top identity.Chain) {
+	if len(top.Line) == 0 {
+		return
+	}
 	var below []identity.MemberID
 	g.keeper.View(func(s *tree.State) {
 		for e := range s.Members() {

@@ -38,7 +38,7 @@ func (e ending) event() control.Event {
 // concerns reports whether a leaf is told of it.
 func (e ending) concerns(who identity.Chain) bool {
 	if who.Kind() == identity.Device {
-		return false
+		return false // nobody reads there
 	}
 	t := e.terms
 	return who.Owner() || t.To(who) || t.GiverTree.IsZero() && (t.Giver == who.ActsFor() || t.Giver == who.Member())
@@ -70,11 +70,11 @@ func (es *endings) soon(k *keeper.Keeper, now time.Time) (soon []ending) {
 
 // of returns what a leaf that comes to watch is told of.
 func (es *endings) of(who identity.Chain, k *keeper.Keeper, now time.Time) (told []control.Event) {
-	if who.Kind() == identity.Device {
-		return nil // nobody reads there
-	}
 	es.mu.Lock()
 	defer es.mu.Unlock()
+	if who.Kind() == identity.Device {
+		return nil
+	}
 	for _, e := range es.soon(k, now) {
 		if e.concerns(who) && len(told) < maxEndings {
 			told = append(told, e.event())

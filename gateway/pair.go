@@ -48,7 +48,7 @@ func (h *home) roomFor(o pairing.Offer) (err error) {
 			err = refused(fmt.Sprintf("%s would stand right below the root, which takes the root key", o.Path))
 		case !ok && o.Parents && o.Kind == identity.Device:
 		case !ok:
-			err = &control.Error{Code: control.NotFound, Message: fmt.Sprintf("there is no %s to put it in", o.Path.Parent()), Hint: fmt.Sprintf("%q makes it, or --parents", "kindred add place "+string(o.Path.Parent()))}
+			err = &control.Error{Code: control.NotFound, Message: fmt.Sprintf("there is no %s to put it in", o.Path.Parent()), Hint: "kindred add place " + string(o.Path.Parent()) + ", or --parents"}
 		case !above.Chain.Kind().MaySign(o.Kind):
 			err = invalid(fmt.Errorf("%s is of kind %s, below which no %s can stand", o.Path.Parent(), above.Chain.Kind(), o.Kind))
 		}

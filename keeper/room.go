@@ -16,7 +16,7 @@ import (
 
 // maxTaken is how many entries of the list of what was taken away are due to somebody who is no owner, when they make
 // nothing more that would have to be taken away one day. Taking away is never refused, so they can get to as much beyond
-// it as they have: all that one of them can do takes about a third of the list, and the rest is left for others.
+// it as they have: all that one of them can do takes less than a third of the list, and the rest is left for others.
 const maxTaken = 192
 
 // A maker is who gave a grant, or made a tool.

@@ -34,9 +34,9 @@ type Joined struct {
 	Extra   []byte             // anything else, as it was given
 }
 
-// Join claims an invitation with keys and waits until the member is let in. The client must reach the gateway that the
-// invitation names, by its key, at base (a URL without the path), and give it half a minute for an answer. When somebody
-// has to confirm, progress is called with the six digits to show; it may be nil.
+// Join claims an invitation with keys and waits until the member is let in. The client must reach the gateway that
+// the invitation names, by its key, at base (a URL without the path), and give it half a minute for an answer. When somebody has to confirm, progress is
+// called with the six digits to show; it may be nil.
 //
 // Everything that Joined holds apart from its opaque parts has been verified: the charter is the one that the
 // invitation names, the certificates are for these keys, of the kind and at the path invited, and live if there is a

@@ -216,8 +216,8 @@ what was signed and nothing else; with --notice also that this was the notice. I
 read from standard input where FILE is "-". No network and no directory is needed.`,
 		Args: cobra.ExactArgs(1),
 	}
-	c.Flags().StringVar(&notice, "notice", "", "the `file` that is to be the notice, or where it is on the web")
-	return s.does(c, func(ctx context.Context, args []string) error {
+	c.Flags().StringVar(&notice, "notice", "", "the `file` that is to be the notice")
+	return s.does(c, func(_ context.Context, args []string) error {
 		in := io.Reader(s.in)
 		if args[0] != "-" {
 			f, err := os.Open(args[0])
@@ -236,9 +236,9 @@ read from standard input where FILE is "-". No network and no directory is neede
 			return &failure{Code: "forged", Message: strings.TrimPrefix(err.Error(), "agreement: "), exit: exitFailed, cause: err}
 		}
 		if notice != "" {
-			text, err := readNotice(ctx, notice)
+			text, err := os.ReadFile(notice)
 			if err != nil {
-				return err
+				return usage("--notice: %s", err)
 			}
 			if agreement.Digest(text) != a.Terms.Agreement.Notice {
 				return &failure{Code: "forged", Message: notice + " is not the notice that was agreed on", exit: exitFailed}
@@ -298,7 +298,7 @@ func (s *session) papers(ctx context.Context, n *kindred.Node, g kindred.RosterG
 // demand makes the demand for deletion that goes with taking back an agreement.
 func (s *session) demand(ctx context.Context, n *kindred.Node, p agreement.Papers) error {
 	err := n.Demand(ctx, p)
-	if err != nil && explain(s.unreached(err, theGateway)).exit == exitUnreachable {
+	if err != nil && explain(s.unreached(err, "the gateway")).exit == exitUnreachable {
 		s.say("The demand for deletion is kept here, and goes out with the next command that reaches the gateway.")
 		return nil
 	}

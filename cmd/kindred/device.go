@@ -102,7 +102,6 @@ sealed to those who may see the picture at the time; "kindred recordings" opens 
 	c.Flags().Float64Var(&cfg.PerSecond, "fps", camera.DefaultPerSecond, fmt.Sprintf("pictures a second of the film, at most %d", camera.MaxPerSecond))
 	c.Flags().StringVar(&recordings, "recordings", "", "a `folder` whose files can be fetched (default: there are none)")
 	durationVar(c, &cfg.Longest, "longest", camera.DefaultLongest, "how long a recording lasts at most; whoever may see some days is shown what cannot be of others")
-	hide(c.MarkFlagDirname("pictures"), c.MarkFlagDirname("recordings"))
 	kept.flags(c, time.Minute)
 	return s.does(c, func(ctx context.Context, _ []string) (err error) {
 		if !(cfg.PerSecond > 0 && cfg.PerSecond <= camera.MaxPerSecond) {
@@ -209,7 +208,6 @@ silence). The action "press" stands for whoever is at the door.`,
 		Args: cobra.NoArgs,
 	}
 	c.Flags().StringVar(&sounds, "sounds", "", "a `folder` of WAV files, of 16 bits a sample")
-	hide(c.MarkFlagDirname("sounds"))
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		var cfg doorbell.Config
 		if sounds != "" {

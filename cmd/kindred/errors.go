@@ -100,13 +100,13 @@ var kinds = []struct {
 		"let nobody in with this invitation, and make a new one"},
 	{kindred.ErrDistrusted, exitRefused, "distrusted", "whoever answered did not show that it is who it should be, and still a member",
 		"it may have been removed, or cut off from the gateway for too long"},
-	{credential.ErrRevoked, exitRefused, "revoked", "what this rests on was taken away", askHint},
+	{credential.ErrRevoked, exitRefused, "revoked", "what this rests on was taken away", ""},
 	{thing.ErrLost, exitUnreachable, "unreachable", "the connection was lost and did not come back", unreachableHint},
 	{peer.ErrWrongKey, exitUnreachable, "wrong-key", "somebody else answered at its address", "it may have moved; it is found again through the gateway"},
-	{peer.ErrRefused, exitRefused, "refused", "refused", "strangers are told no more: this member was removed there, or its home is not known there"},
+	{peer.ErrRefused, exitRefused, "refused", "refused", ""},
 	{peer.ErrUnreachable, exitUnreachable, "unreachable", "", unreachableHint},
 	{credential.ErrTooOld, exitUnreachable, "too-old", "what this machine knows is too old to be judged", "it needs the gateway once"},
-	{credential.ErrStranger, exitRefused, "stranger", "", knownHint},
+	{credential.ErrStranger, exitRefused, "stranger", "", ""},
 	{context.DeadlineExceeded, exitUnreachable, "unreachable", "no answer in time", unreachableHint},
 	{context.Canceled, exitFailed, "interrupted", "interrupted", ""},
 }
@@ -134,28 +134,14 @@ var thingSays = map[int]struct {
 	http.StatusInternalServerError: {exitFailed, "failed"},
 }
 
-// askHint is what a guest can do who was not given something.
-const askHint = `"kindred request" asks the owners for it`
-
 // hints say what to do about a code that comes from elsewhere.
 var hints = map[string]string{
-	"no-grant":     askHint,
-	"affordance":   askHint,
-	"action":       askHint,
-	"used-up":      askHint,
-	"ended":        `"kindred extend" asks that it goes on`,
-	"purpose":      "say what for, as it was given: --for PURPOSE",
-	"uncounted":    "whoever gave it has to give it anew: the thing cannot tell any more how often it was used",
-	"way":          "it was given for another way there",
-	"away":         "it was given at home alone",
-	"not-yet":      "try again when it begins",
-	"out-of-hours": "try again within its hours",
-	"too-often":    "try again later",
-	"paused":       `whoever gave it lets it go on: "kindred resume"`,
-	"not-accepted": "the service accepts it when it next reaches the gateway",
-	"not-approved": `another owner has to say "kindred approve", or the root key`,
+	"no-grant":     `the owner can change that: "kindred share"`,
+	"affordance":   `the owner can change that: "kindred share"`,
+	"action":       `the owner can change that: "kindred share"`,
+	"ended":        `the owner can share it anew`,
 	"stale":        "it is served again once the gateway has been reached",
-	"no-clock":     "the thing's clock is set once it reaches the gateway",
+	"out-of-hours": "try again within its hours",
 	"expired":      "this machine has to join anew",
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,8 +50,6 @@ func (s *session) extend(ctx context.Context, n *kindred.Node, arg string, end t
 	t, now := g.Terms, s.now()
 	short := r.ShortID(t.ID)
 	switch {
-	case g.Paused:
-		return hinted(conflict("%s is paused", short), fmt.Sprintf("%q lets it go on", "kindred resume "+short))
 	case t.Until == 0:
 		return conflict("%s has no end", short)
 	case end.Unix() <= t.Until || !end.After(now):

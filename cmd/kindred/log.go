@@ -34,7 +34,7 @@ tells what is sealed to you alone (see "kindred private").`,
 	f.BoolVar(&o.own, "own", false, "what this machine itself wrote down")
 	f.BoolVar(&o.sealed, "sealed", false, "what is sealed to you, at things where what you do is private")
 	f.BoolVar(&o.csv, "csv", false, "print it as a table for spreadsheets (RFC 4180)")
-	f.IntVarP(&o.count, "count", "n", 100, "the newest so `many`")
+	f.IntVarP(&o.count, "number", "n", 100, "the newest so `many`")
 	hide(c.RegisterFlagCompletionFunc("who", s.completeWho), c.RegisterFlagCompletionFunc("thing", s.completeWho))
 	c.AddCommand(newLogVerify(s), newLogExport(s))
 	return s.does(c, func(ctx context.Context, _ []string) error {

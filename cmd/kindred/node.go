@@ -54,7 +54,7 @@ func (s *session) config() (kindred.Config, error) {
 
 // with calls f with the directory's member on the network. If nobody answers, that is the gateway.
 func (s *session) with(ctx context.Context, f func(*kindred.Node) error) (err error) {
-	defer func() { err = s.unreached(err, theGateway) }()
+	defer func() { err = s.unreached(err, "the gateway") }()
 	cfg, err := s.config()
 	if err != nil {
 		return err
@@ -103,9 +103,6 @@ func (s *session) use(ctx context.Context, n *kindred.Node, arg string, f func(*
 	return err
 }
 
-// theGateway is whom a command cannot reach that calls no thing.
-const theGateway = "the gateway"
-
 // unreached names whom an error says to be unreachable.
 func (s *session) unreached(err error, who string) error {
 	var told *failure
@@ -116,11 +113,7 @@ func (s *session) unreached(err error, who string) error {
 		return err
 	}
 	s.log(levelSilent).Debug("nobody answers", "who", who, "error", err)
-	hint := unreachableHint
-	if who == theGateway {
-		hint = `"kindred up" runs it; is this machine on a network that reaches it?`
-	}
-	return &failure{Code: "unreachable", Message: who + " cannot be reached", Hint: hint, exit: exitUnreachable, cause: err}
+	return &failure{Code: "unreachable", Message: who + " cannot be reached", Hint: unreachableHint, exit: exitUnreachable, cause: err}
 }
 
 // patient repeats what fails because another command uses the directory, for a while.

@@ -35,7 +35,7 @@ it is. What they alter is noticed; that they hide something is not.`,
 		ValidArgsFunction: s.completePaths,
 	}
 	c.Flags().StringVar(&store, "store", "", storeHelp)
-	c.Flags().StringVar(&since, "since", "", "only what ended at or after this `time`: "+clocksHint)
+	c.Flags().StringVar(&since, "since", "", "only what ended at or after this `moment`, such as 2d, 18:00 or 2026-12-24")
 	c.Flags().StringVarP(&file, "output", "o", "", "write the recording to a `file`, as a whole or not at all")
 	return s.does(c, func(ctx context.Context, args []string) error {
 		if store == "" {

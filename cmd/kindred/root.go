@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -16,7 +15,7 @@ var groups = []struct {
 	commands  []func(*session) *cobra.Command
 }{
 	{"home", "A home, and who and what is in it:", []func(*session) *cobra.Command{
-		newInit, newUp, newAdd, newConfirm, newJoin, newTree, newRemove, newRecognize, newStatus,
+		newInit, newUp, newAdd, newConfirm, newJoin, newTree, newRemove, newRecognize, newStatus, newNews,
 	}},
 	{"use", "Using things:", []func(*session) *cobra.Command{
 		newDescribe, newGet, newSet, newDo, newWatch, newRecordings, newForward, newProxy, newKey,
@@ -28,7 +27,7 @@ var groups = []struct {
 	{"agree", "What services are shown in clear:", []func(*session) *cobra.Command{
 		newAgreement, newNever, newApprove, newWithdraw, newDeleted,
 	}},
-	{"past", "What happened:", []func(*session) *cobra.Command{newLog, newReport, newNews, newPrivate}},
+	{"past", "What happened:", []func(*session) *cobra.Command{newLog, newReport, newPrivate}},
 	{"run", "Ready-made things, and what runs beside a home:", []func(*session) *cobra.Command{
 		newDevice, newService, newExpose, newRelay, newDemo,
 	}},
@@ -58,7 +57,7 @@ Begin with "kindred init NAME" and "kindred up"; let the first device in with
 	flags.BoolVar(&s.json, "json", false, "print JSON, one object a line")
 	flags.BoolVar(&s.verbose, "verbose", false, "log to standard error")
 	flags.StringVar(&s.at, "at", "", "the thing's `address`, a multiaddr")
-	hide(flags.MarkHidden("verbose"), flags.MarkHidden("at"), root.MarkPersistentFlagDirname("dir"))
+	hide(flags.MarkHidden("verbose"), flags.MarkHidden("at"))
 	root.SetFlagErrorFunc(badFlag)
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
@@ -72,22 +71,11 @@ Begin with "kindred init NAME" and "kindred up"; let the first device in with
 			c := make(s)
 			c.GroupID = g.id
 			root.AddCommand(c)
-			offerNoFiles(c)
 		}
 	}
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
 	return root
-}
-
-// offerNoFiles keeps a shell from offering files where a command, or one below it, takes none.
-func offerNoFiles(c *cobra.Command) {
-	if c.ValidArgsFunction == nil && !strings.Contains(c.Use, "FILE") && !strings.Contains(c.Use, "BUNDLE") {
-		c.ValidArgsFunction = cobra.NoFileCompletions
-	}
-	for _, below := range c.Commands() {
-		offerNoFiles(below)
-	}
 }
 
 // unknown says, as an error, that a command which only gathers others has none of the name that it was called with.

@@ -49,19 +49,29 @@ const clocksHint = `such as 2026-12-24, "2026-12-24 18:00", 18:00, 2h or 7d`
 // parseMoment reads a moment to come: a time by the clock of now's zone; the next time it is 18:00; a date, whose
 // beginning it is, or with end its end; or a time from now.
 func parseMoment(text string, now time.Time, end bool) (time.Time, error) {
-	if day, err := time.ParseInLocation(time.DateOnly, text, now.Location()); err == nil && end {
-		return time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, day.Location()), nil
+	if t, ok := parseClock(text, now); ok {
+		return t, nil
 	}
-	return parseFrom(strings.TrimPrefix(text, "+"), now, 1)
+	if day, err := time.ParseInLocation(time.DateOnly, text, now.Location()); err == nil {
+		if end {
+			day = time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, day.Location())
+		}
+		return day, nil
+	}
+	if t, ok := parseHour(text, now); ok {
+		if !t.After(now) {
+			t = time.Date(t.Year(), t.Month(), t.Day()+1, t.Hour(), t.Minute(), 0, 0, t.Location())
+		}
+		return t, nil
+	}
+	if d, err := grant.ParseDuration(strings.TrimPrefix(text, "+")); err == nil && d > 0 {
+		return now.Add(d), nil
+	}
+	return time.Time{}, fmt.Errorf("%q is no time %s", text, clocksHint)
 }
 
 // parsePast reads a moment that is over: like parseMoment, but 18:00 is the last time it was that, and 2h that long ago.
 func parsePast(text string, now time.Time) (time.Time, error) {
-	return parseFrom(strings.TrimPrefix(text, "-"), now, -1)
-}
-
-// parseFrom reads a moment after now, or before it: forth is 1 or -1.
-func parseFrom(text string, now time.Time, forth int) (time.Time, error) {
 	if t, ok := parseClock(text, now); ok {
 		return t, nil
 	}
@@ -69,13 +79,13 @@ func parseFrom(text string, now time.Time, forth int) (time.Time, error) {
 		return day, nil
 	}
 	if t, ok := parseHour(text, now); ok {
-		if forth > 0 && !t.After(now) || forth < 0 && t.After(now) {
-			t = time.Date(t.Year(), t.Month(), t.Day()+forth, t.Hour(), t.Minute(), 0, 0, t.Location())
+		if t.After(now) {
+			t = time.Date(t.Year(), t.Month(), t.Day()-1, t.Hour(), t.Minute(), 0, 0, t.Location())
 		}
 		return t, nil
 	}
-	if d, err := grant.ParseDuration(text); err == nil && d > 0 {
-		return now.Add(time.Duration(forth) * d), nil
+	if d, err := grant.ParseDuration(strings.TrimPrefix(text, "-")); err == nil && d > 0 {
+		return now.Add(-d), nil
 	}
 	return time.Time{}, fmt.Errorf("%q is no time %s", text, clocksHint)
 }
