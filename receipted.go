@@ -162,7 +162,7 @@ func (c *call) failed(response []byte) {
 	c.mu.Lock()
 	e := c.calls.node.entry(c.session.who, c.op, c.affordance, c.decision)
 	c.mu.Unlock()
-	e.Outcome, e.Reason, e.Call = journal.Failed, p.Detail, c.entry.Call
+	e.Outcome, e.Reason, e.Call, e.Seal = journal.Failed, p.Detail, c.entry.Call, c.entry.Seal
 	c.calls.node.note(e)
 }
 
