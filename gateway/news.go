@@ -180,9 +180,9 @@ const maxHomes = 16
 
 // News tells the gateway of a home that is recognized when something was taken away here: by the head alone, which names
 // nobody.
-func (v visitors) News(ctx context.Context, who credential.Principal, q control.NewsQuery) (none control.News, err error) {
+func (v visitors) News(ctx context.Context, who credential.Principal, q control.NewsQuery) (said control.News, err error) {
 	if !v.isDoor(who.Chain) {
-		return none, refused("gateways ask for news")
+		return said, refused("gateways ask for news")
 	}
 	wait, cancel := context.WithTimeout(ctx, newsWait)
 	defer cancel()
@@ -191,15 +191,15 @@ func (v visitors) News(ctx context.Context, who credential.Principal, q control.
 		if v.takenSince(q.After) {
 			p, err := v.keeper.Prove(ctx, nil, nil, 0)
 			if err != nil {
-				return none, answer(err)
+				return said, answer(err)
 			}
-			none.Proof, err = p.Marshal()
-			return none, err
+			said.Proof, err = p.Marshal()
+			return said, err
 		}
 		select {
 		case <-advanced:
 		case <-wait.Done():
-			return none, nil
+			return said, nil
 		}
 	}
 }

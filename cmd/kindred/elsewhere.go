@@ -125,10 +125,7 @@ func (s *session) passAbroad(ctx context.Context, n *kindred.Node, r kindred.Ros
 		}
 	}
 	if t, err = n.PassOnAbroad(ctx, thing, to, t); err != nil {
-		if errors.Is(err, credential.ErrStranger) {
-			return hinted(notFound("%s is of a home that is not known here", o.path), knownHint)
-		}
-		return s.unreached(err, "the home of "+o.path)
+		return s.notPassed(err, o, to.Tree != thing.Tree && to.Tree != n.Self().ID.Tree)
 	}
 	t.Subject = to // with the path, which is not said of who is at home there
 	sentence := s.language.Sentence(t, namedThere(r, thing, t))
@@ -136,6 +133,19 @@ func (s *session) passAbroad(ctx context.Context, n *kindred.Node, r kindred.Ros
 	err = s.print(map[string]string{"id": id, "sentence": sentence}, id)
 	s.say("%s", sentence)
 	return err
+}
+
+// notPassed explains why something of another home is not passed on, which was to be to somebody of a third.
+func (s *session) notPassed(err error, o shareOptions, third bool) error {
+	var said *control.Error
+	switch {
+	case errors.Is(err, credential.ErrStranger):
+		return hinted(notFound("%s is of a home that is not known here", o.path), knownHint)
+	case third && errors.As(err, &said) && said.Code == control.NotFound:
+		return hinted(refused("the home of %s does not know the home of %s", o.path, o.with),
+			`an owner there has to know that home too: "kindred recognize"`)
+	}
+	return s.unreached(err, "the home of "+o.path)
 }
 
 // homeOf returns what another home is called here, or its ID.
