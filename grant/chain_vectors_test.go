@@ -2,6 +2,7 @@ package grant
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -17,8 +18,15 @@ type chainVectors struct {
 	Comment string        `json:"comment"`
 	Tree    string        `json:"tree"`
 	Root    []byte        `json:"root"`
+	Others  []rootVector  `json:"others"` // other trees, whose members pass on
 	Grants  []grantVector `json:"grants"`
 	Steps   []stepVector  `json:"steps"`
+}
+
+// A rootVector is the root of a tree.
+type rootVector struct {
+	Tree string `json:"tree"`
+	Root []byte `json:"root"`
 }
 
 // A stepVector says whether one grant passes on another as that allows.
@@ -45,18 +53,20 @@ func TestChainVectors(t *testing.T) {
 	if err := d.Decode(&v); err != nil {
 		t.Fatal(err)
 	}
-	id, err := identity.ParseTreeID(v.Tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := identity.ParseRoot(id, v.Root)
-	if err != nil {
-		t.Fatal(err)
+	roots := map[identity.TreeID]*x509.Certificate{}
+	for _, r := range append(v.Others, rootVector{v.Tree, v.Root}) {
+		id, err := identity.ParseTreeID(r.Tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if roots[id], err = identity.ParseRoot(id, r.Root); err != nil {
+			t.Fatal(err)
+		}
 	}
 	opened := map[string]Opened{}
 	for _, g := range v.Grants {
-		o, err := Open(g.Signed, func(chain [][]byte, at time.Time) (identity.Chain, error) {
-			return identity.Verify(chain, id, root, at)
+		o, err := OpenAny(g.Signed, func(of identity.TreeID, chain [][]byte, at time.Time) (identity.Chain, error) {
+			return identity.Verify(chain, of, roots[of], at)
 		})
 		if err != nil {
 			t.Fatalf("%s: %v", g.Name, err)
@@ -76,29 +86,32 @@ func TestChainVectors(t *testing.T) {
 			passed++
 		}
 	}
-	if passed < 3 || len(v.Steps) < 10 {
+	if passed < 5 || len(v.Steps) < 14 {
 		t.Errorf("%d steps, %d of them in order", len(v.Steps), passed)
 	}
 }
 
 // writeChainVectors makes the file anew, with new keys: sam gives the lock to anna, who gives it on to carl, who gives it
-// on to the gateway; and what is not in order.
+// on to the gateway; and to anna of another tree, who gives it on to carl of a third, and back to the first tree's carl; and
+// what is not in order.
 func writeChainVectors(t *testing.T) {
-	h := newHousehold(t)
+	h, birch, elm := newHousehold(t), newHousehold(t), newHousehold(t)
 	v := chainVectors{
 		Comment: "Made by go test ./grant -run TestChainVectors -update, for doc/grant-format.md.",
 		Tree:    h.ID.String(), Root: h.Root.Raw,
+		Others: []rootVector{{birch.ID.String(), birch.Root.Raw}, {elm.ID.String(), elm.Root.Raw}},
 	}
 	opened := map[string]Opened{}
+	signedIn, givenIn := h, identity.TreeID{}
 	give := func(name string, by, giver, who identity.Path, above string, change func(*Terms)) {
 		terms := h.terms(who, "home/lock")
-		terms.Giver, terms.Actions = h.At(giver).Member(), See
+		terms.Giver, terms.GiverTree, terms.Actions = signedIn.At(giver).Member(), givenIn, See
 		if above != "" {
 			terms.Parent = opened[above].Digest()
 		}
 		change(&terms)
-		raw := h.sign(t, by, terms)
-		o, err := Open(raw, h.verify)
+		raw := signedIn.sign(t, by, terms)
+		o, err := Open(raw, signedIn.verify)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,9 +146,20 @@ func writeChainVectors(t *testing.T) {
 		give(name, "sam/anna/phone", "sam/anna", "carl", "1", func(t *Terms) { middle(t); change(t) })
 	}
 	give("by another", "carl/phone", "carl", "home/gateway", "1", middle)
+	out := func(of household, who identity.Path, depth uint8) func(*Terms) {
+		return func(t *Terms) {
+			t.Subject, t.Depth = Subject{Tree: of.ID, Member: of.At(who).Member(), Path: who}, depth
+		}
+	}
+	give("abroad", "sam/laptop", "sam", "carl", "", out(birch, "sam/anna", 2))
+	signedIn, givenIn = birch, birch.ID
+	give("to a third tree", "sam/anna/phone", "sam/anna", "carl", "abroad", out(elm, "carl", 1))
+	give("back into the first", "sam/anna/phone", "sam/anna", "carl", "abroad", func(*Terms) {})
+	give("abroad, by another", "carl/phone", "carl", "carl", "abroad", out(elm, "carl", 1))
 	for _, s := range [][2]string{
 		{"2", "1"}, {"3", "2"}, {"by the leaf itself", "leaf"}, {"3", "1"}, {"1", "2"}, {"by whom the leaf acts for", "leaf"}, {"as deep", "1"},
 		{"more actions", "1"}, {"for longer", "1"}, {"for longer offline", "1"}, {"back", "1"}, {"by another", "1"},
+		{"to a third tree", "abroad"}, {"back into the first", "abroad"}, {"abroad, by another", "abroad"}, {"to a third tree", "1"},
 	} {
 		step(s[0], s[1])
 	}
