@@ -25,13 +25,14 @@ type news struct {
 	g *Gateway
 
 	mu      sync.Mutex
-	newest  map[identity.TreeID][]byte // proofs of others, as they came
-	changed chan struct{}              // closed when the ledger has a newer head of this home's own, and replaced
+	newest  map[identity.TreeID][]byte    // proofs of others, as they came
+	turns   map[identity.TreeID]time.Time // when each may be answered again
+	changed chan struct{}                 // closed when the ledger has a newer head of this home's own, and replaced
 }
 
 const (
 	newsWait  = 50 * time.Second // how long the answer to a question may wait for something to tell
-	newsPause = time.Second      // from one question to the next
+	newsPause = time.Second      // from one question to the next, and from one answer to the next
 	newsRetry = 5 * time.Minute  // the longest pause, of a home that does not answer
 
 	maxNeighbours = 64 // homes that are asked
@@ -70,6 +71,21 @@ func (ns *news) keep(other identity.TreeID, proof []byte) {
 		ns.newest = map[identity.TreeID][]byte{}
 	}
 	ns.newest[other] = proof
+}
+
+// turn returns how long a home has to wait for its answer: it gets one every newsPause, however often it asks.
+func (ns *news) turn(other identity.TreeID, now time.Time) time.Duration {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.turns == nil {
+		ns.turns = map[identity.TreeID]time.Time{}
+	}
+	at := ns.turns[other]
+	if at.Before(now) {
+		at = now
+	}
+	ns.turns[other] = at.Add(newsPause)
+	return at.Sub(now)
 }
 
 // run asks the gateways of all homes that are recognized, until ctx ends.
@@ -186,6 +202,11 @@ func (v visitors) News(ctx context.Context, who credential.Principal, q control.
 	}
 	wait, cancel := context.WithTimeout(ctx, newsWait)
 	defer cancel()
+	select {
+	case <-time.After(v.news.turn(who.ID.Tree, time.Now())):
+	case <-wait.Done():
+		return said, nil
+	}
 	for {
 		advanced := v.news.advanced()
 		if v.takenSince(q.After) {
