@@ -31,6 +31,7 @@ func (s *story) yourTurn() error {
 	add(s.who.stranger, "the stranger at the lock: refused", "get", s.lock.id, "state", "--at", s.lock.outside)
 	add(s.who.laptop, "who can use it", "who-can", pathLock)
 	add(s.who.laptop, "what happened", "log")
+	add(s.who.laptop, "and what was agreed beside it", "report")
 	if s.tell.json {
 		return s.tell.object(map[string]any{"dir": s.dir, "commands": list})
 	}

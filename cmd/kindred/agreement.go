@@ -250,12 +250,11 @@ read from standard input where FILE is "-". No network and no directory is neede
 
 // verified tells what a document proves.
 func (s *session) verified(a agreement.Agreement) error {
-	_, _, text := becameOf(a, s.now())
+	word, at, text := becameOf(a, s.now())
 	lines := []string{
 		fmt.Sprintf("It is in order: %s of home %s.", a.Terms.ID, a.Terms.Tree),
 		fmt.Sprintf("Given by %s for %s, %s.", a.Giver.ID.Path, a.Terms.Agreement.Recipient, text),
 	}
-	word, at, _ := becameOf(a, s.now())
 	return s.print(map[string]any{
 		"id": a.Terms.ID.String(), "tree": a.Terms.Tree.String(), "giver": a.Giver.ID.String(), "recipient": a.Terms.Agreement.Recipient,
 		"state": word, "at": at,

@@ -22,7 +22,7 @@ with the command by which it goes on.`,
 		Example: "  kindred news\n  kindred news --json -n 1",
 		Args:    cobra.NoArgs,
 	}
-	c.Flags().IntVarP(&count, "count", "n", 0, "end after so many (default: until stopped)")
+	c.Flags().IntVarP(&count, "count", "n", 0, "end after so `many` (default: until stopped)")
 	s.lang(c)
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		if count < 0 {
