@@ -73,6 +73,15 @@ func (s *session) printOffers(what, path string, offers []offer) error {
 	return s.print(offers, table(rows))
 }
 
+// listOffers lists what a thing says that it has of a kind.
+func (s *session) listOffers(ctx context.Context, t *thing.Client, what, path string, of func(thing.Description) []offer) error {
+	d, err := description(ctx, t)
+	if err != nil {
+		return err
+	}
+	return s.printOffers(what, path, of(d))
+}
+
 // noOffer says that a thing has no such affordance, and what it has.
 func noOffer[V any](what, path, name string, there map[string]V) error {
 	names := slices.Sorted(maps.Keys(there))

@@ -30,7 +30,7 @@ func newDo(s *session) *cobra.Command {
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			t.Purpose = purpose
 			if len(args) == 1 {
-				return s.actions(ctx, t, args[0])
+				return s.listOffers(ctx, t, "do", args[0], doable)
 			}
 			v, err := t.Invoke(ctx, args[1], value)
 			if missing(err) {
@@ -44,14 +44,6 @@ func newDo(s *session) *cobra.Command {
 			return s.printValue(v, "")
 		})
 	})
-}
-
-func (s *session) actions(ctx context.Context, t *thing.Client, path string) error {
-	d, err := description(ctx, t)
-	if err != nil {
-		return err
-	}
-	return s.printOffers("do", path, doable(d))
 }
 
 // doable returns what a thing does, but for the services that it has: "forward" lists those.

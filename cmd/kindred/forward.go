@@ -48,26 +48,21 @@ other commands take another one.`,
 		return s.with(ctx, func(n *kindred.Node) error {
 			f.node = n
 			if f.port == 0 {
-				return s.use(ctx, n, f.path, func(t *thing.Client) error { return s.services(ctx, t, f.path) })
+				return s.use(ctx, n, f.path, func(t *thing.Client) error { return s.listOffers(ctx, t, "forward", f.path, serviceOffers) })
 			}
 			return f.run(ctx)
 		})
 	})
 }
 
-// services lists the services of a thing.
-func (s *session) services(ctx context.Context, t *thing.Client, path string) error {
-	d, err := description(ctx, t)
-	if err != nil {
-		return err
-	}
-	var offers []offer
+// serviceOffers returns the services that a thing has.
+func serviceOffers(d thing.Description) (offers []offer) {
 	for name, a := range d.Actions {
 		if _, _, ok := a.Service(); ok {
 			offers = append(offers, offer{Name: name, Description: a.Description})
 		}
 	}
-	return s.printOffers("forward", path, offers)
+	return offers
 }
 
 // forwarding is a service that is given a port here.

@@ -34,7 +34,7 @@ func newSet(s *session) *cobra.Command {
 		return s.withThing(ctx, args[0], func(t *thing.Client) error {
 			t.Purpose = purpose
 			if value == nil {
-				return s.listWritable(ctx, t, args[0])
+				return s.listOffers(ctx, t, "set", args[0], writable)
 			}
 			return s.orList(ctx, t, args[0], args[1], t.Write(ctx, args[1], value))
 		})
@@ -47,14 +47,6 @@ func input(text string) (json.RawMessage, error) {
 		return nil, hinted(usage("%q is no JSON", text), `a string takes double quotes within single ones: '"closed"'`)
 	}
 	return json.RawMessage(text), nil
-}
-
-func (s *session) listWritable(ctx context.Context, t *thing.Client, path string) error {
-	d, err := description(ctx, t)
-	if err != nil {
-		return err
-	}
-	return s.printOffers("set", path, writable(d))
 }
 
 func writable(d thing.Description) (offers []offer) {
