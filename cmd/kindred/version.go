@@ -13,7 +13,7 @@ func newVersion(s *session) *cobra.Command {
 	c := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs}
 	return s.does(c, func(context.Context, []string) error {
 		version, revision := buildInfo()
-		return s.print(map[string]string{"version": version, "revision": revision, "go": runtime.Version(), "platform": platform}, versionLine())
+		return s.print(map[string]string{"version": version, "revision": revision, "go": runtime.Version(), "platform": platform}, "kindred "+versionLine())
 	})
 }
 
@@ -22,7 +22,7 @@ const platform = runtime.GOOS + "/" + runtime.GOARCH
 // versionLine says which version this is, and what it was built with and for.
 func versionLine() string {
 	version, _ := buildInfo()
-	return fmt.Sprintf("kindred %s %s %s", version, runtime.Version(), platform)
+	return fmt.Sprintf("%s %s %s", version, runtime.Version(), platform)
 }
 
 // buildInfo returns the version and the revision that the program was built from, as far as it knows.
