@@ -15,6 +15,8 @@ ARGS     ?=
 FUZZTIME ?= 3s
 SOAKTIME ?= 2m
 SOAKS    ?= 10
+PLAYS    ?= 5000
+MEMBERS  ?= 1000
 COUNT    ?= 3
 
 .DEFAULT_GOAL := help
@@ -59,10 +61,10 @@ bench: build ## every benchmark COUNT (3) times, and tables of the figures promi
 	   KINDRED_TEST_MEMBERS=1000 $(GO) test -run '^$$' -bench Remove -benchtime 20x -timeout 20m ./gateway; \
 	   $(GO) run .ci/measure.go bin/kindred; } | $(GO) run .ci/figures.go
 
-soak: go gcc curl nft ## everything with a model, a crash or a fault in it and a crowd of 1,000 SOAKS (10) times, 5,000 histories of grants, and every fuzz target for SOAKTIME (2m)
+soak: go gcc curl nft ## everything with a model, a crash or a fault in it and a crowd of MEMBERS (1000) SOAKS (10) times, PLAYS (5000) histories of grants, and every fuzz target for SOAKTIME (2m)
 	$(GO) test -race -json -timeout 4h -count $(SOAKS) -run 'Model|Fault|Crash|Kill' ./... | $(GO) run .ci/summary.go
-	KINDRED_TEST_PLAYS=5000 $(GO) test -json -timeout 4h -run DecideAgainstModel ./grant | $(GO) run .ci/summary.go
-	KINDRED_TEST_MEMBERS=1000 $(GO) test -json -timeout 4h -count $(SOAKS) -run Crowd ./peer | $(GO) run .ci/summary.go
+	KINDRED_TEST_PLAYS=$(PLAYS) $(GO) test -json -timeout 4h -run DecideAgainstModel ./grant | $(GO) run .ci/summary.go
+	KINDRED_TEST_MEMBERS=$(MEMBERS) $(GO) test -json -timeout 4h -count $(SOAKS) -run Crowd ./peer | $(GO) run .ci/summary.go
 	.ci/fuzz $(SOAKTIME)
 
 go:
