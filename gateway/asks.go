@@ -85,10 +85,14 @@ func (h *home) Ask(ctx context.Context, who credential.Principal, signed control
 	return none, h.fileAsk(ctx, all, a, signed.Raw, signer)
 }
 
-// fileAsk keeps an ask, if not too many wait, and tells the journal. The caller holds the turn.
+// fileAsk keeps an ask that is new, if not too many wait, and tells the journal. What was read under an ID, and may be
+// allowed by that, stays what it was. The caller holds the turn.
 func (g *Gateway) fileAsk(ctx context.Context, all []ask, a grant.Ask, raw []byte, by identity.Chain) error {
 	waiting, same, abroad := 0, 0, 0
 	for _, other := range all {
+		if other.Terms.ID == a.Terms.ID {
+			return &control.Error{Code: control.Conflict, Message: "there is another request of this ID"}
+		}
 		if other.Terms.Subject == a.Terms.Subject {
 			same++
 			if other.Answered.IsZero() {

@@ -2,12 +2,14 @@ package gateway_test
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
 )
 
 // Somebody of another home who was given nothing asks for something, is told what became of that and nothing else, and the
@@ -108,6 +110,35 @@ func TestAskAbroadBounds(t *testing.T) {
 	}
 	if asks, err = s.laptop.Asks(ctx); err != nil || len(asks) != 0 {
 		t.Errorf("of a home that is not known there are %d asks, %v", len(asks), err)
+	}
+}
+
+// Somebody of another home asks for little, is read, and puts much in its place before the owner allows it by its ID.
+func TestAskIsNotExchanged(t *testing.T) {
+	s := newStreet(t)
+	ctx := t.Context()
+	asked, err := s.anna.AskAbroad(ctx, s.atLock, grant.Ask{Terms: grant.Terms{Actions: grant.See}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := identity.KeyDir(filepath.Join(s.birch.Path("annaphone"), kindred.KeysDir)).Open(kindred.KeyLeaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked.Terms.Actions = grant.Use
+	much, err := grant.SignAsk(key, s.anna.Self().Raw, asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := control.Client{HTTP: s.anna.HTTP(), Base: "kindred://" + s.home.Gateway.Node().Self().Member().String() + "." + s.atLock.Tree.String()}
+	_, err = to.VisitorAsk(ctx, control.VisitorAsk{Raw: much, Proof: prove(t, ctx, s.anna)})
+	says(t, "another request under the same ID", err, control.Conflict)
+	asks, err := s.laptop.Asks(ctx)
+	if err != nil || len(asks) != 1 {
+		t.Fatalf("%d requests, %v", len(asks), err)
+	}
+	if got := asks[0].Terms.Actions; got != grant.See {
+		t.Errorf("the owner, who read %s, allows %s", grant.See, got)
 	}
 }
 
