@@ -214,7 +214,8 @@ func (h *home) Watch(ctx context.Context, who credential.Principal, send func(co
 const obeyWithin = 2 * time.Second
 
 // Revoke takes something away: on disk first, then pushed to all who are connected, then reported. The notice counts
-// by its signer, whoever brings it.
+// by its signer, whoever brings it. Brought again it is not told again, so that nobody floods the members with it: things
+// that were out of reach are told when they come back, and every head names it.
 func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.SignedNotice) (control.Report, error) {
 	notice, err := credential.ParseNotice(n.Notice)
 	if err != nil {
@@ -231,29 +232,40 @@ func (h *home) Revoke(ctx context.Context, _ credential.Principal, n control.Sig
 	if err != nil {
 		return control.Report{}, answer(err)
 	}
+	if already {
+		return h.reportAgain(ctx, pending, n.Notice, things), nil
+	}
 	t := h.takings.begin(pending, n.Notice, h.reaches(things))
 	connected := h.watchers.push(n.Notice, t.things())
-	if !already {
-		op, name := journal.Remove, ""
-		switch {
-		case !pending.Other.IsZero():
-			op, name = journal.Forget, called
-		case pending.Pause:
-			op = journal.Pause
-		case !pending.Grant.IsZero():
-			op = journal.Unshare
-		}
-		h.tellOf(ctx, op, pending.Signer, about, with, pending.Grant, name)
-		if op == journal.Unshare && len(resting) > 0 {
-			h.tellResting(ctx, pending.Signer, resting[1:])
-		}
+	op, name := journal.Remove, ""
+	switch {
+	case !pending.Other.IsZero():
+		op, name = journal.Forget, called
+	case pending.Pause:
+		op = journal.Pause
+	case !pending.Grant.IsZero():
+		op = journal.Unshare
 	}
-	soon, cancel := context.WithTimeout(ctx, obeyWithin)
-	defer cancel()
-	t.wait(soon, func() bool { return t.obeyedBy(connected) })
-	report := t.report()
-	report.Already = already
-	return report, nil
+	h.tellOf(ctx, op, pending.Signer, about, with, pending.Grant, name)
+	if op == journal.Unshare && len(resting) > 0 {
+		h.tellResting(ctx, pending.Signer, resting[1:])
+	}
+	return t.reportSoon(ctx, connected), nil
+}
+
+// reportAgain says how far has got what was taken away before: a moment before, perhaps, by somebody else who brought the
+// same. Where nobody has to be told, nothing of it is remembered.
+func (h *home) reportAgain(ctx context.Context, p credential.Pending, notice []byte, things []tree.Entry) control.Report {
+	t, ok := h.takings.find(p.Leaf)
+	switch {
+	case !ok && len(things) == 0:
+		return control.Report{Already: true, Leaf: p.Leaf[:], Things: []control.Reach{}}
+	case !ok:
+		t = h.takings.begin(p, notice, h.reaches(things))
+	}
+	report := t.reportSoon(ctx, slices.DeleteFunc(t.things(), func(m identity.MemberID) bool { return !h.watchers.online(m) }))
+	report.Already = true
+	return report
 }
 
 // concerned returns the things to which a revocation matters, what a grant that it takes away is about, and whom it

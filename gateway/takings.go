@@ -109,6 +109,14 @@ func (t *taking) wait(ctx context.Context, enough func() bool) {
 	}
 }
 
+// reportSoon is report once those who are connected obey, or in a moment.
+func (t *taking) reportSoon(ctx context.Context, connected []identity.MemberID) control.Report {
+	soon, cancel := context.WithTimeout(ctx, obeyWithin)
+	defer cancel()
+	t.wait(soon, func() bool { return t.obeyedBy(connected) })
+	return t.report()
+}
+
 // things returns the members that it concerns.
 func (t *taking) things() []identity.MemberID {
 	t.mu.Lock()

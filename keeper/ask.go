@@ -199,9 +199,11 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 // Revoke takes away what a revocation names: a grant, or only pauses it; or the recognition of another tree, with every
 // grant to its members; or a member, with all below it, the tools it made, and every grant from, to or about any of them.
 // With a grant goes every grant that passes it on. Who takes a member away means it, whatever its certificate or label has
-// become since the entry that the revocation names. What is not live is taken away already, which is no error; so is an
-// entry that was revoked before
-// and whose member has another one since, because its key was stolen or it moved.
+// become since the entry that the revocation names; so does who takes a grant back that was paused and resumed since. What
+// is taken away already is no error; nor is an entry that was revoked before and whose member has another one since,
+// because its key was stolen or it moved. A grant that is not live, and whose entry the list does not name, is one: nobody
+// can tell that from a grant that never was. Another tree that is recognized anew since is not forgotten by what was signed
+// before.
 func (k *Keeper) Revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
 	if already, err = k.revoke(ctx, p); err != nil {
 		return false, fmt.Errorf("keeper: taking away: %w", err)
@@ -221,34 +223,43 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 	if err := k.checkLive(p.Signer); err != nil {
 		return false, err
 	}
-	if k.newest.revocations.Names(p.Leaf) {
-		return true, nil
-	}
+	listed := k.newest.revocations.Names(p.Leaf)
 	u, event := tree.Update{By: p.Signer.Member()}, Event{Statement: p.Raw}
 	switch {
 	case !p.Grant.IsZero():
 		g, ok := k.state.Grant(p.Grant)
-		if !ok {
+		if !ok && listed {
 			return true, nil
+		}
+		if !ok {
+			return false, denied("grant %s is not live, and nothing says that this was its entry", p.Grant)
 		}
 		if !p.Signer.Owner() && p.Signer.ActsFor() != g.Giver && p.Signer.Member() != g.Giver {
 			return false, denied("%s neither gave grant %s nor acts for an owner", p.Signer.ID.Path, g.ID)
 		}
 		if p.Pause {
-			live, _ := k.state.Value(tree.GrantKey(g.ID))
-			if g.Paused || merkle.LeafHash(tree.GrantKey(g.ID), live) != p.Leaf {
+			now := k.isLive(p)
+			if listed || g.Paused && now {
 				return true, nil // it is paused, or was and has been resumed since
+			}
+			if !now {
+				return false, denied("the entry of grant %s is another one", g.ID)
 			}
 			u.Pause = []tree.GrantID{g.ID}
 			return false, k.apply(ctx, u, event)
 		}
 		event.Grants = []tree.Admitted{g}
+	case listed:
+		return true, nil
 	case !p.Other.IsZero():
 		if !p.Signer.Owner() {
 			return false, denied("%s does not act for an owner", p.Signer.ID.Path)
 		}
 		if _, ok := k.state.Recognized(p.Other); !ok {
 			return true, nil
+		}
+		if !k.isLive(p) {
+			return false, denied("tree %s is recognized anew since this was signed", p.Other)
 		}
 		u.Forget, event.Grants = []identity.TreeID{p.Other}, k.across(p.Other)
 	default:
@@ -266,6 +277,12 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 	}
 	k.takeBack(&u, &event)
 	return false, k.apply(ctx, u, event)
+}
+
+// isLive reports whether the entry that a revocation names is the one in the roster. The caller holds the turn.
+func (k *Keeper) isLive(p credential.Pending) bool {
+	value, ok := k.state.Value(p.Key())
+	return ok && merkle.LeafHash(p.Key(), value) == p.Leaf
 }
 
 // takeOff has members taken away, each with all below it and every grant that concerns any of these.
