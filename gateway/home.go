@@ -284,6 +284,11 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	return e, nil
 }
 
+// shownBy returns what of its evidence a member shows to others: of what is said to it about itself, nothing.
+func shownBy(e control.Evidence) control.Evidence {
+	return control.Evidence{Chain: e.Chain, Proof: e.Proof, Grants: e.Grants, Consents: e.Consents, Beside: e.Beside}
+}
+
 // maxShown is how many bytes grants and the consents to them may have for these to go into one hello, of which the proof
 // takes the rest. Without them an agreement allows nothing: the newest have them.
 const maxShown = credential.MaxHello * 3 / 4

@@ -505,6 +505,39 @@ func TestVouch(t *testing.T) {
 	}
 }
 
+// A device that shows the gateway the certificates of a service learns whether that is a member, and nothing of what was
+// agreed with it about other things.
+func TestVouchTellsNothingOfOtherThings(t *testing.T) {
+	l := newLAN(t)
+	ctx := t.Context()
+	l.Invite(l.laptop, identity.Device, "home/shed", "", "127.0.0.1:0")
+	bank := l.Invite(l.laptop, identity.Service, "sam/bank", "")
+	_, given := l.Share(l.laptop, "sam/bank", "home/shed", grant.Terms{
+		Actions: grant.See, Purpose: "advice", Agreement: grant.Agreement{Clear: []string{"state"}},
+	})
+	roster, err := l.laptop.Roster(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	papers, err := l.laptop.PapersOf(ctx, roster.GrantsNamed(given.Grant.String())[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.laptop.Revoke(ctx, given); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.laptop.Demand(ctx, papers); err != nil {
+		t.Fatal(err)
+	}
+	e, err := l.lock.Gateway().Vouch(ctx, control.VouchQuery{Chain: bank.Self().Raw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Demands) != 0 || e.Recipient != nil || e.Rendezvous != nil {
+		t.Errorf("the lock is told of %d demands about the shed, of %x and %x", len(e.Demands), e.Recipient, e.Rendezvous)
+	}
+}
+
 // With the gateway away, a thing goes on serving whom it knows for as long as it may, and says why it serves nobody else.
 func TestToolsWithoutTheGateway(t *testing.T) {
 	l := newLAN(t)

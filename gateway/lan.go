@@ -238,8 +238,7 @@ func (h *home) Vouch(ctx context.Context, who credential.Principal, q control.Vo
 		return control.Evidence{}, refused(fmt.Sprintf("%s is not a member any more", c.ID.Path))
 	}
 	e, err := h.evidence(ctx, c, control.ProofQuery{Thing: who.Member().String()})
-	e.Self = nil // its roster entry is in the proof as far as it matters
-	return e, err
+	return shownBy(e), err
 }
 
 // AdmitTool lets in a tool of the caller's own owner or person, in place of the one of the same name.

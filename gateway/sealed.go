@@ -87,8 +87,7 @@ func (h *home) Readers(ctx context.Context, who credential.Principal, q control.
 		if err != nil {
 			return control.Readers{}, err
 		}
-		shown := control.Evidence{Chain: e.Chain, Proof: e.Proof, Grants: e.Grants, Consents: e.Consents}
-		found.Readers = append(found.Readers, control.Reader{Evidence: shown, Recipient: recipient})
+		found.Readers = append(found.Readers, control.Reader{Evidence: shownBy(e), Recipient: recipient})
 	}
 	return found, nil
 }
