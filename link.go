@@ -360,7 +360,7 @@ func (n *Node) deliver(ctx context.Context, notices map[merkle.Hash][]byte) erro
 		case err == nil:
 		case errors.As(err, &answer) && slices.Contains([]control.Code{control.Refused, control.Invalid}, answer.Code):
 			n.log.Warn("the gateway does not accept a revocation", "error", err)
-			if err := n.dropped(ctx, leaf); err != nil {
+			if err := n.dropped(ctx, leaf, raw); err != nil {
 				return err
 			}
 		default:

@@ -150,7 +150,7 @@ func (n *Node) obey(ctx context.Context, raw []byte) (merkle.Hash, error) {
 		if err != nil {
 			return t, err
 		}
-		if mark, err := n.db.Load(ctx, droppedKey(p.Leaf)); mark != nil || err != nil {
+		if gone, err := n.isDropped(ctx, notice); gone || err != nil {
 			return t, errors.Join(err, errDropped)
 		}
 		if !next.Revoked(p.Leaf) {
@@ -215,8 +215,21 @@ func (n *Node) Unconfirmed(ctx context.Context) (open []Unconfirmed, err error) 
 
 func noticeKey(leaf merkle.Hash) string { return noticePrefix + leaf.String() }
 
-// droppedKey marks a revocation that the keeper did not accept, so that it does not come back.
-func droppedKey(leaf merkle.Hash) string { return "dropped/" + leaf.String() }
+// droppedKey marks a revocation that the keeper did not accept, so that it does not come back: this one, and none that
+// somebody else signed about the same.
+func droppedKey(n credential.Notice) (string, error) {
+	s, err := signed.Parse(n.Statement)
+	return "dropped/" + s.Digest.String(), err
+}
+
+func (n *Node) isDropped(ctx context.Context, notice credential.Notice) (bool, error) {
+	key, err := droppedKey(notice)
+	if err != nil {
+		return false, err
+	}
+	mark, err := n.db.Load(ctx, key)
+	return mark != nil, err
+}
 
 var errDropped = errors.New("the home has turned this revocation down")
 
@@ -244,9 +257,17 @@ func (n *Node) notices(ctx context.Context) (map[merkle.Hash][]byte, error) {
 }
 
 // dropped forgets a revocation that the keeper did not accept.
-func (n *Node) dropped(ctx context.Context, leaf merkle.Hash) error {
-	err := n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, _ time.Time) (credential.Trusted, error) {
+func (n *Node) dropped(ctx context.Context, leaf merkle.Hash, raw []byte) error {
+	notice, err := credential.ParseNotice(raw)
+	if err != nil {
+		return err
+	}
+	key, err := droppedKey(notice)
+	if err != nil {
+		return err
+	}
+	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, _ time.Time) (credential.Trusted, error) {
 		return t.Restore(leaf), nil
 	})
-	return errors.Join(err, n.db.Save(ctx, map[string][]byte{noticeKey(leaf): nil, droppedKey(leaf): {1}}))
+	return errors.Join(err, n.db.Save(ctx, map[string][]byte{noticeKey(leaf): nil, key: {1}}))
 }
