@@ -61,7 +61,7 @@ type Config struct {
 	// MaxRelays relays. It keeps reservations there if it listens. See SetRelays.
 	Relays []string
 
-	// MapPorts asks the router, where there is one that does (UPnP, NAT-PMP, PCP), to forward the ports listened on.
+	// MapPorts asks the router, where there is one that does (UPnP), to forward the ports listened on.
 	MapPorts bool
 
 	// Changed is called whenever Addresses or Reach may have changed. It must not wait. Nil is nobody.

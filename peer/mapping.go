@@ -17,7 +17,7 @@ const (
 	lookRouter  = 10 * time.Second // between two looks at what the router forwards
 )
 
-// mapPorts has the router, where there is one that does as it is asked (UPnP, NAT-PMP, PCP), forward the ports that the
+// mapPorts has the router, where there is one that does as it is asked (UPnP), forward the ports that the
 // host listens on, until the host is closed. It is looked for in the background, anew whenever the networks change.
 func (h *Host) mapPorts() {
 	wait := firstRouter
