@@ -188,38 +188,18 @@ type pingPong struct {
 const message = 160
 
 func newPingPong(b *testing.B) pingPong {
-	cert := issue(b, nil)
-	l, err := quic.ListenAddr("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*cert}, NextProtos: []string{"ping"}}, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { l.Close() })
-	go func() {
-		conn, err := l.Accept(context.Background())
-		for err == nil {
-			var s *quic.Stream
-			if s, err = conn.AcceptStream(context.Background()); err == nil {
-				go func() {
-					defer s.Close()
-					answer := make([]byte, message)
-					for {
-						if _, err := io.ReadFull(s, answer); err != nil {
-							return
-						}
-						if _, err := s.Write(answer); err != nil {
-							return
-						}
-					}
-				}()
+	return pingPong{b, bareQUIC(b, nil, func(s *quic.Stream) {
+		defer s.Close()
+		answer := make([]byte, message)
+		for {
+			if _, err := io.ReadFull(s, answer); err != nil {
+				return
+			}
+			if _, err := s.Write(answer); err != nil {
+				return
 			}
 		}
-	}()
-	conn, err := quic.DialAddr(b.Context(), l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"ping"}}, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { conn.CloseWithError(0, "") })
-	return pingPong{b, conn}
+	})}
 }
 
 // perSecond sends as many messages as perSecond makes requests, on a stream for each worker.

@@ -59,11 +59,10 @@ func overHTTP(name string, c *http.Client, url string) mover {
 	}}
 }
 
-// rawQUIC moves bulk over a stream of quic-go and nothing else, with the windows that libp2p gives it.
-func rawQUIC(b *testing.B) mover {
-	config := &quic.Config{MaxStreamReceiveWindow: 10 << 20, MaxConnectionReceiveWindow: 15 << 20}
-	cert := issue(b, nil)
-	l, err := quic.ListenAddr("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*cert}, NextProtos: []string{"bulk"}}, config)
+// bareQUIC connects two ends by quic-go and nothing else. The one that is not returned serves every stream.
+func bareQUIC(b *testing.B, config *quic.Config, serve func(*quic.Stream)) *quic.Conn {
+	cert, protocols := issue(b, nil), []string{"bare"}
+	l, err := quic.ListenAddr("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*cert}, NextProtos: protocols}, config)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -73,21 +72,33 @@ func rawQUIC(b *testing.B) mover {
 		for err == nil {
 			var s *quic.Stream
 			if s, err = conn.AcceptStream(context.Background()); err == nil {
-				what := make([]byte, 1)
-				if _, err = io.ReadFull(s, what); err == nil && what[0] == 'u' {
-					_, err = io.Copy(io.Discard, s)
-				} else if err == nil {
-					_, err = io.CopyN(s, &endless{}, bulk)
-				}
-				s.Close()
+				go serve(s)
 			}
 		}
 	}()
-	conn, err := quic.DialAddr(b.Context(), l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"bulk"}}, config)
+	conn, err := quic.DialAddr(b.Context(), l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: protocols}, config)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { conn.CloseWithError(0, "") })
+	return conn
+}
+
+// rawQUIC moves bulk over a stream of quic-go, with the windows that libp2p gives it.
+func rawQUIC(b *testing.B) mover {
+	config := &quic.Config{MaxStreamReceiveWindow: 10 << 20, MaxConnectionReceiveWindow: 15 << 20}
+	conn := bareQUIC(b, config, func(s *quic.Stream) {
+		defer s.Close()
+		what := make([]byte, 1)
+		if _, err := io.ReadFull(s, what); err != nil {
+			return
+		}
+		if what[0] == 'u' {
+			io.Copy(io.Discard, s)
+		} else {
+			io.CopyN(s, &endless{}, bulk)
+		}
+	})
 	return mover{"quic-go", func(up bool) error {
 		s, err := conn.OpenStreamSync(context.Background())
 		if err != nil {
