@@ -25,8 +25,8 @@ func (n *Node) Find(c Contact, addresses ...string) {
 	n.contact.found(c)
 }
 
-// Between puts somebody between the node and its home's gateway.
-func (n *Node) Between(f func(Home) Home) { n.home = f(n.home) }
+// Between puts somebody between a node and its home's gateway.
+func (c *Config) Between(f func(Home) Home) { c.between = f }
 
 // Bare calls others as the node does, but signs and keeps nothing: a program of somebody who has its key.
 func (n *Node) Bare(ctx context.Context, member identity.MemberID) (http.RoundTripper, error) {

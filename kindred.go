@@ -76,6 +76,8 @@ type Config struct {
 
 	// Gateway is for the gateway itself, whose own home is not across the network.
 	Gateway *Gateway
+
+	between func(Home) Home // somebody between the node and its gateway, in a test
 }
 
 // A Gateway is what the gateway's own node is given by the gateway.
@@ -288,6 +290,9 @@ func (n *Node) connect() error {
 	n.home = control.Client{HTTP: n.http, Base: n.url(n.gateway.Member)}
 	if g := n.cfg.Gateway; g != nil {
 		n.home = g.Home
+	}
+	if n.cfg.between != nil {
+		n.home = n.cfg.between(n.home)
 	}
 	n.accounts.start(ctx, n)
 	n.link.inTouch, n.link.found = make(chan struct{}), make(chan struct{})

@@ -189,7 +189,9 @@ func TestSealedToNobodySlippedIn(t *testing.T) {
 	}
 	now := time.Now()
 	var lie func(*control.Readers)
-	r.device.Between(func(h kindred.Home) kindred.Home { return liar{h, func(a *control.Readers) { lie(a) }} })
+	r.device = reopen(t, r.device, r.Config("cam", "127.0.0.1:0"), func(h kindred.Home) kindred.Home {
+		return liar{h, func(a *control.Readers) { lie(a) }}
+	})
 	find := func(a *control.Readers, who string) *control.Reader {
 		for i := range a.Readers {
 			if slices.EqualFunc(a.Readers[i].Evidence.Chain, r.apps[who].Self().Raw, slices.Equal) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kindred-iot/kindred"
@@ -18,14 +19,32 @@ import (
 	"github.com/kindred-iot/kindred/thing"
 )
 
-// yesterday is a home that says of its members what it said of them before.
+// yesterday is a home that says of its members what it said of them before, once it has such.
 type yesterday struct {
 	kindred.Home
-	said control.Evidence
+	said *atomic.Pointer[control.Evidence]
 }
 
-func (y yesterday) Prove(context.Context, control.ProofQuery) (control.Evidence, error) {
-	return y.said, nil
+func (y yesterday) Prove(ctx context.Context, q control.ProofQuery) (control.Evidence, error) {
+	if said := y.said.Load(); said != nil {
+		return *said, nil
+	}
+	return y.Home.Prove(ctx, q)
+}
+
+// reopen opens a node again, with somebody between it and its home's gateway.
+func reopen(t *testing.T, n *kindred.Node, cfg kindred.Config, between func(kindred.Home) kindred.Home) *kindred.Node {
+	t.Helper()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Between(between)
+	n, err := kindred.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	return n
 }
 
 // evidence returns what the gateway told a node last, of itself at a thing; or of itself alone.
@@ -48,7 +67,9 @@ func TestReplayOfWhatWasTakenBack(t *testing.T) {
 	h := gatewaytest.New(t)
 	ctx := t.Context()
 	laptop := h.Open("laptop")
-	device := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	var said atomic.Pointer[control.Evidence]
+	device := reopen(t, h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0"), h.Config("lock", "127.0.0.1:0"),
+		func(h kindred.Home) kindred.Home { return yesterday{h, &said} })
 	h.Serve(device, lock.New().Thing())
 	anna := h.Invite(laptop, identity.Person, "sam/anna", "phone")
 	_, target := h.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use})
@@ -108,7 +129,7 @@ func TestReplayOfWhatWasTakenBack(t *testing.T) {
 		t.Error("the gateway takes a grant again that was taken back")
 	}
 	refused("handed in again")
-	device.Between(func(honest kindred.Home) kindred.Home { return yesterday{honest, locks} })
+	said.Store(&locks)
 	knows := device.AsOf()
 	if err := device.Refresh(ctx); err != nil || device.AsOf().Before(knows) { // of the lock itself it says the truth
 		t.Errorf("what the lock knew as of %v it knows as of %v, %v", knows, device.AsOf(), err)

@@ -3,6 +3,7 @@ package kindred_test
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kindred-iot/kindred"
@@ -13,10 +14,16 @@ import (
 	"github.com/kindred-iot/kindred/identity"
 )
 
-// A silent home says that all obey what is taken away, and tells nobody.
-type silent struct{ kindred.Home }
+// A silent home says that all obey what is taken away, and tells nobody, while it is told to.
+type silent struct {
+	kindred.Home
+	now *atomic.Bool
+}
 
-func (silent) Revoke(context.Context, []byte) (control.Report, error) {
+func (s silent) Revoke(ctx context.Context, notice []byte) (control.Report, error) {
+	if !s.now.Load() {
+		return s.Home.Revoke(ctx, notice)
+	}
 	return control.Report{Things: []control.Reach{{Path: "home/lock", Closed: true}}}, nil
 }
 
@@ -24,7 +31,8 @@ func (silent) Revoke(context.Context, []byte) (control.Report, error) {
 // gateway hears of it again and does it.
 func TestWithheldTakingBack(t *testing.T) {
 	h := gatewaytest.New(t)
-	laptop := h.Open("laptop")
+	var withholds atomic.Bool
+	laptop := reopen(t, h.Open("laptop"), h.Config("laptop"), func(h kindred.Home) kindred.Home { return silent{h, &withholds} })
 	h.Serve(h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0"), lock.New().Thing())
 	anna := h.Invite(laptop, identity.Person, "sam/anna", "phone")
 	terms, target := h.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.See})
@@ -32,8 +40,7 @@ func TestWithheldTakingBack(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	var honest kindred.Home
-	laptop.Between(func(h kindred.Home) kindred.Home { honest = h; return silent{h} })
+	withholds.Store(true)
 	things := target.Things
 	target.Things = nil // out of the laptop's reach
 	report, err := laptop.Revoke(t.Context(), target)
@@ -60,7 +67,7 @@ func TestWithheldTakingBack(t *testing.T) {
 		t.Error("the lock, told by the owner's app, serves")
 	}
 
-	laptop.Between(func(kindred.Home) kindred.Home { return honest })
+	withholds.Store(false)
 	if err := laptop.Deliver(t.Context()); err != nil {
 		t.Fatal(err)
 	}

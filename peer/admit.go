@@ -26,9 +26,7 @@ func (l *link) admit(shown frame) (Admission, error) {
 	l.mu.Lock()
 	if shown.kind == frameNone {
 		l.mu.Unlock()
-		result, err := l.examined(nil)
-		l.recognize(err)
-		return result, err
+		return l.examined(nil)
 	}
 	a := l.admitted[shown.digest]
 	if a == nil && shown.kind == frameDigest {
@@ -43,7 +41,6 @@ func (l *link) admit(shown frame) (Admission, error) {
 	l.mu.Unlock()
 	if first {
 		a.result, a.err = l.examined(shown.hello)
-		l.recognize(a.err)
 		if a.err != nil {
 			l.forget(shown.digest)
 		}
@@ -79,7 +76,8 @@ func (l *link) forget(d digest) {
 	l.recent = slices.DeleteFunc(l.recent, func(r digest) bool { return r == d })
 }
 
-// examined verifies a hello when its turn has come, and none at once. A stranger's are verified one after the other.
+// examined verifies a hello when its turn has come, and none at once. A stranger's are verified one after the other,
+// each when the verdict on the one before has been counted.
 func (l *link) examined(hello []byte) (Admission, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.host.timing.admit)
 	defer cancel()
@@ -106,8 +104,9 @@ func (l *link) examined(hello []byte) (Admission, error) {
 	return l.verify(ctx, hello)
 }
 
-// verify asks Config.Admit. A panic there refuses this caller and nobody else.
+// verify asks Config.Admit, and notes what it said. A panic there refuses this caller and nobody else.
 func (l *link) verify(ctx context.Context, hello []byte) (result Admission, err error) {
+	defer func() { l.recognize(err) }()
 	if l.host.cfg.Admit == nil {
 		return Admission{}, errors.New("this host admits nobody")
 	}
