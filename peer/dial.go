@@ -179,6 +179,7 @@ func (h *Host) open(ctx context.Context, t Target, p *pool) (*call, error) {
 	}
 	if t.Hold {
 		if err := c.hold(ctx); err != nil {
+			c.bury(err)
 			c.Close()
 			return nil, callError(id, "greeting", err)
 		}
@@ -393,6 +394,15 @@ func (c *call) lost(err error) error {
 		return staleError{err}
 	}
 	return err
+}
+
+// bury closes the connection on which a new stream died unanswered, by no doing of the callee: it is dead, though it may
+// not know yet.
+func (c *call) bury(err error) {
+	var stale staleError
+	if errors.As(err, &stale) {
+		c.link.conn.Close()
+	}
 }
 
 // Close ends the call. The callee sees an end of input and that nobody reads.

@@ -68,6 +68,7 @@ func (c *call) exchange(req *http.Request) (*http.Response, error) {
 	case why != nil:
 		err = why
 	case fresh, began:
+		c.bury(err)
 	case !taken:
 		err = fmt.Errorf("%w: %w", errUnsent, err)
 	default:

@@ -54,9 +54,10 @@ func Callee(resp *http.Response) (Remote, bool) {
 // net.Conn that has CloseWrite and Reset too. The request's context does not
 // end it; the host's Close does.
 //
-// A request that got no answer on a kept stream or connection is repeated once
-// on a new one if it has no body or can get it again, and its method is GET,
-// HEAD, OPTIONS or TRACE or it carries an Idempotency-Key.
+// A request that got no answer on a kept stream is repeated on a new one, and
+// if that dies on a kept connection, on a new connection: if it has no body or
+// can get it again, and its method is GET, HEAD, OPTIONS or TRACE or it carries
+// an Idempotency-Key.
 func (h *Host) Transport(resolve func(ctx context.Context, host string) (Target, error)) http.RoundTripper {
 	t := &transport{host: h, resolve: resolve, pools: make(map[string]*pool)}
 	h.mu.Lock()
@@ -114,7 +115,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("peer: requesting %q: %w", redact(req.URL), err)
 	}
 	resp, used, err := t.try(req, false)
-	if err != nil && worthRepeating(req, err) {
+	for tried := 1; err != nil && tried < maxTries && worthRepeating(req, err); tried++ {
 		again := req
 		if req.GetBody != nil {
 			again = req.Clone(req.Context())
@@ -130,6 +131,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Request = req.WithContext(context.WithValue(req.Context(), calleeKey, used))
 	return resp, nil
 }
+
+// maxTries is how often a request is made that died unanswered: on a stream that was kept, on a new one of the same
+// connection, and on a new connection.
+const maxTries = 3
 
 // worthRepeating reports whether req failed in a way that another stream may
 // mend, and can be made once more: without harm if the callee did not look at
