@@ -142,6 +142,8 @@ type outgoing struct {
 	host     string
 	op       thing.Op
 	request  signed.Digest
+	unread   bool            // the request's body can be read once, and its digest is not known
+	came     journal.Outcome // by the answer; 0 as long as there is none. Guarded by accounts.mu
 	entry    journal.Entry
 	handed   [][]byte // countersignatures that went along
 	received lasting
@@ -200,6 +202,7 @@ func (o *outgoing) send(req *http.Request) *http.Request {
 			_ = body.Close()
 		}
 	}
+	o.unread = req.GetBody == nil && req.Body != nil && req.Body != http.NoBody
 	req = req.Clone(req.Context())
 	req.Header.Set(callHeader, strconv.FormatUint(o.entry.Call, 10))
 	for _, raw := range o.handed {
@@ -256,12 +259,15 @@ func (o *outgoing) take(resp *http.Response, body []byte) {
 	if resp.StatusCode > 299 {
 		outcome = journal.Failed
 	}
+	o.accounts.mu.Lock()
+	o.came = outcome
+	o.accounts.mu.Unlock()
 	given := statements(resp.Header, receiptHeader)
 	if len(given) == 0 {
 		o.tell(outcome, "", nil)
 		return
 	}
-	x, err := o.accounts.sign(resp, o.host, given[0], func(r journal.Receipt) error { return o.fits(r, body) })
+	x, err := o.accounts.sign(resp, o.host, given[0], func(r journal.Receipt) error { return o.fits(r, outcome, body) })
 	if err != nil {
 		o.accounts.node.log.Error("a receipt is not signed", "from", o.host, "error", err)
 		o.tell(outcome, "the receipt that came does not fit", nil)
@@ -272,18 +278,44 @@ func (o *outgoing) take(resp *http.Response, body []byte) {
 }
 
 // fits checks that a receipt says of the call what it was, as the node knows it.
-func (o *outgoing) fits(r journal.Receipt, body []byte) error {
+func (o *outgoing) fits(r journal.Receipt, outcome journal.Outcome, body []byte) error {
 	var response signed.Digest
 	if len(body) > 0 {
 		response = signed.Sum(body)
 	}
-	switch e := o.entry; {
-	case r.Call != e.Call || r.Op != e.Op || r.Affordance != e.Affordance:
-		return fmt.Errorf("it is of %s %q, call %d; asked was %s %q, call %d", r.Op, r.Affordance, r.Call, e.Op, e.Affordance, e.Call)
-	case r.Request != o.request:
-		return errors.New("it is of another request")
+	switch {
+	case r.Call != o.entry.Call:
+		return fmt.Errorf("it is of call %d; asked was call %d", r.Call, o.entry.Call)
+	case r.Outcome != outcome:
+		return fmt.Errorf("it says that it %s, and the answer that it %s", r.Outcome, outcome)
 	case r.Response != response:
 		return errors.New("it is of another response")
+	case r.Part > 0:
+		return errors.New("it is of a stream")
+	}
+	return o.asked(r)
+}
+
+// asked checks that a receipt is of what was asked. What failed need not have been read.
+func (o *outgoing) asked(r journal.Receipt) error {
+	switch e := o.entry; {
+	case r.Op != e.Op || r.Affordance != e.Affordance:
+		return fmt.Errorf("it is of %s %q; asked was %s %q", r.Op, r.Affordance, e.Op, e.Affordance)
+	case r.Entries > 0:
+		return errors.New("it is of several entries")
+	case r.Part > 0 && !lasts(o.op) && o.op != thing.OpConnect:
+		return errors.New("it is of a stream")
+	case r.Part == 0 && r.Outcome == journal.Served && r.Request != o.request && !o.unread:
+		return errors.New("it is of another request")
+	}
+	return nil
+}
+
+// amounts checks that a receipt says how much there was of nothing but streams and reads.
+func amounts(r journal.Receipt) error {
+	stream, reads := r.Part > 0, r.Entries > 0
+	if stream && reads || !stream && r.Bytes > 0 || !stream && !reads && (r.Count > 0 || !r.Until.IsZero()) {
+		return errors.New("it counts what is neither a stream nor read")
 	}
 	return nil
 }
@@ -323,6 +355,9 @@ func (as *accounts) sign(resp *http.Response, host string, raw []byte, fits func
 		return nil, errors.New("it is for another caller")
 	case !from.IsZero() && (r.Node != from.Member || r.Tree != from.ID.Tree):
 		return nil, errors.New("it is in another's name")
+	}
+	if err := amounts(r); err != nil {
+		return nil, err
 	}
 	if err := fits(r); err != nil {
 		return nil, err

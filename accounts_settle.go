@@ -141,15 +141,17 @@ const slack = 5 * time.Minute
 func (as *accounts) knows(ctx context.Context, host string, r journal.Receipt) error {
 	as.mu.Lock()
 	o := as.of(host).calls[r.Call]
+	failed := o != nil && o.came == journal.Failed
 	as.mu.Unlock()
 	if o != nil && r.Call != 0 {
-		switch {
-		case r.Op != o.entry.Op || r.Affordance != o.entry.Affordance:
-			return fmt.Errorf("it is of %s %q; asked was %s %q", r.Op, r.Affordance, o.entry.Op, o.entry.Affordance)
-		case r.Part > 0 && r.Bytes > o.received.Bytes()+onItsWay:
-			return fmt.Errorf("it is of %d bytes, and %d came: %w", r.Bytes, o.received.Bytes(), errLater)
+		err := o.asked(r)
+		if failed && r.Part == 0 && r.Outcome == journal.Served {
+			err = errors.New("it says that it was served, and the answer that it failed")
 		}
-		return nil
+		if err == nil && r.Part > 0 && r.Bytes > o.received.Bytes()+onItsWay {
+			err = fmt.Errorf("it is of %d bytes, and %d came: %w", r.Bytes, o.received.Bytes(), errLater)
+		}
+		return err
 	}
 	found, err := as.recorded(ctx, as.partyAt(ctx, host), r)
 	if err == nil && !found {

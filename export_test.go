@@ -47,7 +47,16 @@ const (
 	ReceiptsPath        = receiptsPath
 	ReceiptHeader       = receiptHeader
 	CountersignedHeader = countersignedHeader
+	CallHeader          = callHeader
 )
+
+// Lie has the node answer as h does in place of its thing, whatever is asked of that.
+func (n *Node) Lie(h http.Handler) { n.calls.offer(h, nil) }
+
+// Owe has a caller owe a receipt that the node makes up.
+func (n *Node) Owe(ctx context.Context, r journal.Receipt) ([]byte, error) {
+	return n.receipts.issue(ctx, r)
+}
 
 // Sign signs with the node's key.
 func (n *Node) Sign(c journal.Countersignature) ([]byte, error) { return c.Sign(n.key) }
