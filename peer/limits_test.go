@@ -445,12 +445,13 @@ func TestMemberWithManyStreams(t *testing.T) {
 			}
 			l := phone.all()[0]
 			open := maxStreams
-			for range maxIncoming {
+			for late := 0; late < 3 && open < maxStreams+maxIncoming; { // by a busy machine, or by the limit
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				s, err := l.conn.NewStream(ctx)
 				cancel()
 				if err != nil {
-					break
+					late++
+					continue
 				}
 				s.Write([]byte(selected))
 				open++
