@@ -106,7 +106,7 @@ func (l *link) examined(hello []byte) (Admission, error) {
 
 // verify asks Config.Admit, and notes what it said. A panic there refuses this caller and nobody else.
 func (l *link) verify(ctx context.Context, hello []byte) (result Admission, err error) {
-	defer func() { l.recognize(err) }()
+	defer func() { l.recognize(hello != nil, err) }()
 	if l.host.cfg.Admit == nil {
 		return Admission{}, errors.New("this host admits nobody")
 	}
@@ -119,14 +119,16 @@ func (l *link) verify(ctx context.Context, hello []byte) (result Admission, err 
 	return l.host.cfg.Admit(ctx, l.key, hello)
 }
 
-// recognize notes whether the other end was accepted.
-func (l *link) recognize(err error) {
+// recognize notes whether the other end was accepted. Whoever shows a relay nothing is served and stays a stranger, or
+// one question would end what bounds strangers there: somebody is who holds a reservation, or calls who does.
+func (l *link) recognize(showed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil {
-		l.meet()
-	} else {
+	switch {
+	case err != nil:
 		l.refused++
+	case showed || l.host.carrier == nil:
+		l.meet()
 	}
 }
 

@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -119,6 +120,31 @@ func TestRelayKeepsReservations(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return r.RelayStats().Reservations == 0 })
+}
+
+// TestRelayIsAskedByStrangers: whoever shows nothing has a relay's answer, and stays one of the few strangers there may be
+// until it holds a reservation.
+func TestRelayIsAskedByStrangers(t *testing.T) {
+	p := newPlace(t)
+	r := p.join("relay", greet, func(cfg *Config) {
+		cfg.Relay = new(RelayLimits)
+		cfg.Admit = func(context.Context, crypto.PublicKey, []byte) (Admission, error) { return Admission{}, nil }
+	})
+	const most = 4
+	r.strangers.most = most
+	bare := func(g *Target) { g.Hello, g.Check, g.Addresses = nil, nil, r.Addresses()[:1] }
+	var last *member
+	for i := range 2 * most {
+		last = p.join(fmt.Sprint("stranger", i), nil)
+		if code, _ := get(t, last.client(bare, r), "kindred://relay/"); code != http.StatusOK {
+			t.Fatalf("a stranger was answered %d", code)
+		}
+		eventually(t, "all who asked are strangers, up to the most", func() bool { return r.strange() == min(i+1, most) })
+	}
+	if err := last.reserve(r); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "with a reservation it is none", func() bool { return r.strange() == most-1 })
 }
 
 func TestRelayLimits(t *testing.T) {

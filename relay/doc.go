@@ -61,5 +61,6 @@
 //
 // Notes are kept in memory, at most 64 MiB of them and 256 from one IPv4 address or IPv6 /56, until they expire; a relay
 // that starts anew knows none. Nobody's note makes way for another's. Five requests a second are answered for one
-// address, sixty at once.
+// address, sixty at once. Who asks stays a stranger, of whom there are at most 256 connections together and each is closed
+// after a quarter of a minute (package peer); whoever holds a reservation, or calls somebody who does, is none.
 package relay
