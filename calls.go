@@ -99,6 +99,7 @@ func (cs *calls) start(n *Node) error {
 			select {
 			case <-minutes.C:
 				cs.tellStreams(receiptEvery)
+				n.noteRefusals(false)
 			case <-cs.wake:
 				cs.recheck()
 				n.recheckCallees()
@@ -106,6 +107,9 @@ func (cs *calls) start(n *Node) error {
 					n.log.Error("forgetting what was used", "error", err)
 				}
 			case <-cs.done:
+				if n.journal != nil { // else the node was never up
+					n.noteRefusals(true)
+				}
 				return
 			}
 		}

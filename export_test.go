@@ -58,6 +58,9 @@ func (n *Node) Owe(ctx context.Context, r journal.Receipt) ([]byte, error) {
 	return n.receipts.issue(ctx, r)
 }
 
+// NoteRefusals writes down what was refused and is counted, whatever minute it is.
+func (n *Node) NoteRefusals() { n.noteRefusals(true) }
+
 // Sign signs with the node's key.
 func (n *Node) Sign(c journal.Countersignature) ([]byte, error) { return c.Sign(n.key) }
 

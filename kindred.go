@@ -137,6 +137,7 @@ type Node struct {
 	receipts receipts
 	accounts accounts
 	usage    usage
+	refusals refusals
 	trust    trust
 	apart    apart
 	contact  contacts

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -445,5 +446,51 @@ func TestReadsAreSignedForTogether(t *testing.T) {
 	d.laptop.AskForReceipts(t.Context())
 	if got := d.countersigned(d.laptop); len(got) != 2 || got[1].Count != 1 {
 		t.Errorf("it signed for %+v", got)
+	}
+}
+
+// TestWhoAsksWithoutEndFillsNoJournal has a guest, to whom nothing is shared, ask for what it may not and for what there is
+// not: of few times a line is written each, and of the others how many they were.
+func TestWhoAsksWithoutEndFillsNoJournal(t *testing.T) {
+	d := newDoor(t)
+	anna := d.Invite(d.laptop, identity.Person, "sam/anna", "phone")
+	c, err := d.laptop.Resolve(t.Context(), "home/lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := anna.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	anna.Find(c, c.Addresses...)
+	bare, err := anna.Bare(t.Context(), c.Member())
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	const asked = 300
+	for i := range asked {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", fmt.Sprintf("kindred://%s.%s/properties/p%d", c.Member(), c.ID.Tree, i), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := bare.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden {
+			t.Fatalf("it was answered %d", resp.StatusCode)
+		}
+	}
+	minutes := int(time.Since(began)/time.Minute) + 2
+	d.lock.NoteRefusals()
+	lines, times := 0, 0
+	for _, i := range d.entries(d.lock, journal.Read) {
+		if i.Entry.Caller.Member == anna.Self().Member() && i.Entry.Outcome == journal.Refused {
+			lines, times = lines+1, times+int(max(1, i.Entry.Count))
+		}
+	}
+	if times != asked || lines > 61*minutes {
+		t.Errorf("%d lines tell of %d times, it was %d", lines, times, asked)
 	}
 }

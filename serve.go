@@ -136,7 +136,7 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	}
 	entry := n.entry(who, op, affordance, d)
 	if err != nil || !d.Allowed {
-		n.note(entry)
+		n.noteRefused(entry)
 		if d.Reason.Code == grant.Stale {
 			fresh, _ := n.proofs.entry().LimitFor(affordance)
 			c.w.Header().Set(maxAgeHeader, strconv.FormatInt(fresh.Milliseconds(), 10))
@@ -145,7 +145,7 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	}
 	if unsigned != nil {
 		entry.Outcome, entry.Reason = journal.Refused, "did not sign the receipt for what it did before"
-		n.note(entry)
+		n.noteRefused(entry)
 		return unsigned
 	}
 	if !c.counts {
