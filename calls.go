@@ -51,10 +51,11 @@ type call struct {
 	way        grant.Way // how the request came
 	counts     bool      // if it is served, something is done, which counts as a use
 	cancel     context.CancelCauseFunc
-	caller     *thing.Caller
+	caller     thing.Caller
 	copies     *copying // of what a service is shown; nil: it is none
 
-	entry   journal.Entry                 // that was written when it was allowed
+	number  uint64                        // by which its caller knows it; 0: it does not
+	entry   *journal.Entry                // that was written when it was allowed; nil: of what is over soon
 	place   atomic.Pointer[journal.Place] // where that stands; nil: nowhere yet
 	request *digested                     // the body of an action; nil: of anything else
 	began   time.Time
@@ -67,8 +68,9 @@ type call struct {
 	shares, left bool // guarded by usage: whether it has shares, and is over
 
 	mu       sync.Mutex
-	id       uint64 // pairs begin and end of a stream in the journal; 0 for what is none
-	lasts    bool   // it is a stream, or a file that may be long, and is decided again
+	id       uint64        // pairs begin and end of a stream in the journal; 0 for what is none
+	lasts    bool          // it is a stream, or a file that may be long, and is decided again
+	seal     *journal.Seal // of what is written of it; nil: it stands there in clear
 	decision grant.Decision
 	timer    *time.Timer
 	ended    bool
@@ -150,8 +152,8 @@ func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
 	}
-	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), way: cs.node.wayOf(r), cancel: cancel}
-	c.caller = &thing.Caller{Name: a.session.name(cs.node.self.ID.Tree), Base: a.base, View: c.view}
+	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), way: cs.node.wayOf(a), cancel: cancel}
+	c.caller = thing.Caller{Name: a.session.name(cs.node.self.ID.Tree), Base: a.base, View: c.view}
 	c.watchCopies(&w)
 	if end := c.account(&w, r); end != nil {
 		defer end()
@@ -162,7 +164,7 @@ func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer cs.leave(c)
-	ctx = thing.WithCaller(context.WithValue(ctx, callKey{}, c), c.caller)
+	ctx = thing.WithCaller(context.WithValue(ctx, callKey{}, c), &c.caller)
 	handler.ServeHTTP(w, r.WithContext(ctx))
 }
 
@@ -214,12 +216,15 @@ func (cs *calls) recheck() {
 func (c *call) view() thing.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := c.decision.View
+	v, service := &c.decision.View, c.session.who.Kind() == identity.Service
+	if v.Whole() && !service {
+		return thing.View{Now: c.calls.node.now()}
+	}
 	shown := thing.View{
 		Now: c.calls.node.now(), Sees: v.SeesAll,
 		Step: thing.Step(v.Detail.Step), Zone: v.Zone, Area: v.Detail.Area, Fields: v.Clear,
 	}
-	if shown.Fields == nil && c.session.who.Kind() == identity.Service {
+	if shown.Fields == nil && service {
 		shown.Fields = []string{} // where nothing was agreed, nothing is shown
 	}
 	return shown
@@ -248,6 +253,16 @@ func (c *call) begin(d grant.Decision) uint64 {
 	c.lasts = true
 	c.arm(d)
 	return c.id
+}
+
+// sealed notes what is written of the call is sealed with.
+func (c *call) sealed(with *journal.Seal) *journal.Seal {
+	if with != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.seal = with
+	}
+	return with
 }
 
 // arm sets the clock for deciding again. Callers hold mu.
@@ -312,7 +327,7 @@ func (c *call) finish(outcome journal.Outcome, reason string) {
 	}
 	n := c.calls.node
 	e := n.entry(c.session.who, c.op, c.affordance, c.decision)
-	e.Outcome, e.Reason, e.Stream, e.Call, e.Seal = outcome, reason, c.id, c.entry.Call, c.entry.Seal
+	e.Outcome, e.Reason, e.Stream, e.Call, e.Seal = outcome, reason, c.id, c.number, c.seal
 	if c.caller.Sent != nil {
 		e.Bytes = c.caller.Sent.Bytes()
 	}

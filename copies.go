@@ -60,7 +60,7 @@ func (c *call) tellCopies() {
 	}
 	n := c.calls.node
 	e := n.entry(c.session.who, c.op, c.affordance, d)
-	e.Op, e.Bytes, e.Call, e.Reason = journal.Copy, bytes, c.entry.Call, c.session.clearText(d)
+	e.Op, e.Bytes, e.Call, e.Reason = journal.Copy, bytes, c.number, c.session.clearText(d)
 	n.note(e)
 }
 

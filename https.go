@@ -157,8 +157,9 @@ func rawChain(cs tls.ConnectionState) [][]byte {
 	return chain
 }
 
-// sealed are headers of every answer: what a thing sends is not run as a page, nor taken into one from elsewhere.
+// sealed are headers of every answer: what a thing sends is not run as a page, nor taken into one from elsewhere, nor kept.
 var sealed = map[string]string{
+	"Cache-Control":                "no-store",
 	"Content-Security-Policy":      "sandbox; default-src 'none'",
 	"Cross-Origin-Resource-Policy": "same-origin",
 	"X-Content-Type-Options":       "nosniff",
@@ -189,7 +190,7 @@ func (s *httpsServer) handler(h http.Handler) http.Handler {
 			r.Body = &patientBody{r.Body, rc}
 			defer func() { _ = rc.SetReadDeadline(time.Now().Add(tlsBodyPause)) }() // for what the handler leaves unread
 		}
-		h.ServeHTTP(w, r.WithContext(withArrival(r.Context(), arrival{caller, "https://" + r.Host + "/"})))
+		h.ServeHTTP(w, r.WithContext(withArrival(r.Context(), arrival{session: caller, base: "https://" + r.Host + "/", at: r.RemoteAddr})))
 	})
 }
 

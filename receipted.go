@@ -29,7 +29,7 @@ func (c *call) account(w *http.ResponseWriter, r *http.Request) (end func()) {
 	if !ok {
 		return nil
 	}
-	c.entry.Call, _ = strconv.ParseUint(r.Header.Get(callHeader), 10, 64) // without one the caller does not know its call
+	c.number, _ = strconv.ParseUint(r.Header.Get(callHeader), 10, 64) // without one the caller does not know its call
 	if c.session.vouched != nil {
 		return nil // a tool, which has nothing to sign with but its handshake
 	}
@@ -85,8 +85,13 @@ func (c *call) unsigned(ctx context.Context) error {
 // write puts the entry of a call that is allowed into the journal: of an action before it is done.
 func (c *call) write(ctx context.Context, e journal.Entry) error {
 	n := c.calls.node
-	e.Call, e.OneSided = c.entry.Call, acts(c.op) && c.session.vouched != nil
-	c.entry = e
+	e.Call, e.OneSided = c.number, acts(c.op) && c.session.vouched != nil
+	if !acts(c.op) && !lasts(c.op) {
+		n.note(e)
+		return nil
+	}
+	kept := e
+	c.entry = &kept
 	if acts(c.op) {
 		place, err := n.journal.AppendAt(ctx, e)
 		if err != nil {
@@ -95,10 +100,6 @@ func (c *call) write(ctx context.Context, e journal.Entry) error {
 		}
 		c.place.Store(&place)
 		n.link.poke()
-		return nil
-	}
-	if !lasts(c.op) {
-		n.note(e)
 		return nil
 	}
 	if err := n.journal.NoteAt(e, func(p journal.Place) { c.place.Store(&p) }); err != nil {
@@ -160,9 +161,9 @@ func (c *call) failed(response []byte) {
 	var p thing.Problem
 	_ = json.Unmarshal(response, &p) // what gives no reason has none
 	c.mu.Lock()
-	e := c.calls.node.entry(c.session.who, c.op, c.affordance, c.decision)
+	e, seal := c.calls.node.entry(c.session.who, c.op, c.affordance, c.decision), c.seal
 	c.mu.Unlock()
-	e.Outcome, e.Reason, e.Call, e.Seal = journal.Failed, p.Detail, c.entry.Call, c.entry.Seal
+	e.Outcome, e.Reason, e.Call, e.Seal = journal.Failed, p.Detail, c.number, seal
 	c.calls.node.note(e)
 }
 

@@ -151,7 +151,8 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	if !c.counts {
 		return nil // it was asked alone, or is not there, which whoever may use it is told: nothing is done
 	}
-	entry.Stream, entry.Seal = c.begin(d), n.sealFor(c.session.who)
+	entry.Stream = c.begin(d)
+	entry.Seal = c.sealed(n.sealFor(c.session.who))
 	return c.write(r.Context(), entry)
 }
 

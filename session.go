@@ -42,7 +42,9 @@ func (s *session) name(own identity.TreeID) string {
 // An arrival is how a request came, whichever way that was.
 type arrival struct {
 	session *session
-	base    string // of the URLs that the caller uses; "": those of the peer network
+	base    string    // of the URLs that the caller uses; "": those of the peer network
+	at      string    // where over HTTPS the caller is: IP:PORT
+	path    peer.Path // over the peer network
 }
 
 type arrivalKey struct{}
@@ -51,15 +53,15 @@ func withArrival(ctx context.Context, a arrival) context.Context {
 	return context.WithValue(ctx, arrivalKey{}, a)
 }
 
-// arrivalOf tells who sent a request: over HTTPS by what was put into its context, else by what package peer has from
-// admit.
+// arrivalOf tells who sent a request: over the peer network by what package peer has from admit, else by what was put into
+// its context.
 func arrivalOf(ctx context.Context) (arrival, bool) {
-	if a, ok := ctx.Value(arrivalKey{}).(arrival); ok {
-		return a, true
+	if remote, ok := peer.Caller(ctx); ok {
+		s, ok := remote.Value.(*session)
+		return arrival{session: s, path: remote.Path}, ok
 	}
-	remote, _ := peer.Caller(ctx)
-	s, ok := remote.Value.(*session)
-	return arrival{session: s}, ok
+	a, ok := ctx.Value(arrivalKey{}).(arrival)
+	return a, ok
 }
 
 // renewed is a session as it was brought up to date last.

@@ -78,19 +78,15 @@ func ownNetworks() []netip.Prefix {
 }
 
 // wayOf tells which way a request came.
-func (n *Node) wayOf(r *http.Request) grant.Way {
-	if _, ok := r.Context().Value(arrivalKey{}).(arrival); ok { // over HTTPS
-		at, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err == nil && n.neighbours.has(at.Addr()) {
-			return grant.AtHome
-		}
-		return grant.Direct // TLS from end to end: nobody who could be told apart carried it
+func (n *Node) wayOf(a arrival) grant.Way {
+	if a.at == "" {
+		return n.wayBy(a.path)
 	}
-	remote, ok := peer.Caller(r.Context())
-	if !ok {
-		return grant.Relayed
+	at, err := netip.ParseAddrPort(a.at)
+	if err == nil && n.neighbours.has(at.Addr()) {
+		return grant.AtHome
 	}
-	return n.wayBy(remote.Path)
+	return grant.Direct // TLS from end to end: nobody who could be told apart carried it
 }
 
 func (n *Node) wayBy(p peer.Path) grant.Way {
@@ -112,11 +108,12 @@ func (n *Node) wayBy(p peer.Path) grant.Way {
 
 // addressIn returns the IP address that a multiaddr begins with.
 func addressIn(multiaddr string) (netip.Addr, bool) {
-	parts := strings.SplitN(strings.TrimPrefix(multiaddr, "/"), "/", 3)
-	if len(parts) < 2 || parts[0] != "ip4" && parts[0] != "ip6" {
+	protocol, rest, _ := strings.Cut(strings.TrimPrefix(multiaddr, "/"), "/")
+	if protocol != "ip4" && protocol != "ip6" {
 		return netip.Addr{}, false
 	}
-	a, err := netip.ParseAddr(parts[1])
+	ip, _, _ := strings.Cut(rest, "/")
+	a, err := netip.ParseAddr(ip)
 	return a, err == nil
 }
 

@@ -27,6 +27,11 @@ func (v View) Sees(at time.Time) bool {
 	return v.whole || len(v.links) > 0
 }
 
+// Whole reports whether everything may be shown, whenever it was recorded and however fine.
+func (v View) Whole() bool {
+	return v.whole && len(v.links) == 0 && v.Clear == nil && v.Detail == Detail{}
+}
+
 // narrow is what the view opens once it also rests on a link.
 func (v View) narrow(r *rules, service bool) View {
 	t := &r.terms

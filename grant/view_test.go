@@ -56,12 +56,18 @@ func TestViewSees(t *testing.T) {
 		if got := view.Sees(at(t, test.at)); got != test.want {
 			t.Errorf("%s: %t, want %t", test.name, got, test.want)
 		}
+		if view.Whole() {
+			t.Errorf("%s: the view is whole", test.name)
+		}
 		if since := view.Since(); test.want && at(t, test.at).Before(since) {
 			t.Errorf("%s: seen at %s, and nothing is before %s", test.name, test.at, since)
 		}
 	}
 	if (View{}).Sees(now) {
 		t.Error("the zero View sees something")
+	}
+	if (View{}).Whole() || !(View{whole: true}).Whole() {
+		t.Error("an owner's view is the one that is whole")
 	}
 	if !(View{whole: true}).Sees(time.Unix(0, 0)) || !(View{whole: true}).Since().IsZero() {
 		t.Error("an owner does not see everything")

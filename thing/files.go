@@ -122,6 +122,9 @@ func hidden(name string) bool { return strings.HasPrefix(name, ".") || strings.C
 
 // file serves one file by [http.ServeContent]: with ETag, ranges, and the conditions of RFC 9110.
 func (s *servient) file(w http.ResponseWriter, r *http.Request, to route) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
 	p := s.properties[to.name]
 	if p == nil || p.files == nil {
 		absent(w, "property of files", to.name)
@@ -149,10 +152,7 @@ func (s *servient) file(w http.ResponseWriter, r *http.Request, to route) {
 		return
 	}
 	defer f.Close()
-	h := w.Header()
 	h.Set("Content-Type", mediaType(to.file))
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("ETag", fmt.Sprintf(`"%x-%x"`, info.Size(), info.ModTime().UnixNano()))
 	out := &paced{ResponseWriter: w, stream: stream{w: w, rc: http.NewResponseController(w), ctx: r.Context()}}
 	out.shown = func() bool {

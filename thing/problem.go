@@ -59,15 +59,16 @@ func refuse(w http.ResponseWriter, err error, status int) {
 	respond(w, p.Status, problemType, body)
 }
 
-// The values of headers that all answers have, never written to.
-var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
+// shortBody is a length of which net/http says by itself how much it is, as it does with a few KB.
+const shortBody = 1 << 10
 
 // respond answers with a whole body.
 func respond(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
-	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	if body != nil {
 		h["Content-Type"] = []string{contentType}
+	}
+	if len(body) > shortBody {
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	w.WriteHeader(status)

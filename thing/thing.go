@@ -73,7 +73,9 @@
 // files are served at a time, and 32 films.
 //
 // The package decides nothing about permission and knows nothing of who calls
-// beyond what its user puts into [Caller].
+// beyond what its user puts into [Caller]. Whoever serves browsers guards them:
+// X-Content-Type-Options, and Cache-Control against their caches, are set here
+// for streams and files alone.
 package thing
 
 import (

@@ -247,8 +247,9 @@ func proxyError(w http.ResponseWriter, err error) {
 }
 
 // guarded are the headers of every answer. What a thing sends is never run as a page of the proxy's own origin, which
-// all things share.
+// all things share, and the browser keeps none of it.
 var guarded = map[string]string{
+	"Cache-Control":                "no-store",
 	"Content-Security-Policy":      "sandbox; default-src 'none'",
 	"Cross-Origin-Resource-Policy": "same-origin",
 	"X-Content-Type-Options":       "nosniff",
