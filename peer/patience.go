@@ -8,16 +8,18 @@ import (
 )
 
 // A patience is how long a served stream is read. net/http moves the deadline six times a request, mostly while nobody
-// reads or only to move it back: the stream is told of what matters to a Read alone. A deadline that the stream was told
-// of and that is none any more ends no Read.
+// reads or only to move it back, and QUIC makes a timer for every Read that has a deadline. So there is one timer, which
+// looks from time to time, and the stream is told of nothing but that a Read in progress is to end.
 //
 // One goroutine reads at a time; others may move the deadline meanwhile.
 type patience struct {
 	set func(time.Time) error // the stream's own
 
 	mu      sync.Mutex
-	until   time.Time // when Reads are to end; zero: never
-	told    time.Time // what the stream was told last; zero: never
+	until   time.Time   // when Reads are to end; zero: never
+	timer   *time.Timer // calls look; nil: it was never needed
+	rings   time.Time   // when it does; zero: it does not
+	told    bool        // the stream ends all Reads
 	reading bool
 }
 
@@ -26,21 +28,48 @@ func (p *patience) SetReadDeadline(t time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.until = t
-	if p.reading && p.late() {
-		return p.tell()
+	if !p.reading {
+		return nil
+	}
+	return p.watch(time.Now())
+}
+
+// watch sees to it that the Read in progress ends in time. mu is held.
+func (p *patience) watch(now time.Time) error {
+	switch {
+	case p.until.IsZero():
+	case p.passed(now):
+		if !p.told {
+			p.told = true
+			return p.set(time.Unix(1, 0))
+		}
+	case p.timer == nil:
+		p.rings = p.until
+		p.timer = time.AfterFunc(p.until.Sub(now), p.look)
+	case p.rings.IsZero() || p.rings.After(p.until):
+		p.rings = p.until
+		p.timer.Reset(p.until.Sub(now))
 	}
 	return nil
 }
 
-// late reports whether the stream would end a Read too late, or never. mu is held.
-func (p *patience) late() bool {
-	return !p.until.IsZero() && (p.told.IsZero() || p.told.After(p.until))
+// look ends the Read in progress if it is time, and else looks again when it is.
+func (p *patience) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rings = time.Time{}
+	if p.reading {
+		_ = p.watch(time.Now()) // fails on a stream that has ended, as its Reads have
+	}
 }
 
-// tell tells the stream of the deadline. mu is held.
-func (p *patience) tell() error {
-	p.told = p.until
-	return p.set(p.until)
+// stop ends the timer.
+func (p *patience) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 }
 
 // read reads from what reads the stream, in spite of deadlines that are none any more.
@@ -59,27 +88,30 @@ func (p *patience) read(b []byte, from io.Reader) (int, error) {
 	}
 }
 
-// begin sees to it that the stream ends the next Read in time, and refuses one that would be too late.
+// begin sees to it that the stream ends the next Read in time and not before, and refuses one that would be too late.
 func (p *patience) begin() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.passed(p.until) {
+	now := time.Now()
+	if p.passed(now) {
 		return os.ErrDeadlineExceeded
 	}
-	if p.late() || p.passed(p.told) {
-		if err := p.tell(); err != nil {
+	if p.told {
+		if err := p.set(time.Time{}); err != nil {
 			return err
 		}
+		p.told = false
 	}
 	p.reading = true
-	return nil
+	return p.watch(now)
 }
 
 // over reports whether the deadline has passed.
 func (p *patience) over() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.passed(p.until)
+	return p.passed(time.Now())
 }
 
-func (p *patience) passed(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
+// passed reports whether the deadline has passed. mu is held.
+func (p *patience) passed(now time.Time) bool { return !p.until.IsZero() && !now.Before(p.until) }

@@ -294,6 +294,7 @@ func (c *served) Write(p []byte) (int, error) {
 func (c *served) Close() error {
 	err := net.ErrClosed
 	c.close.Do(func() {
+		c.patience.stop()
 		err = closeStream(c.link.wire, c.Stream, &c.writing)
 		if c.stop != nil {
 			c.stop()
