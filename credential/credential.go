@@ -173,15 +173,20 @@ func ParseProof(data []byte) (Proof, error) {
 
 // Tree returns the tree that the proof says it is of. Nothing is verified.
 func (p Proof) Tree() (identity.TreeID, error) {
-	var h tree.Head
-	s, err := signed.Parse(p.Head)
-	if err == nil {
-		err = signed.Unmarshal(s.Payload, &h)
-	}
+	h, err := p.head()
 	if err != nil {
 		return identity.TreeID{}, fmt.Errorf("credential: reading whose proof it is: %w", err)
 	}
 	return h.Tree, nil
+}
+
+// head reads the head of a proof. Nothing is verified.
+func (p Proof) head() (h tree.Head, err error) {
+	s, err := signed.Parse(p.Head)
+	if err == nil {
+		err = signed.Unmarshal(s.Payload, &h)
+	}
+	return h, err
 }
 
 // Live is a set of roster entries that were live in a tree. Only VerifyProof makes one.

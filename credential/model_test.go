@@ -32,10 +32,13 @@ type world struct {
 	counts  map[string]int // of what came out, so that nothing goes untested
 }
 
+// A removal ends all that an entry ever was, which is what heads before it prove.
 type removal struct {
-	leaf     merkle.Hash
+	entry
 	sequence uint64
 }
+
+type entry struct{ key, leaf merkle.Hash }
 
 // A showing is a hello that somebody kept.
 type showing struct {
@@ -43,7 +46,7 @@ type showing struct {
 	proof  credential.Proof
 	moment credentialtest.Moment
 	at     time.Time // of its block
-	leaves []merkle.Hash
+	keys   []merkle.Hash
 }
 
 // A looker verifies, and the model of it says what it was told.
@@ -51,7 +54,7 @@ type looker struct {
 	verifier
 	newest uint64
 	asOf   time.Time
-	struck []merkle.Hash
+	struck []entry
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -69,12 +72,12 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-// apply makes a change that takes some leaves away.
-func (w *world) apply(u tree.Update, leaves ...merkle.Hash) {
+// apply makes a change that takes some entries away.
+func (w *world) apply(u tree.Update, gone ...entry) {
 	w.Apply(u)
 	w.times[w.Sequence] = w.Clock
-	for _, leaf := range leaves {
-		w.removed = append(w.removed, removal{leaf, w.Sequence})
+	for _, e := range gone {
+		w.removed = append(w.removed, removal{e, w.Sequence})
 	}
 }
 
@@ -95,7 +98,7 @@ func (w *world) pick(want func(m *identitytest.Member) bool) *identitytest.Membe
 func anybody(*identitytest.Member) bool  { return true }
 func isLeaf(m *identitytest.Member) bool { return m.Kind().Leaf() }
 
-func (w *world) leafOf(id identity.MemberID) merkle.Hash { return leafOf(w, id) }
+func (w *world) entryOf(id identity.MemberID) entry { return entry{tree.MemberKey(id), leafOf(w, id)} }
 
 // add puts a new member below one that may sign it.
 func (w *world) add() {
@@ -121,14 +124,24 @@ func (w *world) remove() {
 	if top == nil {
 		return
 	}
-	var leaves []merkle.Hash
+	var gone []entry
 	for id, m := range w.live {
 		if m.ID.Path.Within(top.ID.Path) {
-			leaves = append(leaves, w.leafOf(id))
+			gone = append(gone, w.entryOf(id))
 			delete(w.live, id)
 		}
 	}
-	w.apply(tree.Update{Remove: []identity.MemberID{top.Member()}}, leaves...)
+	w.apply(tree.Update{Remove: []identity.MemberID{top.Member()}}, gone...)
+}
+
+// label gives a member, and so everybody below it, something else to prove. It takes nothing away.
+func (w *world) label() {
+	m := w.pick(anybody)
+	if m == nil {
+		return
+	}
+	w.names++
+	w.apply(tree.Update{Members: []tree.Admission{{Chain: m.Chain, Label: fmt.Sprint(w.names)}}})
 }
 
 // renew gives a leaf another certificate: at its path, at another, or because its key was stolen.
@@ -142,9 +155,9 @@ func (w *world) renew() {
 		w.names++
 		path = path.Parent().Join(fmt.Sprintf("m%d", w.names))
 	}
-	var gone []merkle.Hash
+	var gone []entry
 	if stolen || path != m.ID.Path {
-		gone = append(gone, w.leafOf(m.Member()))
+		gone = append(gone, w.entryOf(m.Member()))
 	}
 	again := reissue(w.t, w.Home, m, path)
 	w.live[m.Member()] = again
@@ -164,7 +177,8 @@ func (w *world) ungrant() {
 	i := w.rand.IntN(len(w.grants))
 	id := w.grants[i]
 	w.grants = slices.Delete(w.grants, i, i+1)
-	w.apply(tree.Update{Revoke: []tree.GrantID{id}}, merkle.LeafHash(tree.GrantKey(id), w.Value(tree.GrantKey(id))))
+	key := tree.GrantKey(id)
+	w.apply(tree.Update{Revoke: []tree.GrantID{id}}, entry{key, merkle.LeafHash(key, w.Value(key))})
 }
 
 // pass lets time go by, and the ledger make a block.
@@ -187,7 +201,7 @@ func (w *world) show() {
 	}
 	s := showing{who: m, proof: w.Prove(grants, m), moment: w.Moment, at: w.Clock}
 	for _, e := range s.proof.Entries {
-		s.leaves = append(s.leaves, merkle.LeafHash(e.Key(), e.Value))
+		s.keys = append(s.keys, e.Key())
 	}
 	w.shown = append(w.shown, s)
 }
@@ -209,9 +223,9 @@ func (w *world) expect(l *looker, s showing) error {
 	switch {
 	case s.moment.Sequence < w.from(newest):
 		return credential.ErrTooOld
-	case slices.ContainsFunc(s.leaves, func(leaf merkle.Hash) bool {
-		return slices.Contains(l.struck, leaf) || slices.ContainsFunc(w.removed, func(r removal) bool {
-			return r.leaf == leaf && r.sequence <= newest
+	case slices.ContainsFunc(s.keys, func(key merkle.Hash) bool {
+		return slices.ContainsFunc(l.unconfirmed(w, newest), func(e entry) bool { return e.key == key }) || slices.ContainsFunc(w.removed, func(r removal) bool {
+			return r.key == key && s.moment.Sequence < r.sequence && r.sequence <= newest
 		})
 	}):
 		return credential.ErrRevoked
@@ -247,16 +261,21 @@ func (l *looker) told(w *world, s showing) {
 	switch {
 	case s.moment.Sequence > l.newest:
 		l.newest, l.asOf = s.moment.Sequence, s.at
-		from := w.from(l.newest)
-		l.struck = slices.DeleteFunc(l.struck, func(leaf merkle.Hash) bool {
-			return slices.ContainsFunc(w.removed, func(r removal) bool {
-				listed := r.sequence > from || !w.times[r.sequence].Before(w.times[l.newest].Add(-tree.ListedFor))
-				return r.leaf == leaf && r.sequence <= l.newest && listed
-			})
-		})
+		l.struck = l.unconfirmed(w, l.newest)
 	case s.moment.Sequence == l.newest && s.at.After(l.asOf):
 		l.asOf = s.at
 	}
+}
+
+// unconfirmed is what was struck and the list of a head does not name.
+func (l *looker) unconfirmed(w *world, newest uint64) []entry {
+	from := w.from(newest)
+	return slices.DeleteFunc(slices.Clone(l.struck), func(e entry) bool {
+		return slices.ContainsFunc(w.removed, func(r removal) bool {
+			listed := r.sequence > from || !w.times[r.sequence].Before(w.times[newest].Add(-tree.ListedFor))
+			return r.leaf == e.leaf && r.sequence <= newest && listed
+		})
+	})
 }
 
 // mix puts parts of one showing into another. Only what changes nothing may be accepted.
@@ -295,7 +314,7 @@ func (w *world) strike() {
 	l := w.lookers[w.rand.IntN(len(w.lookers))]
 	if len(l.struck) > 0 && w.rand.IntN(3) == 0 {
 		i := w.rand.IntN(len(l.struck))
-		l.trusted = l.trusted.Restore(l.struck[i])
+		l.trusted = l.trusted.Restore(l.struck[i].leaf)
 		l.struck = slices.Delete(l.struck, i, i+1)
 		return
 	}
@@ -311,8 +330,8 @@ func (w *world) strike() {
 	}
 	l.told(w, s)
 	l.trusted = next.Strike(p)
-	if leaf := w.leafOf(target.Member()); !slices.Contains(l.struck, leaf) {
-		l.struck = append(l.struck, leaf)
+	if e := w.entryOf(target.Member()); !slices.Contains(l.struck, e) {
+		l.struck = append(l.struck, e)
 	}
 	w.counts["strike"]++
 }
@@ -336,7 +355,7 @@ func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(10) {
 		w := newWorld(t, seed)
 		actions := []func(){
-			w.add, w.add, w.add, w.remove, w.renew, w.grant, w.ungrant, w.pass, w.pass,
+			w.add, w.add, w.add, w.remove, w.renew, w.label, w.grant, w.ungrant, w.pass, w.pass,
 			w.show, w.show, w.show, w.replay, w.replay, w.replay, w.replay, w.mix, w.strike, w.restart,
 		}
 		for range 400 {

@@ -21,8 +21,17 @@ type Trusted struct {
 
 	charter tree.Ruled
 	newest  proved
-	struck  []merkle.Hash // leaf hashes revoked by their signers, and not yet by a head
+	struck  []strike // what was revoked by its signer, and not yet by a head
 }
+
+// A strike is an entry that was revoked by its signer. Whoever takes a member or a grant away means it, whatever the entry
+// was before, and is again later: that goes by the key. Whoever pauses a grant, or forgets another tree, does not.
+type strike struct {
+	leaf merkle.Hash
+	key  merkle.Hash // zero: the leaf alone
+}
+
+func (s strike) takes(key merkle.Hash) bool { return s.key == key && key != merkle.Hash{} }
 
 // proved is a head found in a ledger.
 type proved struct {
@@ -52,7 +61,8 @@ type body struct {
 	Chain   string          `cbor:"5,keyasint,omitempty"`
 	Height  uint64          `cbor:"6,keyasint,omitempty"`
 	Time    int64           `cbor:"7,keyasint,omitempty"` // of the block, Unix time, nanoseconds
-	Struck  []merkle.Hash   `cbor:"8,keyasint,omitempty"`
+	Struck  []merkle.Hash   `cbor:"8,keyasint,omitempty"` // the leaves
+	Keys    []merkle.Hash   `cbor:"9,keyasint,omitempty"` // as many; absent: all zero
 }
 
 // Trust returns what is known of a tree whose charter came from where it can be believed: an invitation, or the
@@ -67,7 +77,10 @@ func Trust(id identity.TreeID, charter []byte) (Trusted, error) {
 
 // Marshal encodes t for its owner's disk.
 func (t Trusted) Marshal() ([]byte, error) {
-	b := body{Tree: t.Tree, Charter: t.charter.Raw, Struck: t.struck}
+	b := body{Tree: t.Tree, Charter: t.charter.Raw}
+	for _, s := range t.struck {
+		b.Struck, b.Keys = append(b.Struck, s.leaf), append(b.Keys, s.key)
+	}
 	if n := t.newest; n.raw != nil {
 		b.Head, b.Revoked, b.Chain, b.Height, b.Time = n.raw, n.rawList, n.chain, n.block.Height, n.block.Time.UnixNano()
 	}
@@ -99,7 +112,16 @@ func parseTrusted(data []byte) (Trusted, error) {
 	if err := signed.Unmarshal(s.Body, &b); err != nil {
 		return Trusted{}, err
 	}
-	t := Trusted{Tree: b.Tree, struck: b.Struck}
+	t := Trusted{Tree: b.Tree}
+	if b.Keys == nil {
+		b.Keys = make([]merkle.Hash, len(b.Struck))
+	}
+	if len(b.Keys) != len(b.Struck) {
+		return Trusted{}, fmt.Errorf("%d leaves are struck, and %d keys", len(b.Struck), len(b.Keys))
+	}
+	for i, leaf := range b.Struck {
+		t.struck = append(t.struck, strike{leaf, b.Keys[i]})
+	}
 	var err error
 	if b.Charter != nil {
 		if t.charter, err = tree.OpenCharter(b.Charter, b.Tree); err != nil {
@@ -137,26 +159,55 @@ func (t Trusted) AsOf() time.Time { return t.newest.block.Time }
 
 // Revoked reports whether an entry is known to have been taken away.
 func (t Trusted) Revoked(leaf merkle.Hash) bool {
-	return t.newest.list.Names(leaf) || slices.Contains(t.struck, leaf)
+	return t.newest.list.Names(leaf) || slices.ContainsFunc(t.struck, func(s strike) bool { return s.leaf == leaf })
 }
 
-// RevokedEntry is Revoked for an entry of a proof.
-func (t Trusted) RevokedEntry(e Entry) bool { return t.Revoked(merkle.LeafHash(e.Key(), e.Value)) }
+// revoked reports whether an entry, as it was under the head with a sequence, is known to have been taken away since.
+func (t Trusted) revoked(key merkle.Hash, value []byte, sequence uint64) bool {
+	leaf := merkle.LeafHash(key, value)
+	return t.newest.list.Ends(key, leaf, sequence) ||
+		slices.ContainsFunc(t.struck, func(s strike) bool { return s.leaf == leaf || s.takes(key) })
+}
+
+// RevokedEntries returns the entries of a proof that are known to have been taken away since.
+func (t Trusted) RevokedEntries(p Proof) (gone []Entry) {
+	head, err := p.head()
+	if err != nil {
+		return nil
+	}
+	for _, e := range p.Entries {
+		if t.revoked(e.Key(), e.Value, head.Sequence) {
+			gone = append(gone, e)
+		}
+	}
+	return gone
+}
 
 // Struck returns the leaf hashes of entries that their signers revoked and no head has confirmed.
-func (t Trusted) Struck() []merkle.Hash { return slices.Clone(t.struck) }
+func (t Trusted) Struck() []merkle.Hash {
+	var leaves []merkle.Hash
+	for _, s := range t.struck {
+		leaves = append(leaves, s.leaf)
+	}
+	return leaves
+}
 
 // Strike returns t without an entry that p says was revoked.
 func (t Trusted) Strike(p Pending) Trusted {
-	if !t.Revoked(p.leaf) {
-		t.struck = append(slices.Clip(t.struck), p.leaf)
+	if t.Revoked(p.leaf) {
+		return t
 	}
+	s := strike{leaf: p.leaf}
+	if !p.Pause && p.Other.IsZero() {
+		s.key = p.Key()
+	}
+	t.struck = append(slices.Clip(t.struck), s)
 	return t
 }
 
 // Restore returns t with an entry that was struck and that the keeper did not confirm.
 func (t Trusted) Restore(leaf merkle.Hash) Trusted {
-	t.struck = slices.DeleteFunc(slices.Clone(t.struck), func(l merkle.Hash) bool { return l == leaf })
+	t.struck = slices.DeleteFunc(slices.Clone(t.struck), func(s strike) bool { return s.leaf == leaf })
 	return t
 }
 
@@ -220,7 +271,7 @@ func (t Trusted) judge(live Live, now time.Time) (Live, error) {
 		live.AsOf = newest.block.Time
 	}
 	for key, value := range live.values {
-		if t.Revoked(merkle.LeafHash(key, value)) {
+		if t.revoked(key, value, live.Sequence) {
 			return Live{}, fmt.Errorf("an entry of head %d %w", live.Sequence, ErrRevoked)
 		}
 	}
@@ -340,7 +391,7 @@ func (t Trusted) advance(head proved) (Trusted, error) {
 			return t, forked(newest, head)
 		}
 		t.newest = head
-		t.struck = slices.DeleteFunc(slices.Clone(t.struck), head.list.Names)
+		t.struck = slices.DeleteFunc(slices.Clone(t.struck), func(s strike) bool { return head.list.Names(s.leaf) })
 
 	case head.Sequence < newest.Sequence:
 		if !head.before(newest) {

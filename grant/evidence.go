@@ -159,10 +159,7 @@ func (j judge) decide(who credential.Principal, live credential.Live) (Decision,
 
 // takenAway says what of a proof is known to have been taken away: that the home is known before what went with that.
 func (j judge) takenAway(p credential.Proof, trusted credential.Trusted) (reason Reason, found bool) {
-	for _, e := range p.Entries {
-		if !trusted.RevokedEntry(e) {
-			continue
-		}
+	for _, e := range trusted.RevokedEntries(p) {
 		switch {
 		case !e.Other.IsZero():
 			return Reason{Unknown, "its home was known here, and that was taken back"}, true

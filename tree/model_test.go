@@ -72,6 +72,12 @@ func (m model) apply(t testing.TB, u tree.Update) (model, []merkle.Hash, bool) {
 	was := m.values(t)
 	var revoked []merkle.Hash
 	revoke := func(key merkle.Hash) { revoked = append(revoked, merkle.LeafHash(key, was[key])) }
+	revokeAll := func(id identity.MemberID) {
+		revoke(tree.MemberKey(id))
+		if m.members[id].Turns > 0 { // heads prove what it was before
+			revoked = append(revoked, tree.MemberKey(id))
+		}
+	}
 	for _, id := range u.Revoke {
 		if _, ok := m.grants[id]; !ok {
 			return m, nil, false
@@ -99,7 +105,7 @@ func (m model) apply(t testing.TB, u tree.Update) (model, []merkle.Hash, bool) {
 		}
 		for below, e := range next.members {
 			if e.Path().Within(top.Path()) {
-				revoke(tree.MemberKey(below))
+				revokeAll(below)
 				delete(next.members, below)
 				delete(next.checkpoints, below)
 			}
@@ -124,9 +130,12 @@ func (m model) apply(t testing.TB, u tree.Update) (model, []merkle.Hash, bool) {
 		}}
 		switch {
 		case had && (a.Stolen || old.Path() != e.Path()):
-			revoke(tree.MemberKey(id))
+			revokeAll(id)
 		case had && old.Certificate == e.Certificate:
 			e.By, e.Since, e.Changed = old.By, old.Since, u.By
+		}
+		if had {
+			e.Turns = old.Turns + 1
 		}
 		next.members[id] = e
 	}

@@ -53,7 +53,7 @@ type Change struct {
 	Root    merkle.Hash
 	Set     []merkle.Entry // entries added or replaced
 	Deleted []merkle.Hash  // keys of the entries taken away; none of them is in Set
-	Revoked []merkle.Hash  // leaf hashes for the revocation list
+	Revoked []merkle.Hash  // leaf hashes and keys for the revocation list
 
 	members []Entry
 	gone    []identity.MemberID
@@ -115,6 +115,19 @@ func (p *planner) drop(key merkle.Hash, revoked bool) {
 	}
 }
 
+// revokeAll revokes with the entry of a member whatever that was before. Replacing it revoked nothing, so each is proved
+// by some older head; naming the key spares naming them all.
+func (p *planner) revokeAll(key merkle.Hash, m Member) {
+	leaf, ok := p.State.entries.Leaf(key)
+	if !ok {
+		return
+	}
+	p.change.Revoked = append(p.change.Revoked, leaf)
+	if m.Turns > 0 || !m.Changed.IsZero() {
+		p.change.Revoked = append(p.change.Revoked, key)
+	}
+}
+
 func (p *planner) revoke() error {
 	for _, id := range p.update.Revoke {
 		if _, ok := p.grants[id]; !ok {
@@ -161,7 +174,8 @@ func (p *planner) remove() error {
 		}
 		for e := range p.Members() {
 			if e.Path().Within(top.Path()) && !slices.Contains(p.change.gone, e.Chain.Member()) {
-				p.drop(MemberKey(e.Chain.Member()), true)
+				p.revokeAll(MemberKey(e.Chain.Member()), e.Member)
+				p.drop(MemberKey(e.Chain.Member()), false)
 				p.drop(CheckpointKey(e.Chain.Member()), false)
 				p.change.gone = append(p.change.gone, e.Chain.Member())
 			}
@@ -197,10 +211,13 @@ func (p *planner) admitOne(a Admission) error {
 		}
 		moved, renewed := old.Path() != path, old.Certificate != m.Certificate
 		if moved || a.Stolen {
-			leaf, _ := p.change.entries.Leaf(MemberKey(id))
-			p.change.Revoked = append(p.change.Revoked, leaf)
+			p.revokeAll(MemberKey(id), old.Member)
 		} else if !renewed {
 			m.By, m.Since, m.Changed = old.By, old.Since, p.update.By
+		}
+		m.Turns = old.Turns + 1
+		if m.Turns == 0 {
+			m.Turns = math.MaxUint32
 		}
 		p.renewed = p.renewed || moved || renewed
 	}
@@ -316,6 +333,7 @@ func (p *planner) forget() error {
 			return fmt.Errorf("tree %s is not recognized", other)
 		}
 		p.drop(RecognitionKey(other), true)
+		p.change.Revoked = append(p.change.Revoked, RecognitionKey(other)) // what it was before it was replaced, too
 		p.change.forgotten = append(p.change.forgotten, other)
 	}
 	return nil

@@ -27,9 +27,9 @@ type RevocationList struct {
 	Revoked []Revoked `cbor:"2,keyasint,omitempty"`
 }
 
-// Revoked is one roster entry, key and value, that is no longer live.
+// Revoked is one roster entry, key and value, that is no longer live; or, by its key, all that an entry was before a head.
 type Revoked struct {
-	Leaf     merkle.Hash `cbor:"1,keyasint"` // merkle.LeafHash of key and value
+	Leaf     merkle.Hash `cbor:"1,keyasint"` // merkle.LeafHash of key and value, or the key
 	Sequence uint64      `cbor:"2,keyasint"` // of the head that took it away
 	Time     int64       `cbor:"3,keyasint"` // of that head, Unix time, seconds
 }
@@ -72,7 +72,15 @@ func (l RevocationList) Names(leaf merkle.Hash) bool {
 	return slices.ContainsFunc(l.Revoked, func(r Revoked) bool { return r.Leaf == leaf })
 }
 
-// Next returns the list for the head with the given sequence, made now, which takes away leaves. What is older than
+// Ends reports whether the list takes away the entry with this key, whose leaf hash was that under the head with a
+// sequence: the leaf, or by the key whatever there was before some later head.
+func (l RevocationList) Ends(key, leaf merkle.Hash, sequence uint64) bool {
+	return slices.ContainsFunc(l.Revoked, func(r Revoked) bool {
+		return r.Leaf == leaf || r.Leaf == key && sequence < r.Sequence
+	})
+}
+
+// Next returns the list for the head with the given sequence, made now, which takes away leaves, or keys. What is older than
 // ListedFor falls off, and the oldest beyond MaxListed; From moves past whatever fell.
 func (l RevocationList) Next(sequence uint64, now time.Time, leaves []merkle.Hash) RevocationList {
 	next := RevocationList{From: l.From}

@@ -101,7 +101,8 @@ type Member struct {
 	// sealed to them in its journal, and nobody else can read it.
 	Private []identity.MemberID `cbor:"6,keyasint,omitempty"`
 
-	Changed identity.MemberID `cbor:"7,keyasint,omitzero"` // the leaf that changed something else since, and did so last
+	Changed identity.MemberID `cbor:"7,keyasint,omitzero"`  // the leaf that changed something else since, and did so last
+	Turns   uint32            `cbor:"8,keyasint,omitempty"` // how often the entry was replaced; MaxUint32: as often or more
 }
 
 // MaxLabel is the length of a label in bytes, at most.

@@ -1,0 +1,193 @@
+package kindred_test
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/device/lock"
+	"github.com/kindred-iot/kindred/gateway/gatewaytest"
+	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/thing"
+	"github.com/kindred-iot/kindred/tree"
+)
+
+// A bank is a service to which sam shows whether the door is locked, once kim, another owner, agrees.
+type bank struct {
+	*gatewaytest.Home
+	t      *testing.T
+	laptop *kindred.Node
+	lock   *kindred.Node
+	kim    *kindred.Node // her phone
+	tablet *kindred.Node // and her tablet
+	node   *kindred.Node // the service's
+	grant  kindred.RosterGrant
+}
+
+func newBank(t *testing.T) *bank {
+	t.Helper()
+	b := &bank{Home: gatewaytest.New(t), t: t}
+	b.laptop = b.Open("laptop")
+	b.lock = b.Invite(b.laptop, identity.Device, "home/lock", "", "127.0.0.1:0")
+	b.Serve(b.lock, lock.New().Thing())
+	b.kim = b.Invite(b.laptop, identity.Owner, "kim", "phone")
+	b.tablet = b.Invite(b.kim, identity.App, "kim/tablet", "")
+	b.node = b.Invite(b.laptop, identity.Service, "sam/bank", "")
+	terms, _ := b.Share(b.laptop, "sam/bank", "home/lock", grant.Terms{
+		Thing: grant.Thing{Affordance: "state"}, Actions: grant.See,
+		Agreement: grant.Agreement{Clear: []string{"state"}, Recipient: "First Bank"},
+	})
+	roster, err := b.laptop.Roster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.grant = roster.GrantsNamed(terms.ID.String())[0]
+	return b
+}
+
+// target is what takes the member at a path off the tree.
+func (b *bank) target(path identity.Path) kindred.Target {
+	b.t.Helper()
+	roster, err := b.laptop.Roster(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	m, _ := roster.At(path)
+	return roster.Member(m)
+}
+
+// remove takes the member at a path off the tree, as stolen since a moment; or for another reason, if that is zero.
+func (b *bank) remove(path identity.Path, since time.Time) {
+	b.t.Helper()
+	target := b.target(path)
+	target.Since = since
+	if _, err := b.laptop.Revoke(b.t.Context(), target); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// read has the bank read the lock's state, by the usual way, and returns as what it is refused.
+func (b *bank) read() string {
+	b.t.Helper()
+	_, err := b.State(b.node, "home/lock")
+	var p *thing.Problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return ""
+}
+
+// show asks for the lock's state with the bank's key and a hello of its own making: what the home proves of it and of
+// kim, and consents besides those that it has.
+func (b *bank) show(consents ...[]byte) (status int, code string) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	e, err := b.node.Gateway().Prove(ctx, control.ProofQuery{
+		Thing: b.lock.Self().Member().String(), Also: []string{b.kim.Self().ActsFor().String()},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	e.Consents = append(e.Consents, consents...)
+	return b.ask("bank", e)
+}
+
+// ask asks for the lock's state with the key of whoever has a directory, and a hello that shows some evidence.
+func (b *bank) ask(name string, e control.Evidence) (status int, code string) {
+	b.t.Helper()
+	proof, err := credential.ParseProof(e.Proof)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	hello, err := credential.Hello{Chain: e.Chain, Grants: e.Grants, Proofs: []credential.Proof{proof}, Consents: e.Consents}.Marshal()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	host, err := peer.New(peer.Config{Key: b.key(name), Listen: []string{}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer host.Close()
+	client := http.Client{Transport: host.Transport(func(context.Context, string) (peer.Target, error) {
+		return peer.Target{Key: b.lock.Self().Key, Addresses: b.lock.Addresses(), Hello: func() []byte { return hello }}, nil
+	})}
+	resp, err := client.Get("kindred://lock/properties/state")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var p thing.Problem
+	_ = json.NewDecoder(resp.Body).Decode(&p) // what is served is none
+	return resp.StatusCode, p.Code
+}
+
+// key opens the key of whose directory has a name: whoever has that has the key.
+func (b *bank) key(name string) crypto.Signer {
+	b.t.Helper()
+	key, err := identity.KeyDir(filepath.Join(b.Path(name), kindred.KeysDir)).Open(kindred.KeyLeaf)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return key
+}
+
+// backdated is a consent by whoever has kim's tablet, as if it were of before that was stolen.
+func (b *bank) backdated() []byte {
+	b.t.Helper()
+	self := b.tablet.Self()
+	s, err := signed.Parse(b.grant.Raw)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	raw, err := grant.SignConsent(b.key("tablet"), self.Raw, grant.Consent{
+		Tree: self.ID.Tree, Grant: b.grant.Terms.ID, Statement: s.Digest, By: self.ActsFor(), Time: time.Now().Add(-time.Minute).Unix(),
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return raw
+}
+
+// A device that was given other limits, and so another entry in the roster, before it is removed has nothing of what the
+// home proved of it until then.
+func TestLimitedAndRemoved(t *testing.T) {
+	b := newBank(t)
+	ctx := t.Context()
+	cam := b.Invite(b.laptop, identity.Device, "home/cam", "")
+	b.Share(b.laptop, "home", "home/lock", grant.Terms{Actions: grant.See})
+	before, err := cam.Gateway().Prove(ctx, control.ProofQuery{Thing: b.lock.Self().Member().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.laptop.Gateway().Limit(ctx, control.Limits{Member: cam.Self().Member().String(), Limits: []tree.Limit{{Fresh: 60}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, code := b.ask("cam", before); status != http.StatusOK {
+		t.Fatalf("while it is a member, it is answered %d, %s", status, code)
+	}
+	b.remove("home/cam", time.Time{})
+	if err := b.lock.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if status, code := b.ask("cam", before); status == http.StatusOK {
+			t.Errorf("removed, it is answered %d, %s", status, code)
+		}
+		b.lock.ForgetPeers() // and looks at it for the first time
+	}
+}
