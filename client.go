@@ -181,10 +181,11 @@ func (n *Node) ThingOf(member identity.MemberID) (*thing.Client, error) {
 	return n.Client(base), nil
 }
 
-// Client returns a client for the thing at a URL such as [Node.At] gives. Its streams heal as long as nobody answers.
+// Client returns a client for the thing at a URL such as [Node.At] gives. Its streams heal as long as nobody answers, and
+// leave a relay once there is a direct way.
 func (n *Node) Client(base *url.URL) *thing.Client {
 	unreachable := func(err error) bool { return errors.Is(err, peer.ErrUnreachable) }
-	return &thing.Client{HTTP: n.http, Base: base, Healing: thing.Healing{Passing: unreachable}}
+	return &thing.Client{HTTP: n.http, Base: base, Healing: thing.Healing{Passing: unreachable, Better: peer.Superseded}}
 }
 
 // A Target is what a revocation takes away.

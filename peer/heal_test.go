@@ -19,13 +19,20 @@ import (
 	"github.com/kindred-iot/kindred/peer/peertest"
 )
 
-// Once a direct way is known, requests leave the relay, and the circuit is closed when nobody uses it.
+// Once a direct way is known, requests leave the relay. An answer that is being read stays there, and can tell; the
+// circuit is closed when nobody uses it.
 func TestLeavesTheRelay(t *testing.T) {
 	p := newPlace(t)
 	p.timing = hasty(func(t *timing) { t.supersede = 100 * time.Millisecond })
 	r := p.relay(RelayLimits{})
 	keep, news := mooring(r.at())
-	meter, phone := p.join("meter", greet, keep), p.join("phone", nil)
+	meter, phone := p.join("meter", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		greet(w, r)
+		if r.URL.Path == "/stream" {
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}
+	}), keep), p.join("phone", nil)
 	until(t, news, "a reservation", meter.moored)
 	direct := false
 	c := phone.client(func(g *Target) {
@@ -45,9 +52,21 @@ func TestLeavesTheRelay(t *testing.T) {
 	if k := kind(); k != Relayed {
 		t.Fatalf("the first call was %s", k)
 	}
+	stream, err := c.Get("kindred://meter/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	if Superseded(stream) {
+		t.Error("there is a better way than the only one")
+	}
 	direct = true
 	c.CloseIdleConnections() // the next stream is told of the direct way
 	waitFor(t, func() bool { return kind() == Loopback })
+	if !Superseded(stream) {
+		t.Error("an answer does not tell that there is a better way by now")
+	}
+	stream.Body.Close()
 	waitFor(t, func() bool { return !phone.relayed(meter.id) && !meter.relayed(phone.id) })
 }
 

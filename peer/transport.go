@@ -34,14 +34,27 @@ const (
 
 // Callee tells who sent a response that a transport of Host.Transport returned.
 func Callee(resp *http.Response) (Remote, bool) {
-	if resp.Request == nil {
-		return Remote{}, false
-	}
-	c, ok := resp.Request.Context().Value(calleeKey).(*call)
-	if !ok {
+	c := callOf(resp)
+	if c == nil {
 		return Remote{}, false
 	}
 	return c.remote(), true
+}
+
+// Superseded reports whether a response of a transport of Host.Transport comes through a relay although there is a direct
+// way to its sender by now. A request made now takes that; the response stays where it is.
+func Superseded(resp *http.Response) bool {
+	c := callOf(resp)
+	return c != nil && c.link.superseded()
+}
+
+// callOf returns the call that a response came on; nil if no transport of Host.Transport returned it.
+func callOf(resp *http.Response) *call {
+	if resp.Request == nil {
+		return nil
+	}
+	c, _ := resp.Request.Context().Value(calleeKey).(*call)
+	return c
 }
 
 // Transport returns a RoundTripper for URLs kindred://HOST/…, which keeps

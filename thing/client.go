@@ -188,6 +188,9 @@ type Stream struct {
 // why the stream ended, [ErrLost] where the connection did not come back, and where it is not to be made again
 // [io.EOF] if the thing ended the stream without a word.
 func (s *Stream) Next() (ServerSentEvent, error) {
+	if s.last != "" {
+		s.line.move()
+	}
 	for {
 		e, err := s.next()
 		s.last = s.events.lastID

@@ -147,6 +147,9 @@ func (d *Download) accept(resp *http.Response, begun bool) error {
 // with [ErrChanged] where that cannot be, with a [Problem] where the thing refuses, and with [ErrLost] where the
 // connection did not come back.
 func (d *Download) Read(p []byte) (int, error) {
+	if d.Offset < d.Size && strongETag(d.ETag) {
+		d.line.move()
+	}
 	for {
 		n, err := d.line.resp.Body.Read(p)
 		if n > 0 {

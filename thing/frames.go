@@ -178,6 +178,7 @@ type Frames struct {
 // what there is then. It returns a [Problem] where the thing said why the stream ended, and [ErrLost] where the
 // connection did not come back.
 func (f *Frames) Next() (Value, error) {
+	f.line.move()
 	for {
 		v, err := readFrame(f.parts)
 		if err == nil {

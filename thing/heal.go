@@ -17,6 +17,7 @@ const (
 	retryFirst = 250 * time.Millisecond // between two tries, doubled each time,
 	retryMost  = 4 * time.Second        // up to this
 	steady     = 10 * time.Second       // what was open for so long, its next loss is a new one
+	moveEvery  = 10 * time.Second       // between two tries of a better way, at least
 )
 
 // ErrLost says that the connection under a stream or a download was lost and did not come back within the time for
@@ -33,6 +34,9 @@ type Healing struct {
 	// Lost is told, once a loss, why a connection was lost, and Back that it is there again. Nil is nobody.
 	Lost func(error)
 	Back func()
+	// Better reports whether there is a better way to the thing by now than the one an answer comes on. The rest is then
+	// asked for anew, between two events, pictures or reads, and nobody is told. Nil says that there never is.
+	Better func(*http.Response) bool
 }
 
 // passing reports whether what failed so is worth another try.
@@ -61,6 +65,7 @@ func (h Healing) passing(err error) bool {
 //	  ▼               ▼ the answer ended            ▼ refused, or for too long
 //	over ◀────────────┴─────────────────────────────┘
 //
+// While it is open it may move to a better way: there it is asked for, and once that answers, what there was is closed.
 // One goroutine reads it; close may be called by any.
 type line struct {
 	heal Healing
@@ -72,6 +77,8 @@ type line struct {
 	at   time.Time // when resp was there
 	lost time.Time // the loss that nothing has come since; zero: none
 	told bool      // of that loss
+
+	moved time.Time // when a better way was tried last
 }
 
 // begin asks for the first time. What fails then fails.
@@ -133,6 +140,21 @@ func (l *line) again(err error) error {
 			return err
 		}
 	}
+}
+
+// move asks for the rest on a better way, if there is one by now. It is called where the rest can be asked for. That it
+// fails is no loss: what there is goes on.
+func (l *line) move() {
+	if l.heal.Better == nil || time.Since(l.moved) < moveEvery || !l.heal.Better(l.resp) {
+		return
+	}
+	l.moved = time.Now()
+	resp, err := l.ask(l.ctx)
+	if err != nil {
+		return
+	}
+	l.resp.Body.Close()
+	l.resp, l.at = resp, time.Now()
 }
 
 // pause waits, and reports false if the line was closed meanwhile.

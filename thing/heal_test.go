@@ -285,3 +285,136 @@ func TestDownloadOfAChangedFile(t *testing.T) {
 		})
 	}
 }
+
+// A wayfarer reads a thing that is reached by another way with each request. From the first there is a better one.
+type wayfarer struct {
+	*brittle
+	ended chan struct{} // closed when the first answer is read no further
+}
+
+func newWayfarer(t *testing.T, h http.Handler) *wayfarer {
+	w := &wayfarer{ended: make(chan struct{})}
+	var ways atomic.Int64
+	w.brittle = newBrittle(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		way := ways.Add(1)
+		rw.Header().Set("Way", fmt.Sprint(way))
+		h.ServeHTTP(rw, r)
+		if way == 1 {
+			close(w.ended)
+		}
+	}))
+	w.Healing.Better = func(resp *http.Response) bool { return resp.Header.Get("Way") == "1" }
+	return w
+}
+
+// check checks that the wayfarer is on a way, and of the first that it was given up without a word.
+func (w *wayfarer) check(t *testing.T, l *line, way string) {
+	t.Helper()
+	if got := l.resp.Header.Get("Way"); got != way {
+		t.Errorf("it is on way %s, want %s", got, way)
+	}
+	if way != "1" {
+		<-w.ended
+	}
+	if len(w.told) > 0 {
+		t.Errorf("was told %q", w.told)
+	}
+}
+
+// Where there is a better way, an event stream goes on there, with each event once.
+func TestEventsMove(t *testing.T) {
+	thing, tick := ticker(t)
+	w := newWayfarer(t, thing.Handler(permit))
+	emitAll(t, tick, 1, 3)
+	s, err := w.Subscribe(t.Context(), "tick", "of another life")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := 1; i <= 3; i++ {
+		wantData(t, next(t, s), fmt.Sprint(i))
+		w.check(t, s.line, "2")
+	}
+	emitAll(t, tick, 4, 4)
+	wantData(t, next(t, s), "4")
+}
+
+// A stream that nothing came on yet has no place to go on at.
+func TestNoEventNoMove(t *testing.T) {
+	thing, tick := ticker(t)
+	w := newWayfarer(t, thing.Handler(permit))
+	s, err := w.Subscribe(t.Context(), "tick", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	emitAll(t, tick, 1, 2)
+	wantData(t, next(t, s), "1")
+	w.check(t, s.line, "1")
+	wantData(t, next(t, s), "2")
+	w.check(t, s.line, "2")
+}
+
+func TestFramesMove(t *testing.T) {
+	th, _ := projector(50, 10_000)
+	w := newWayfarer(t, th.Handler(permit))
+	f, err := w.Frames(t.Context(), "film")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	before := 0
+	for range 3 {
+		n := frameNumber(t, frame(t, f))
+		if n <= before {
+			t.Errorf("frame %d after %d", n, before)
+		}
+		before = n
+	}
+	w.check(t, f.line, "2")
+}
+
+func TestDownloadMoves(t *testing.T) {
+	content := make([]byte, 4<<20) // more than what is under way
+	for i := range content {
+		content[i] = byte(i * i >> 7)
+	}
+	w := newWayfarer(t, folder(fstest.MapFS{"clip.bin": {Data: content, ModTime: time.Unix(1e9, 0)}}))
+	d, err := w.Fetch(t.Context(), "recordings", "clip.bin", FileState{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	got, err := io.ReadAll(d)
+	if err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	w.check(t, d.line, "2")
+}
+
+// A better way on which the rest is not to be had is left alone for a while, and what there is goes on.
+func TestBetterWayInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		c := &Client{Base: &url.URL{Scheme: "http", Host: "projector"}}
+		c.HTTP = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			if asked++; asked > 1 {
+				return nil, errors.New("no such way")
+			}
+			const pictures = "--b\r\nContent-Type: image/jpeg\r\n\r\nabc\r\n--b\r\n\r\nabc\r\n--b\r\n\r\nabc\r\n--b--"
+			h := http.Header{"Content-Type": {framesType + "; boundary=b"}}
+			return &http.Response{StatusCode: http.StatusOK, Header: h, Body: io.NopCloser(strings.NewReader(pictures))}, nil
+		})}
+		c.Healing.Better = func(*http.Response) bool { return true }
+		f, err := c.Frames(t.Context(), "film")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []int{2, 2, 3} {
+			if frame(t, f); asked != want {
+				t.Errorf("at picture %d it was asked %d times, want %d", i, asked, want)
+			}
+			time.Sleep(moveEvery / 2)
+		}
+	})
+}
