@@ -20,7 +20,7 @@ MEMBERS  ?= 1000
 COUNT    ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race fuzz compile lint bench soak go gcc curl ffmpeg nft
+.PHONY: help run build test race fuzz compile lint bench soak go gcc curl ffmpeg nft miniupnpd
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,7 +33,7 @@ build: go ## build bin/kindred, bin/thermometer and bin/reader, one file each, n
 
 test: race fuzz compile ## all tests with the race detector, a short run of every fuzz target, and a compile for each platform
 
-race: go gcc curl ffmpeg nft
+race: go gcc curl ffmpeg nft miniupnpd
 	$(GO) test -race -json -timeout 20m ./... | $(GO) run .ci/summary.go
 
 fuzz: go ## run every fuzz target for FUZZTIME (3s)
@@ -102,4 +102,12 @@ nft:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2 nftables; \
 	else \
 		echo "tests in networks of their own are skipped without root, ip and nft: install iproute2 and nftables" >&2; \
+	fi
+
+miniupnpd:
+	@if command -v miniupnpd >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends miniupnpd-nftables; \
+	else \
+		echo "tests with a router that forwards ports are skipped without root and miniupnpd: install miniupnpd-nftables" >&2; \
 	fi

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -160,22 +159,6 @@ func TestNear(t *testing.T) {
 	}
 	if changed, err := n.look(); err != nil || changed || n.changes() != 1 {
 		t.Errorf("looking again: %v, %v", changed, err)
-	}
-}
-
-func TestMapped(t *testing.T) {
-	got := mapped([]port{{"udp", 1}, {"tcp", 1}, {"udp", 2}, {"udp", 3}}, func(protocol string, p int) (netip.AddrPort, bool) {
-		switch p {
-		case 1:
-			return netip.MustParseAddrPort("9.9.9.9:4711"), true
-		case 2:
-			return netip.MustParseAddrPort("10.0.0.1:4711"), true // another NAT is in front
-		}
-		return netip.AddrPort{}, false
-	})
-	want := []string{"/ip4/9.9.9.9/udp/4711/quic-v1", "/ip4/9.9.9.9/tcp/4711"}
-	if !slices.EqualFunc(got, want, func(a ma.Multiaddr, s string) bool { return a.String() == s }) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

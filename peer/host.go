@@ -61,7 +61,7 @@ type Config struct {
 	// MaxRelays relays. It keeps reservations there if it listens. See SetRelays.
 	Relays []string
 
-	// MapPorts asks the router, where there is one that does (UPnP), to forward the ports listened on.
+	// MapPorts asks the router, where there is one that does (PCP, NAT-PMP, UPnP), to forward the ports listened on.
 	MapPorts bool
 
 	// Changed is called whenever Addresses or Reach may have changed. It must not wait. Nil is nobody.
@@ -158,7 +158,7 @@ func newHost(cfg Config, t timing) (*Host, error) {
 		strangers: strangers{most: maxStrangers},
 		calling:   make(chan struct{}, maxCallBacks),
 	}
-	h.outlook = outlook{host: h, seen: make(map[libp2ppeer.ID]sighting), tell: make(chan struct{}, 1)}
+	h.outlook = outlook{host: h, seen: make(map[libp2ppeer.ID]sighting), tell: make(chan struct{}, 1), sighted: make(chan struct{}, 1)}
 	h.relays = relays{host: h, berths: make(map[libp2ppeer.ID]*berth)}
 	h.puncher = puncher{host: h, tries: make(map[libp2ppeer.ID]*punching)}
 	if h.log == nil {

@@ -103,6 +103,7 @@ func labHost(name string, args []string) error {
 	if slices.Contains(args, "listen") {
 		cfg.Listen = []string{":4711"}
 	}
+	cfg.MapPorts = slices.Contains(args, "map")
 	if slices.Contains(args, "relay") {
 		cfg.Listen, cfg.Relay = []string{":4711"}, &peer.RelayLimits{}
 	}

@@ -157,7 +157,7 @@ func (h *Host) service(p protocol.ID, l *link) network.StreamHandler {
 	serve := h.services[p]
 	h.mu.Unlock()
 	switch {
-	case serve == nil, p == proto.ProtoIDv2Hop, p == seenProtocol:
+	case serve == nil, p == proto.ProtoIDv2Hop, p == seenProtocol, p == doorProtocol:
 	case p == proto.ProtoIDv2Stop:
 		if !h.relays.chose(l.conn.RemotePeer()) {
 			return nil

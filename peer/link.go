@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"golang.org/x/time/rate"
 )
 
 // A link is what a host knows of one live connection.
@@ -47,6 +48,8 @@ type link struct {
 	met      bool                  // the other end was dialed by us, or accepted by its hello
 	guest    bool                  // the other end asks how it is seen, see seen.go
 	asking   bool                  // we ask so
+	knocking bool                  // the other end asks whether a port leads to it, see door.go
+	knocks   *rate.Limiter         // how often it may; nil: it did not yet
 	side     int                   // streams open that are no use of the link
 	moored   bool                  // wanted though no stream may be open
 	admitted map[digest]*admission // hellos shown by the other end, at most maxAdmitted

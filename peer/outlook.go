@@ -20,7 +20,7 @@ const (
 	NATBlocked   = "no UDP"    // relays are reached over TCP alone
 )
 
-// Whether somebody whom a host does not expect gets in at the address where a relay sees it.
+// Whether somebody whom a host does not expect gets in at an address: a relay tried it, with another key.
 const (
 	DoorUnknown = ""
 	DoorOpen    = "open"
@@ -30,9 +30,9 @@ const (
 // A Reach is what a host knows of how it is reached from elsewhere.
 type Reach struct {
 	NAT    string      // how the NAT in front of it maps: NATNone, …
-	Door   string      // whether the unexpected are let in: DoorOpen, …
+	Door   string      // whether the unexpected are let in, where relays see it or at a port that is forwarded: DoorOpen, …
 	Seen   []string    // where relays see it: multiaddrs
-	Mapped []string    // what its router forwards to it: multiaddrs
+	Mapped []Forward   // what its router forwards to it
 	Relays []RelayedAt // where it keeps reservations
 }
 
@@ -47,11 +47,12 @@ type RelayedAt struct {
 type outlook struct {
 	host *Host
 
-	mu     sync.Mutex
-	seen   map[libp2ppeer.ID]sighting
-	mapped []ma.Multiaddr
-	nat    string        // what follows from seen
-	tell   chan struct{} // something changed
+	mu        sync.Mutex
+	seen      map[libp2ppeer.ID]sighting
+	forwarded []*forward
+	nat       string        // what follows from seen
+	tell      chan struct{} // something changed
+	sighted   chan struct{} // a relay says where it sees the host
 }
 
 // A sighting is what one relay says.
@@ -76,6 +77,10 @@ func (o *outlook) saw(relay libp2ppeer.ID, l *link, addr ma.Multiaddr) {
 		o.forget(l)
 	}
 	o.host.puncher.ready() // at once: whoever is called through the relay tries soon
+	select {
+	case o.sighted <- struct{}{}:
+	default:
+	}
 	o.changed()
 }
 
@@ -110,17 +115,6 @@ func (o *outlook) forget(l *link) {
 		if s.link == l {
 			delete(o.seen, relay)
 		}
-	}
-}
-
-// map notes what the router forwards to the host.
-func (o *outlook) forwards(addrs []ma.Multiaddr) {
-	o.mu.Lock()
-	same := slices.EqualFunc(o.mapped, addrs, func(a, b ma.Multiaddr) bool { return a.Equal(b) })
-	o.mapped = addrs
-	o.mu.Unlock()
-	if !same {
-		o.changed()
 	}
 }
 
@@ -197,17 +191,15 @@ func door(seen []sighting) string {
 // Reach tells what the host knows of how it is reached from elsewhere.
 func (h *Host) Reach() Reach {
 	seen := h.outlook.sightings()
-	r := Reach{NAT: natOf(seen, h.own), Door: door(seen)}
+	r := Reach{NAT: natOf(seen, h.own), Door: door(seen), Mapped: h.outlook.mapped()}
+	if slices.ContainsFunc(r.Mapped, func(f Forward) bool { return f.Door == DoorOpen }) {
+		r.Door = DoorOpen
+	}
 	for _, s := range seen {
 		if a := s.addr.String(); !slices.Contains(r.Seen, a) {
 			r.Seen = append(r.Seen, a)
 		}
 	}
-	h.outlook.mu.Lock()
-	for _, a := range h.outlook.mapped {
-		r.Mapped = append(r.Mapped, a.String())
-	}
-	h.outlook.mu.Unlock()
 	for _, b := range h.relays.all() {
 		b.mu.Lock()
 		at := RelayedAt{Address: b.addrs[0].String() + "/p2p/" + b.relay.String(), Held: !b.until.IsZero()}
@@ -247,9 +239,7 @@ func (h *Host) outside() []ma.Multiaddr {
 			all = append(all, a)
 		}
 	}
-	h.outlook.mu.Lock()
-	all = append(all, h.outlook.mapped...)
-	h.outlook.mu.Unlock()
+	all = append(all, h.forwarded()...)
 	for _, s := range h.outlook.sightings() {
 		if isQUIC(s.addr) && isPublic(s.addr) {
 			all = append(all, s.addr)
@@ -288,11 +278,9 @@ const maxPublished = 16
 func (h *Host) Addresses() []string {
 	near := publish(h.listening())
 	var across, circuits []string
-	h.outlook.mu.Lock()
-	for _, a := range h.outlook.mapped {
+	for _, a := range h.forwarded() {
 		across = append(across, a.String())
 	}
-	h.outlook.mu.Unlock()
 	seen := h.outlook.sightings()
 	for _, s := range seen {
 		if s.door == DoorOpen {

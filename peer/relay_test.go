@@ -396,7 +396,7 @@ func TestRelaySpeaksNothingElse(t *testing.T) {
 	got := slices.Sorted(maps.Keys(r.services))
 	r.Host.mu.Unlock()
 	for _, served := range got {
-		if served != proto.ProtoIDv2Hop && served != proto.ProtoIDv2Stop && served != seenProtocol {
+		if served != proto.ProtoIDv2Hop && served != proto.ProtoIDv2Stop && served != seenProtocol && served != doorProtocol {
 			t.Errorf("it serves %s", served)
 		}
 	}

@@ -65,8 +65,11 @@ func readLine(r *bufio.Reader) (string, error) {
 	return "", malformed("a line longer than %d bytes", maxSeen)
 }
 
-// serveSeen makes the host tell others how it sees them. It is for relays.
-func (h *Host) serveSeen() { h.setService(seenProtocol, h.tellSeen) }
+// serveSeen makes the host tell others how it sees them, and whether ports lead to them. It is for relays.
+func (h *Host) serveSeen() {
+	h.setService(seenProtocol, h.tellSeen)
+	h.setService(doorProtocol, h.tellDoor)
+}
 
 // tellSeen answers one asker. It takes one stream of a connection at a time.
 func (h *Host) tellSeen(s network.Stream) {

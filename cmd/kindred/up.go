@@ -37,7 +37,7 @@ A line on standard output says when it is ready.`,
 	}
 	at.flags(c, "as in kindred.yaml")
 	c.Flags().StringSliceVar(&o.relays, "relay", nil, "a relay that members are to be found at: its `address`, a multiaddr with /p2p/KEY, or none (default as in kindred.yaml)")
-	c.Flags().BoolVar(&o.mapPorts, "map-ports", false, "ask the router to let callers in (UPnP); remembered (default as in kindred.yaml)")
+	c.Flags().BoolVar(&o.mapPorts, "map-ports", false, "ask the router to let callers in (PCP, NAT-PMP, UPnP); remembered (default as in kindred.yaml)")
 	return s.does(c, func(ctx context.Context, _ []string) error {
 		o.mapPortsGiven = c.Flags().Changed("map-ports")
 		return s.up(ctx, at, o)

@@ -1,0 +1,119 @@
+package peer_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kindred-iot/kindred/netlab"
+	"github.com/kindred-iot/kindred/netlab/netlabtest"
+	"github.com/kindred-iot/kindred/peer"
+	"github.com/kindred-iot/kindred/portmap"
+)
+
+// A meter behind a router that forwards ports as it is asked, and a relay that sees it.
+type forwardedHome struct {
+	lab    *netlabtest.Lab
+	birch  *netlabtest.Home
+	router *netlabtest.Forwarder
+	meter  *labPeer
+}
+
+func newForwardedHome(t *testing.T, settings ...string) *forwardedHome {
+	lab := netlabtest.New(t)
+	h := &forwardedHome{lab: lab, birch: lab.Home("birch", netlab.Cone)}
+	h.router = h.birch.Forward(settings...)
+	return h
+}
+
+// moor starts the relay and the meter.
+func (h *forwardedHome) moor(t *testing.T) {
+	t.Helper()
+	relay := start(t, h.lab.Public("relay"), "relay")
+	h.meter = start(t, h.birch.Host("meter"), "listen", "map")
+	h.meter.Say("relays " + relay.relayAt()[0])
+	h.meter.moored(1)
+}
+
+// doors waits until relays have tried every port that the router says it forwards.
+func (h *forwardedHome) doors(door string) {
+	h.meter.t.Helper()
+	h.meter.until("that both ports are "+door, func() bool {
+		return len(h.meter.reach.Mapped) == 2 && !slices.ContainsFunc(h.meter.reach.Mapped, func(f peer.Forward) bool { return f.Door != door })
+	})
+}
+
+// at returns where the meter is said to be at an IP address of the router's.
+func (h *forwardedHome) at(ip string) (all []string) {
+	return slices.DeleteFunc(slices.Clone(h.meter.addresses), func(a string) bool {
+		return !strings.HasPrefix(a, "/ip4/"+ip+"/") || peer.IsRelayed(a)
+	})
+}
+
+// Somebody behind a NAT that shows each other end another address calls directly at the port that is forwarded, and no
+// port stays forwarded when the callee is closed.
+func TestLabForwarded(t *testing.T) {
+	for _, tt := range []struct {
+		by       string
+		settings []string
+	}{
+		{portmap.PCP, []string{"enable_natpmp=yes", "enable_upnp=no"}},
+		{portmap.UPnP, []string{"enable_natpmp=no", "enable_upnp=yes"}},
+	} {
+		t.Run(tt.by, func(t *testing.T) {
+			t.Parallel()
+			h := newForwardedHome(t, tt.settings...)
+			h.moor(t)
+			h.doors(peer.DoorOpen)
+			want := []peer.Forward{
+				{Address: "/ip4/25.0.2.1/udp/4711/quic-v1", By: tt.by, Door: peer.DoorOpen},
+				{Address: "/ip4/25.0.2.1/tcp/4711", By: tt.by, Door: peer.DoorOpen},
+			}
+			if r := h.meter.reach; !slices.Equal(r.Mapped, want) || r.Door != peer.DoorOpen {
+				t.Errorf("the meter knows of itself %+v", r)
+			}
+			if got := h.router.Forwarded(); len(got) != 2 {
+				t.Errorf("the router forwards %q", got)
+			}
+			hotel := h.lab.Home("hotel", netlab.Symmetric)
+			for i, a := range h.at("25.0.2.1") {
+				phone := start(t, hotel.Host("phone"+string(rune('0'+i))))
+				h.meter.addresses = []string{a}
+				if n := phone.get(h.meter); n.Error != "" || n.Path.Kind != peer.Direct {
+					t.Errorf("at %s the answer is %+v %+v", a, n, n.Path)
+				}
+			}
+			if code := h.meter.Stop(); code != 0 {
+				t.Errorf("the meter ended with %d", code)
+			}
+			if left := h.router.Forwarded(); len(left) > 0 {
+				t.Errorf("the router still forwards %q", left)
+			}
+		})
+	}
+}
+
+// A router that names an address which is not its own is not believed: the relay gets in where it sees the meter, and
+// others are told that.
+func TestLabRouterNamesAnotherAddress(t *testing.T) {
+	t.Parallel()
+	h := newForwardedHome(t, "enable_natpmp=yes", "enable_upnp=no", "ext_ip=25.0.9.9")
+	h.moor(t)
+	h.doors(peer.DoorOpen)
+	if lie, true := h.at("25.0.9.9"), h.at("25.0.2.1"); len(lie) > 0 || len(true) != 2 {
+		t.Errorf("the meter publishes %q and %q", lie, true)
+	}
+}
+
+// A router that says that it forwards and does not is not believed either.
+func TestLabRouterForwardsNothing(t *testing.T) {
+	t.Parallel()
+	h := newForwardedHome(t, "enable_natpmp=yes", "enable_upnp=no")
+	h.router.Break()
+	h.moor(t)
+	h.doors(peer.DoorShut)
+	h.meter.until("what the relay found", func() bool { return h.meter.reach.Door == peer.DoorShut })
+	if told := h.at("25.0.2.1"); len(told) > 0 {
+		t.Errorf("the meter publishes %q, where nobody gets in", told)
+	}
+}

@@ -1,0 +1,180 @@
+// Package portmap has the router of the network that this machine is on forward ports to it: by PCP (RFC 6887), by
+// NAT-PMP (RFC 6886) or by UPnP (Internet Gateway Device, versions 1 and 2), whichever the router speaks first, in this
+// order.
+//
+//	router, err := portmap.Find(ctx)
+//	mapping, err := router.Map(ctx, portmap.UDP, 4711, 10*time.Minute) // and again before the lease is over
+//	err = router.Release(ctx)
+//
+// The default gateway is asked, and nobody else is listened to: what another device of the network says is dropped, and
+// no address is followed that is not the gateway's. What is read is bounded.
+//
+// What the router says is its word. Many name an outside address that leads nowhere, since another NAT is in front of
+// them or since they are wrong; who wants to know has somebody call there from outside. IPv4 alone is forwarded: IPv6 is
+// not translated, and firewalls for it are not asked to open.
+package portmap
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-netroute"
+)
+
+// Protocols whose ports are forwarded.
+const (
+	UDP = "udp"
+	TCP = "tcp"
+)
+
+// What a router is asked by.
+const (
+	PCP    = "PCP"
+	NATPMP = "NAT-PMP"
+	UPnP   = "UPnP"
+)
+
+// A Mapping is what the router says that it forwards.
+type Mapping struct {
+	Outside netip.AddrPort // where it does; the address is the zero Addr if the router does not tell
+	Lease   time.Duration  // for how long; 0: until it is told otherwise
+}
+
+// A Router forwards ports. It is safe for concurrent use.
+type Router struct {
+	by      string
+	dialect dialect
+
+	mu   sync.Mutex // one request at a time: simple routers stumble over two
+	held map[inside]wish
+}
+
+// An inside is a port of this machine.
+type inside struct {
+	protocol string
+	port     uint16
+}
+
+// A wish is what a router is asked for.
+type wish struct {
+	inside
+	outside uint16 // the port wished for; the router may choose another
+	lease   time.Duration
+	nonce   [12]byte // PCP's: who knows it may change the mapping
+	renewal bool     // outside is ours already
+}
+
+// A dialect is one way to ask.
+type dialect interface {
+	forward(context.Context, wish) (Mapping, error)
+	cancel(context.Context, wish) error
+}
+
+// How long a router has to show that it speaks a dialect. On a LAN it answers in milliseconds, or at UPnP within the
+// second that it was given to choose a moment from.
+const (
+	forDatagrams = 1500 * time.Millisecond
+	forUPnP      = 5 * time.Second
+)
+
+// Find looks for a router that forwards ports. It takes some seconds to find that there is none.
+func Find(ctx context.Context) (*Router, error) {
+	g, err := findGateway(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("portmap: finding the default gateway: %w", err)
+	}
+	var errs []error
+	for _, d := range []struct {
+		by     string
+		within time.Duration
+		greet  func(context.Context, gateway) (dialect, error)
+	}{
+		{PCP, forDatagrams, greetPCP},
+		{NATPMP, forDatagrams, greetNATPMP},
+		{UPnP, forUPnP, greetUPnP},
+	} {
+		soon, cancel := context.WithTimeout(ctx, d.within)
+		speaks, err := d.greet(soon, g)
+		cancel()
+		if err == nil {
+			return &Router{by: d.by, dialect: speaks, held: make(map[inside]wish)}, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", d.by, err))
+	}
+	return nil, fmt.Errorf("portmap: the router at %s forwards no ports: %w", g.router, errors.Join(errs...))
+}
+
+// By tells how the router is asked: PCP, NATPMP or UPnP.
+func (r *Router) By() string { return r.by }
+
+// Map has the router forward a port of its outside to one of this machine, or go on doing so: the same port outside, if
+// it can be had, and else another. A router without leases forwards until it is told otherwise.
+func (r *Router) Map(ctx context.Context, protocol string, port uint16, lease time.Duration) (Mapping, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := inside{protocol, port}
+	w, held := r.held[at]
+	if !held {
+		w = wish{inside: at, outside: port}
+		rand.Read(w.nonce[:])
+	}
+	w.lease, w.renewal = lease, held
+	m, err := r.dialect.forward(ctx, w)
+	if err != nil {
+		return Mapping{}, fmt.Errorf("portmap: asking by %s for %s port %d: %w", r.by, protocol, port, err)
+	}
+	w.outside = m.Outside.Port()
+	r.held[at] = w
+	return m, nil
+}
+
+// Release has the router end all that Map began.
+func (r *Router) Release(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for at, w := range r.held {
+		if err := r.dialect.cancel(ctx, w); err != nil {
+			errs = append(errs, fmt.Errorf("portmap: taking back by %s what was asked for %s port %d: %w", r.by, at.protocol, at.port, err))
+			continue
+		}
+		delete(r.held, at)
+	}
+	return errors.Join(errs...)
+}
+
+// A gateway is where packets for everywhere else go, and where they come from.
+type gateway struct {
+	router, self netip.Addr
+}
+
+// elsewhere is nobody's address (RFC 5737): the way there is the way to everywhere that there is no other way to.
+var elsewhere = net.IPv4(192, 0, 2, 1)
+
+// findGateway asks the system for the default gateway.
+func findGateway(ctx context.Context) (gateway, error) {
+	routes, err := netroute.New()
+	if err != nil {
+		return gateway{}, err
+	}
+	_, ip, _, err := routes.Route(elsewhere)
+	if err != nil {
+		return gateway{}, err
+	}
+	router, ok := netip.AddrFromSlice(ip)
+	if router = router.Unmap(); !ok || !router.Is4() || router.IsUnspecified() {
+		return gateway{}, errors.New("no gateway of IPv4")
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "udp4", netip.AddrPortFrom(router, pcpPort).String()) // nothing is sent
+	if err != nil {
+		return gateway{}, err
+	}
+	defer conn.Close()
+	return gateway{router, conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()}, nil
+}
