@@ -87,7 +87,7 @@ func handle[Q, A any](s server, call func(context.Context, credential.Principal,
 			s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 			return
 		}
-		done, err := s.shares.call(r.Context(), who.Member())
+		done, err := s.shares.call(r.Context(), callerOf(who))
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -119,7 +119,7 @@ func (s server) watch(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 		return
 	}
-	done, err := s.shares.watch(who.Member())
+	done, err := s.shares.watch(callerOf(who))
 	if err != nil {
 		s.fail(w, r, err)
 		return

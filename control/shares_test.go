@@ -3,17 +3,23 @@ package control
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 )
 
 func TestShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shares{calls: 2, watches: 1, waiting: 2}
-		lamp, lock := identity.MemberID{1}, identity.MemberID{2}
-		call := func(who identity.MemberID) func() {
+		lamp, lock := caller{member: identity.MemberID{1}}, caller{member: identity.MemberID{2}}
+		call := func(who caller) func() {
 			t.Helper()
 			done, err := s.call(t.Context(), who)
 			if err != nil {
@@ -61,7 +67,7 @@ func TestShares(t *testing.T) {
 
 func TestWatchesAreFew(t *testing.T) {
 	s := &shares{calls: 1, watches: 1}
-	lamp := identity.MemberID{1}
+	lamp := caller{member: identity.MemberID{1}}
 	done, err := s.watch(lamp)
 	if err != nil {
 		t.Fatal(err)
@@ -81,4 +87,39 @@ func TestWatchesAreFew(t *testing.T) {
 		t.Errorf("a watch after the first: %v", err)
 	}
 	done()
+}
+
+// Two trees may have given two members the same ID: neither takes what is the other's, and nor does who made up a tree of
+// their own in which they have the ID of somebody else.
+func TestTheSameIDInTwoTreesIsTwoCallers(t *testing.T) {
+	who := func(tree byte) credential.Principal {
+		c := identity.Chain{Line: []identity.Link{{Member: identity.MemberID{1}}}}
+		c.ID.Tree = identity.TreeID{tree}
+		return credential.Principal{Chain: c}
+	}
+	type key struct{}
+	s := server{nil, func(ctx context.Context) (credential.Principal, bool) {
+		p, ok := ctx.Value(key{}).(credential.Principal)
+		return p, ok
+	}, slog.New(slog.DiscardHandler), &shares{calls: 1}}
+	var calls http.Handler
+	ask := func(as credential.Principal) int {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), key{}, as), http.MethodPost, "/", strings.NewReader("{}"))
+		calls.ServeHTTP(w, r)
+		return w.Code
+	}
+	var meanwhile []int // what others are told while one call is under way
+	calls = handle(s, func(_ context.Context, p credential.Principal, _ Lookup) (None, error) {
+		if p.ID.Tree == who(1).ID.Tree {
+			meanwhile = []int{ask(who(1)), ask(who(2))}
+		}
+		return None{}, nil
+	})
+	if got := ask(who(1)); got != http.StatusOK {
+		t.Errorf("the first call: %d", got)
+	}
+	if want := []int{http.StatusServiceUnavailable, http.StatusOK}; !slices.Equal(meanwhile, want) {
+		t.Errorf("a second call of the same member, and one of its namesake elsewhere: %v, want %v", meanwhile, want)
+	}
 }
