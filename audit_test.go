@@ -3,12 +3,15 @@ package kindred_test
 import (
 	"crypto"
 	"database/sql"
+	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/device/lock"
 	"github.com/kindred-iot/kindred/gateway"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
@@ -252,5 +255,77 @@ func TestACheckpointAloneBinds(t *testing.T) {
 	}
 	if _, err := d.lock.Gateway().Entries(t.Context(), control.EntriesQuery{Member: d.Gateway.Node().Self().Member().String()}); err == nil {
 		t.Error("a device read another's journal")
+	}
+}
+
+// TestAJournalTellsOfItsMemberAlone has a thing tell in its journal of what was done elsewhere, and of the home, and under
+// another's name, and of what is to come: what the owner reads is none of that. An app's journal is not taken in at all.
+func TestAJournalTellsOfItsMemberAlone(t *testing.T) {
+	d := newDoor(t)
+	bulb := d.Invite(d.laptop, identity.Device, "home/bulb", "", "127.0.0.1:0")
+	anna := d.Invite(d.laptop, identity.Person, "sam/anna", "phone")
+	party := func(n *kindred.Node) journal.Party {
+		return journal.Party{Member: n.Self().Member(), ID: n.Self().ID}
+	}
+	told := func(thing journal.Party, op journal.Op, what string) journal.Entry {
+		return journal.Entry{Time: time.Now(), Thing: thing, Caller: party(d.laptop), Op: op, Affordance: what, Outcome: journal.Served}
+	}
+	renamed, let, ahead := party(bulb), told(party(bulb), journal.Admit, ""), told(party(bulb), journal.Invoke, "to come")
+	renamed.ID.Path, let.With, ahead.Time = "home/lock", party(anna), time.Now().Add(1000*time.Hour)
+	for _, e := range []journal.Entry{
+		told(party(d.lock), journal.Invoke, "elsewhere"), told(renamed, journal.Invoke, "as another"), let, ahead,
+		told(party(d.lock), journal.Copy, "elsewhere"), told(party(bulb), journal.Invoke, "so"),
+	} {
+		if err := bulb.Journal().Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Serve(bulb, lock.New().Thing())
+	if _, err := d.State(d.laptop, "home/bulb"); err != nil { // which has it hand in its journal
+		t.Fatal(err)
+	}
+	for size := int64(0); size < 7; { // until the gateway has all of it
+		js, err := d.laptop.Gateway().Journals(t.Context(), control.JournalsQuery{Member: bulb.Self().Member().String()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size = js.Logs[0].Size
+	}
+	happened := func(until time.Time) (what []string) {
+		t.Helper()
+		h, err := d.laptop.Gateway().History(t.Context(), control.HistoryQuery{Until: until})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range h.Entries {
+			if e.Caller.Member == d.laptop.Self().Member() && (e.Op == journal.Invoke || e.Op == journal.Copy || e.With == let.With && e.Thing == let.Thing) {
+				what = append(what, string(e.Thing.ID.Path)+" "+e.Affordance)
+			}
+		}
+		return what
+	}
+	if got, want := happened(time.Time{}), []string{"home/bulb so"}; !slices.Equal(got, want) {
+		t.Errorf("lately happened %q, want %q", got, want)
+	}
+	if got, want := happened(ahead.Time.Add(time.Hour)), []string{"home/bulb so", "home/bulb to come"}; !slices.Equal(got, want) {
+		t.Errorf("with all that is to come happened %q, want %q", got, want)
+	}
+
+	log, err := journal.Open(t.Context(), storetest.Open(t), anna.Self().Member(), anna.Self().ID.Tree, d.key("annaphone"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	batch, err := log.Since(t.Context(), time.Now(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := batch.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *control.Error
+	if _, err := anna.Gateway().Record(t.Context(), control.Batch{Batch: raw}); !errors.As(err, &refused) || refused.Code != control.Refused {
+		t.Errorf("an app's journal: %v", err)
 	}
 }

@@ -234,10 +234,16 @@ func (h *home) Announce(ctx context.Context, who credential.Principal, a control
 	return h.contact(h.started().Self()), nil
 }
 
+// clocksApart is how far ahead the clock of a thing may be for what it tells to be among what happened lately.
+const clocksApart = time.Hour
+
 // History tells owners what happened, and others what concerns them, or what is sealed where something of theirs is.
 func (h *home) History(ctx context.Context, who credential.Principal, q control.HistoryQuery) (control.History, error) {
 	if q.Sealed {
 		return h.sealedHistory(ctx, who, q)
+	}
+	if q.Until.IsZero() { // else whoever dates what it tells ahead would crowd out all others for as long
+		q.Until = h.cfg.Clock().Add(clocksApart)
 	}
 	f := journal.Filter{Since: q.Since, Until: q.Until, Limit: min(q.Limit, control.MaxHistory)}
 	for id, to := range map[string]*journal.Party{q.Caller: &f.Who, q.Thing: &f.Thing} {
@@ -253,12 +259,19 @@ func (h *home) History(ctx context.Context, who credential.Principal, q control.
 	if err := h.started().Journal().Sync(ctx); err != nil {
 		return control.History{}, err
 	}
+	match := func(journal.Item) (bool, error) { return true, nil }
 	if !who.Owner() {
 		c, err := h.concernOf(ctx, who, q)
 		if err != nil {
 			return control.History{}, err
 		}
-		f.Match = c.only()
+		match = c.only()
+	}
+	f.Match = func(i journal.Item) (bool, error) {
+		if !h.mayTell(i) {
+			return false, nil
+		}
+		return match(i)
 	}
 	items, err := h.replica.Query(ctx, f)
 	if err != nil {

@@ -78,6 +78,8 @@ func (h *home) Record(ctx context.Context, who credential.Principal, b control.B
 	node := who.Member()
 	checkpoint := b.Checkpoint
 	switch {
+	case len(b.Batch) > 0 && who.Kind() == identity.App:
+		return control.Recorded{}, refused("apps keep their journals to themselves")
 	case len(b.Batch) > 0:
 		batch, err := journal.ParseBatch(b.Batch)
 		if err != nil {
