@@ -1,9 +1,11 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
@@ -52,24 +54,24 @@ func (h *Host) mapPorts() {
 
 // throughRouter keeps ports mapped at a router while the networks are those of epoch, and finds out whether they lead
 // here. It reports whether any was.
-func (h *Host) throughRouter(epoch uint64, router *portmap.Router) (any bool) {
+func (h *Host) throughRouter(epoch uint64, router *portmap.Router) (did bool) {
 	defer h.release(router)
 	for renew := time.Now(); h.nets.changes() == epoch; {
 		if !time.Now().Before(renew) {
 			if !h.outlook.forwards(h.forwards(router)) {
-				return any
+				return did
 			}
-			any, renew = true, time.Now().Add(renewMapping)
+			did, renew = true, time.Now().Add(renewMapping)
 		}
 		h.knockEverywhere()
 		select {
 		case <-time.After(lookRouter):
 		case <-h.outlook.sighted:
 		case <-h.ctx.Done():
-			return any
+			return did
 		}
 	}
-	return any
+	return did
 }
 
 // release has the router end what it forwards.
@@ -103,7 +105,7 @@ type port struct {
 	number   uint16
 }
 
-// ports returns those that the host listens on where a router could forward to them.
+// ports returns those that the host listens on where a router could forward to them, UDP's first.
 func (h *Host) ports() (all []port) {
 	for _, a := range h.listening() {
 		p := port{protocol: portmap.UDP}
@@ -122,6 +124,9 @@ func (h *Host) ports() (all []port) {
 			all = append(all, p)
 		}
 	}
+	slices.SortFunc(all, func(a, b port) int {
+		return cmp.Or(strings.Compare(b.protocol, a.protocol), cmp.Compare(a.number, b.number))
+	})
 	return all
 }
 
