@@ -168,8 +168,12 @@ func excerpt(ctx context.Context, port Port, tree identity.TreeID, node identity
 	if err != nil {
 		return x, -1, err
 	}
+	first, end, err := f.span(ctx, port, node, c.Size)
+	if err != nil {
+		return x, -1, err
+	}
 	next := int64(-1)
-	err = port.LogRows(ctx, node[:], max(0, from), c.Size, func(index int64, row Row) error {
+	err = port.LogRows(ctx, node[:], max(first, from), end, func(index int64, row Row) error {
 		if len(x.Entries) == MaxExcerpt {
 			next = index
 			return errEnough
@@ -196,7 +200,8 @@ func excerpt(ctx context.Context, port Port, tree identity.TreeID, node identity
 
 // matches reports whether an entry lies in the filter's time, and is of its caller and thing.
 func (f Filter) matches(e Entry) bool {
-	return (f.Since.IsZero() || !e.Time.Before(f.Since)) && (f.Until.IsZero() || e.Time.Before(f.Until)) &&
+	since, until := f.bounds()
+	return e.Time.UnixMilli() >= since && (until == 0 || e.Time.UnixMilli() < until) &&
 		(f.Who.IsZero() || f.Who.same(e.Caller)) && (f.Thing.IsZero() || f.Thing.same(e.Thing))
 }
 

@@ -2,9 +2,12 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"math/bits"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +70,97 @@ func TestExcerpt(t *testing.T) {
 		}
 		if len(items) != len(want) {
 			t.Errorf("%+v gives %d entries, want %v", f, len(items), want)
+		}
+	}
+}
+
+// counted counts the rows that are read of a port.
+type counted struct {
+	Port
+	rows int
+}
+
+func (c *counted) LogRows(ctx context.Context, name []byte, from, to int64, each func(int64, Row) error) error {
+	return c.Port.LogRows(ctx, name, from, to, func(index int64, row Row) error {
+		c.rows++
+		return each(index, row)
+	})
+}
+
+func TestExcerptReadsLittleOfALongLog(t *testing.T) {
+	const size, some = 4096, 10
+	port := &counted{Port: storetest.Open(t)}
+	l := openLog(t, port, lock)
+	for i := range size {
+		e := opened(i)
+		if i == size/2 {
+			e.Caller = guest
+		}
+		if err := l.Note(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkpoint, err := l.Checkpoint(t.Context(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, test := range map[string]struct {
+		f           Filter
+		first, want int
+	}{
+		"the end":       {Filter{Since: opened(size - some).Time}, size - some, some},
+		"the beginning": {Filter{Until: opened(some).Time}, 0, some},
+		"one caller":    {Filter{Who: guest}, size / 2, 1},
+		"nothing":       {Filter{Since: opened(size).Time}, 0, 0},
+	} {
+		port.rows = 0
+		x, next, err := l.Excerpt(t.Context(), test.f, 0, checkpoint)
+		if err != nil || next != -1 || len(x.Entries) != test.want || test.want > 0 && x.Entries[0].Index != int64(test.first) {
+			t.Errorf("%s: %d entries, next %d, %v", what, len(x.Entries), next, err)
+		}
+		if most := test.want * (1 + 2*bits.Len(size)); port.rows > most { // each, and the hashes of its proof
+			t.Errorf("%s: %d rows were read for %d entries, want at most %d", what, port.rows, test.want, most)
+		}
+	}
+}
+
+func TestExcerptWhereTheClockWasSet(t *testing.T) {
+	l := openLog(t, storetest.Open(t), lock)
+	random := rand.New(rand.NewPCG(1, 2))
+	entries := make([]Entry, MaxExcerpt+100)
+	for i := range entries {
+		entries[i] = opened(random.IntN(40))
+		entries[i].Caller = []Party{anna, guest, {}}[random.IntN(3)]
+		if err := l.Note(entries[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkpoint, err := l.Checkpoint(t.Context(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 30 {
+		f := Filter{Since: opened(random.IntN(40)).Time, Until: opened(random.IntN(60)).Time, Who: []Party{anna, guest, {}}[random.IntN(3)]}
+		if random.IntN(3) == 0 {
+			f = Filter{}
+		}
+		var got, want []int64
+		for from := int64(0); from >= 0; {
+			var x Excerpt
+			if x, from, err = l.Excerpt(t.Context(), f, from, checkpoint); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range x.Entries {
+				got = append(got, e.Index)
+			}
+		}
+		for i, e := range entries {
+			if f.matches(e) {
+				want = append(want, int64(i))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v gives entries %d, want %d", f, got, want)
 		}
 	}
 }

@@ -156,6 +156,10 @@ type Port interface {
 	// first error as it is.
 	LogQuery(ctx context.Context, since, until, caller, thing int64, newest bool,
 		each func(name []byte, index int64, row Row) error) error
+	// LogSpan returns between which rows of one log all lie that LogQuery would
+	// find there, from ≤ index < to, without reading those before; 0 and 0 for
+	// none.
+	LogSpan(ctx context.Context, name []byte, since, until, caller, thing int64) (from, to int64, err error)
 }
 
 // TamperError means that a log contradicts itself or what its node signed:

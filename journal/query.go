@@ -55,13 +55,7 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 	if limit < 0 || limit > MaxLimit {
 		return nil, fmt.Errorf("journal: searching: limit %d is not 0 to %d", f.Limit, MaxLimit)
 	}
-	var since, until int64
-	if !f.Since.IsZero() {
-		since = f.Since.UnixMilli()
-	}
-	if !f.Until.IsZero() {
-		until = max(1, f.Until.UnixMilli()) // 0 would be no bound
-	}
+	since, until := f.bounds()
 	var items []Item
 	signed := map[entryKey]bool{} // those that a receipt was signed for, which come first where the newest do
 	err := port.LogQuery(ctx, since, until, f.Who.tag(), f.Thing.tag(), !f.Oldest, func(name []byte, index int64, row Row) error {
@@ -95,6 +89,28 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 		return nil, fmt.Errorf("journal: searching: %w", err)
 	}
 	return items, nil
+}
+
+// bounds returns the filter's times as a Port takes them.
+func (f Filter) bounds() (since, until int64) {
+	if !f.Since.IsZero() {
+		since = f.Since.UnixMilli()
+	}
+	if !f.Until.IsZero() {
+		until = max(1, f.Until.UnixMilli()) // 0 would be no bound
+	}
+	return since, until
+}
+
+// span returns between which of the first size entries of a log all lie that match f. Clocks are set, so later entries may
+// tell of earlier times: what lies between is to be looked at.
+func (f Filter) span(ctx context.Context, port Port, node identity.MemberID, size int64) (from, to int64, err error) {
+	since, until := f.bounds()
+	if since == 0 && until == 0 && f.Who.IsZero() && f.Thing.IsZero() {
+		return 0, size, nil
+	}
+	from, to, err = port.LogSpan(ctx, node[:], since, until, f.Who.tag(), f.Thing.tag())
+	return from, min(to, size), err
 }
 
 // entryKey names an entry of any log.

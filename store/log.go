@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 )
 
 // Row is one row of a log. It is an alias of a plain struct so that a port
@@ -100,6 +99,8 @@ func (db *DB) LogRows(ctx context.Context, name []byte, from, to int64, each fun
 	})
 }
 
+const selectFound = `select name, idx, time, caller, thing, data, hashes from entry join log on log.id = entry.log where `
+
 // LogQuery calls each with the rows of all logs whose time lies from since up
 // to but not including until, with that caller's and that thing's tag unless 0,
 // by time, oldest or newest first. An until of 0 means no end. It ends at the
@@ -107,27 +108,14 @@ func (db *DB) LogRows(ctx context.Context, name []byte, from, to int64, each fun
 // what it is given.
 func (db *DB) LogQuery(ctx context.Context, since, until, caller, thing int64, newest bool,
 	each func(name []byte, index int64, row Row) error) error {
-	if until == 0 {
-		until = math.MaxInt64
-	}
-	var query strings.Builder
-	query.WriteString(`select name, idx, time, caller, thing, data, hashes from entry join log on log.id = entry.log where time >= ? and time < ?`)
-	args := []any{since, until}
-	for _, tag := range []struct {
-		column string
-		value  int64
-	}{{"caller", caller}, {"thing", thing}} {
-		if tag.value != 0 {
-			query.WriteString(` and ` + tag.column + ` = ?`)
-			args = append(args, tag.value)
-		}
-	}
+	where, args := searched(since, until, caller, thing)
+	query := selectFound + where
 	if newest {
-		query.WriteString(` order by time desc, log desc, idx desc`)
+		query += ` order by time desc, log desc, idx desc`
 	} else {
-		query.WriteString(` order by time, log, idx`)
+		query += ` order by time, log, idx`
 	}
-	return db.rows(ctx, "searching", query.String(), args, func(rows *sql.Rows) error {
+	return db.rows(ctx, "searching", query, args, func(rows *sql.Rows) error {
 		var name []byte
 		var index int64
 		var r Row
@@ -137,4 +125,36 @@ func (db *DB) LogQuery(ctx context.Context, since, until, caller, thing int64, n
 		r.Data, r.Hashes = present(r.Data), present(r.Hashes)
 		return each(name, index, r)
 	})
+}
+
+// LogSpan returns between which rows of one log all lie that [DB.LogQuery]
+// would find there: from ≤ index < to, 0 and 0 for none. It reads no row where
+// at most one tag is given, only an index.
+func (db *DB) LogSpan(ctx context.Context, name []byte, since, until, caller, thing int64) (from, to int64, err error) {
+	where, args := searched(since, until, caller, thing)
+	query := selectSpan + where
+	if err := db.reader.QueryRowContext(ctx, query, append([]any{name}, args...)...).Scan(&from, &to); err != nil {
+		return 0, 0, db.fail(fmt.Sprintf("searching log %x in", name), err)
+	}
+	return from, to, nil
+}
+
+// selectSpan begins a search by time or tag: +log has it not begin by the log,
+// which would be row by row.
+const selectSpan = `select coalesce(min(idx), 0), coalesce(max(idx) + 1, 0) from entry where +log = (select id from log where name = ?) and `
+
+// searched is the condition for a time, an until of 0 meaning no end, and for
+// tags, 0 meaning any; with its arguments.
+func searched(since, until, caller, thing int64) (where string, args []any) {
+	if until == 0 {
+		until = math.MaxInt64
+	}
+	where, args = `time >= ? and time < ?`, []any{since, until}
+	if caller != 0 {
+		where, args = where+` and caller = ?`, append(args, caller)
+	}
+	if thing != 0 {
+		where, args = where+` and thing = ?`, append(args, thing)
+	}
+	return where, args
 }

@@ -83,6 +83,19 @@ func checkQuery(t *testing.T, db *DB, model map[string][]stored, since, until, c
 	if err := db.LogQuery(t.Context(), since, until, caller, thing, newest, collect(&got)); err != nil {
 		t.Fatal(err)
 	}
+	for name := range model {
+		wantFrom, wantTo := int64(0), int64(0)
+		for _, s := range want {
+			if s.Name == name && wantTo == 0 {
+				wantFrom, wantTo = s.Index, s.Index+1
+			} else if s.Name == name {
+				wantFrom, wantTo = min(wantFrom, s.Index), max(wantTo, s.Index+1)
+			}
+		}
+		if from, to, err := db.LogSpan(t.Context(), []byte(name), since, until, caller, thing); from != wantFrom || to != wantTo || err != nil {
+			t.Fatalf("LogSpan(%s, %d, %d, %d, %d) = %d, %d, %v, want %d, %d", name, since, until, caller, thing, from, to, err, wantFrom, wantTo)
+		}
+	}
 	inOrder := func(a, b stored) int {
 		if newest {
 			return cmp.Compare(b.Row.Time, a.Row.Time)
@@ -142,28 +155,40 @@ func TestLogQueryEndsAtFirstError(t *testing.T) {
 
 func TestQueriesUseIndexes(t *testing.T) {
 	db := openNew(t)
-	for _, test := range []struct{ where, index string }{
-		{`time >= 1 and time < 2`, "entry_time"},
-		{`time >= 1 and time < 2 and caller = 3`, "entry_caller"},
-		{`time >= 1 and time < 2 and thing = 3`, "entry_thing"},
-	} {
-		rows, err := db.reader.Query(`explain query plan select name, data from entry join log on log.id = entry.log where ` +
-			test.where + ` order by time desc, log desc, idx desc`)
-		if err != nil {
-			t.Fatal(err)
+	for _, test := range []struct {
+		caller, thing int64
+		index         string
+	}{{0, 0, "entry_time"}, {3, 0, "entry_caller"}, {0, 3, "entry_thing"}} {
+		where, args := searched(1, 2, test.caller, test.thing)
+		plan := planOf(t, db, selectFound+where+` order by time desc, log desc, idx desc`, args...)
+		if !strings.Contains(plan, test.index) || strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("%s is searched by\n%s, want %s and no sorting", where, plan, test.index)
 		}
-		defer rows.Close()
-		var plan strings.Builder
-		for rows.Next() {
-			var id, parent, unused int
-			var detail string
-			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintln(&plan, detail)
-		}
-		if !strings.Contains(plan.String(), test.index) || strings.Contains(plan.String(), "TEMP B-TREE") {
-			t.Errorf("%s is searched by\n%s, want %s and no sorting", test.where, plan.String(), test.index)
+		plan = planOf(t, db, selectSpan+where, append([]any{[]byte("log")}, args...)...)
+		if !strings.Contains(plan, "COVERING INDEX "+test.index) {
+			t.Errorf("the span of %s is found by\n%s, want %s and no rows", where, plan, test.index)
 		}
 	}
+}
+
+func planOf(t *testing.T, db *DB, query string, args ...any) string {
+	t.Helper()
+	rows, err := db.reader.Query(`explain query plan `+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan strings.Builder
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&plan, detail)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan.String()
 }

@@ -7,7 +7,8 @@
 //     transaction, [DB.Load] and [DB.Scan] read them;
 //   - logs: rows that are only ever appended, several logs side by side, each
 //     with its last checkpoint. [DB.LogAppend] writes, [DB.LogRows] reads in
-//     order, [DB.LogQuery] searches all logs by time, caller and thing.
+//     order, [DB.LogQuery] searches all logs by time, caller and thing, and
+//     [DB.LogSpan] says where in one log that would lead.
 //
 // # What a write promises
 //
