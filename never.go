@@ -105,7 +105,7 @@ func (n *Node) setApart(ctx context.Context, classes []control.Class, live crede
 			err = errors.New("it is about another thing")
 		}
 		if err == nil {
-			err = opened.Stands(n.consented(c.Consents, live), live.IsMember, n.now())
+			err = opened.Stands(n.consented(c.Consents, live), live.Check, n.now())
 		}
 		if err != nil {
 			n.log.Warn("what is set apart does not count", "error", err)

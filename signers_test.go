@@ -162,6 +162,32 @@ func (b *bank) backdated() []byte {
 	return raw
 }
 
+// Whoever has a phone that was stolen and removed cannot stand behind a grant as its second owner, whatever date they
+// write: not at the thing, with the service at their side, and not at the gateway.
+func TestStolenSecond(t *testing.T) {
+	b := newBank(t)
+	if code := b.read(); code != "not-approved" {
+		t.Fatalf("before anybody approves, it is answered %q", code)
+	}
+	b.remove("kim/tablet", time.Now().Add(-time.Hour))
+	forged := b.backdated()
+	if status, code := b.show(forged); status != http.StatusForbidden || code != "not-approved" {
+		t.Errorf("with a consent by a phone that was removed, it is answered %d, %s", status, code)
+	}
+	if err := b.node.Gateway().Consent(t.Context(), forged); err == nil {
+		t.Error("the gateway files a consent by a phone that was removed")
+	}
+	if err := b.kim.Approve(t.Context(), b.grant.Terms.ID, b.grant.Raw, false); err != nil {
+		t.Fatal(err)
+	}
+	if code := b.read(); code != "" {
+		t.Errorf("approved, it is answered %q", code)
+	}
+	if status, code := b.show(); status != http.StatusOK {
+		t.Errorf("approved, and shown by hand, it is answered %d, %s", status, code)
+	}
+}
+
 // A device that was given other limits, and so another entry in the roster, before it is removed has nothing of what the
 // home proved of it until then.
 func TestLimitedAndRemoved(t *testing.T) {

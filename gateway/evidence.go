@@ -25,10 +25,11 @@ func (g *Gateway) grantsFor(who, thing identity.Chain) (found []tree.Admitted) {
 	return found
 }
 
-// How many grants go into one hello, and how many members' entries beside them.
+// How many grants go into one hello, how many members' entries beside them, and how many leaves' into what a device is told.
 const (
 	maxEvidence = 16
 	maxMembers  = 44
+	maxSigners  = 10 // leaves that signed what is said to a device, of it and of each of the places above
 )
 
 // shown picks, of grants that are for a leaf, the newest that allow it something, each with all that it passes on: as many
@@ -114,7 +115,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 				}
 				if size += len(a.Raw); size <= maxShown {
 					e.Consents = append(e.Consents, raw...)
-					members = g.addOwners(members, by)
+					members = g.addLive(members, by)
 				}
 			}
 		}
@@ -123,11 +124,11 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	e.Demands = demands[:min(len(demands), maxDemands)]
 	if q.Thing == "" && self.Chain.Kind() == identity.Device {
 		for _, id := range line(self.Chain) {
-			classes, owners := g.keeper.Classes(id, false)
+			classes, signers := g.keeper.Classes(id, false)
 			for _, c := range classes {
 				e.Classes = append(e.Classes, control.Class{Raw: c.Raw, Consents: c.Consents})
 			}
-			members = g.addOwners(members, owners)
+			members = g.addLive(members, signers[:min(len(signers), maxSigners)])
 		}
 		homes, err := g.homes(ctx, self.Chain)
 		if err != nil {
@@ -186,10 +187,10 @@ func (g *Gateway) consentsFor(a tree.Admitted, service identity.MemberID) (raw [
 // maxDemands is how many demands a service is shown at a time: when it has answered these, it is shown the next.
 const maxDemands = 4
 
-// addOwners adds to members who is an owner and is not there: those whom consents rest on. One who is gone is left out.
-func (g *Gateway) addOwners(members, owners []identity.MemberID) []identity.MemberID {
-	for _, id := range owners {
-		if e, ok := g.member(id); ok && e.Chain.Kind() == identity.Owner && !slices.Contains(members, id) {
+// addLive adds to members those whom consents and classes rest on. One who is gone is left out.
+func (g *Gateway) addLive(members, more []identity.MemberID) []identity.MemberID {
+	for _, id := range more {
+		if _, ok := g.member(id); ok && !slices.Contains(members, id) {
 			members = append(members, id)
 		}
 	}

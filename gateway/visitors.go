@@ -105,7 +105,7 @@ func (g *Gateway) proveVisitor(ctx context.Context, who identity.Chain, thing tr
 		grants[i] = a.ID
 		consents, by := g.keeper.Consents(a.ID)
 		out.Grants, out.Consents = append(out.Grants, a.Raw), append(out.Consents, consents...)
-		members = g.addOwners(members, by)
+		members = g.addLive(members, by)
 	}
 	var more []identity.TreeID
 	more, out.Beside = g.givers.prove(ctx, found, trees...)

@@ -112,25 +112,28 @@ func (o Opened) join(all []Opened, live credential.Live, now time.Time) (Grant, 
 
 // verify returns the grant as of what live says, if all of its chain stands.
 func (g Grant) verify(live credential.Live, now time.Time) (Grant, error) {
-	paused, givers := false, time.Time{}
+	v := Grant{rules: g.rules, above: g.above, asOf: live.AsOf}
 	for i := range len(g.above) + 1 {
 		r := g.rules
 		if i > 0 {
 			r = g.above[i-1].rules
 		}
-		also, err := r.verify(live, now)
+		entry, err := r.verify(live, now)
 		if errors.Is(err, errNoGiver) {
 			err = &fallen{g, r.terms.ID, err}
 		}
 		if err != nil {
 			return Grant{}, err
 		}
-		paused = paused || also
-		if at, ok := live.Of(r.terms.GiverTree); ok && (givers.IsZero() || at.AsOf.Before(givers)) {
-			givers = at.AsOf
+		if i == 0 {
+			v.entry = entry
+		}
+		v.paused = v.paused || entry.Paused
+		if at, ok := live.Of(r.terms.GiverTree); ok && (v.givers.IsZero() || at.AsOf.Before(v.givers)) {
+			v.givers = at.AsOf
 		}
 	}
-	return Grant{rules: g.rules, above: g.above, asOf: live.AsOf, givers: givers, paused: paused}, nil
+	return v, nil
 }
 
 // Under checks that o passes on the grant above as that allows: it names it as its parent, its giver is whom that is for,

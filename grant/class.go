@@ -110,20 +110,21 @@ func OpenClass(raw []byte, verify func(chain [][]byte, at time.Time) (identity.C
 var ErrOneOwner = errors.New("another owner, or the root key, must approve that it is taken out of the never class")
 
 // Stands reports, as an error, why a class does not count now: it is dated in the future; or it takes something out, and
-// its owner is not live, or nobody stands beside them (ErrOneOwner). Live says which members are.
-func (c Classed) Stands(consents []Consented, live func(identity.MemberID) bool, now time.Time) error {
+// the leaf that signed it is not live, or nobody stands beside its owner whose leaf is (ErrOneOwner). Live says, as an
+// error, who is not live on a chain. What counts is remembered where it was learnt, whatever becomes of the leaves.
+func (c Classed) Stands(consents []Consented, live func(identity.Chain) error, now time.Time) error {
 	if at := time.Unix(c.class.Time, 0); at.After(now.Add(credential.MaxSkew)) {
 		return fmt.Errorf("grant: checking a class: it is dated %s, in the future", at.UTC().Format(time.RFC3339))
 	}
 	if c.class.Never {
 		return nil // whatever has become of the owner since
 	}
-	if !live(c.class.Owner) {
-		return fmt.Errorf("grant: checking a class: its owner %s is not live", c.class.Owner)
+	if err := live(c.signer); err != nil {
+		return fmt.Errorf("grant: checking a class: who signed it is not live: %w", err)
 	}
 	for _, o := range consents {
 		if o.consent.Grant.IsZero() && o.consent.Statement == c.digest && o.consent.Tree == c.class.Tree &&
-			!o.future(now) && o.second(c.class.Owner, live) {
+			!o.future(now) && o.second(c.class.Owner) && (o.consent.By.IsZero() || live(o.signer) == nil) {
 			return nil
 		}
 	}

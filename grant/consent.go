@@ -26,7 +26,8 @@ const ConsentType signed.Type = "kindred/consent"
 //	4  by         the service, or the owner that the signer acts for; absent: signed with the root key, without certificates
 //	5  time       when it was signed, Unix time, seconds
 //
-// Consents travel beside the grants that they are about, in a hello of their bearer's, and are kept at the gateway.
+// Consents travel beside the grants that they are about, in a hello of their bearer's, and are kept at the gateway. That of
+// a second counts if the roster's entry of the grant names it, which was so admitted while the leaf that signed it was live.
 type Consent struct {
 	Tree      identity.TreeID   `cbor:"1,keyasint"`
 	Grant     tree.GrantID      `cbor:"2,keyasint,omitzero"`
@@ -69,6 +70,7 @@ func ParseConsent(raw []byte) (Consent, signed.Statement, error) {
 // matter: see Grant.With. Only OpenConsent makes one.
 type Consented struct {
 	consent Consent
+	digest  signed.Digest
 	signer  identity.Chain // none: the root key
 	raw     []byte
 }
@@ -78,6 +80,9 @@ func (c Consented) Consent() Consent { return c.consent }
 
 // Signer returns the leaf that signed it; the zero Chain for the root key.
 func (c Consented) Signer() identity.Chain { return c.signer }
+
+// Digest returns the name of the signed statement, which the roster's entry of the grant holds.
+func (c Consented) Digest() signed.Digest { return c.digest }
 
 // Raw returns the signed statement.
 func (c Consented) Raw() []byte { return c.raw }
@@ -99,7 +104,7 @@ func OpenConsent(raw []byte, verify func(chain [][]byte, at time.Time) (identity
 		if err := s.Open(root, ConsentType, &c); err != nil {
 			return fail(err)
 		}
-		return Consented{consent: c, raw: raw}, nil
+		return Consented{consent: c, digest: s.Digest, raw: raw}, nil
 	}
 	signer, err := verify(s.Chain, time.Unix(c.Time, 0))
 	if err != nil {
@@ -116,11 +121,12 @@ func OpenConsent(raw []byte, verify func(chain [][]byte, at time.Time) (identity
 	case !service && !owner:
 		return fail(fmt.Errorf("signed by %s, which is not the service %s and acts for no owner of that ID", signer.ID.Path, c.By))
 	}
-	return Consented{consent: c, signer: signer, raw: raw}, nil
+	return Consented{consent: c, digest: s.Digest, signer: signer, raw: raw}, nil
 }
 
-// With returns the grant with those consents that are about it and count: of its service; of an owner who is live and
-// is not the giver; of the root key. One that is dated in the future counts for nothing.
+// With returns the grant with those consents that are about it and count: of its service; and, if the roster's entry of the
+// grant names them, of an owner who is live and is not the giver, and of the root key. One that is dated in the future
+// counts for nothing.
 func (g Grant) With(consents []Consented, live credential.Live, now time.Time) Grant {
 	if g.rules == nil {
 		return g
@@ -134,7 +140,7 @@ func (g Grant) With(consents []Consented, live credential.Live, now time.Time) G
 			continue
 		}
 		g.accepted = g.accepted || c.Accepts(*t)
-		g.seconded = g.seconded || c.Seconds(*t, live.IsMember)
+		g.seconded = g.seconded || c.Seconds(*t, live.IsMember) && g.entry.Seconded(c.digest)
 	}
 	return g
 }
@@ -152,12 +158,12 @@ func (c Consented) Accepts(t Terms) bool {
 // Seconds reports whether the signer is one of two that open what is of the never class, the giver of the terms being
 // the other. Live says which members are. What passes on another grant has but one owner behind it.
 func (c Consented) Seconds(t Terms, live func(identity.MemberID) bool) bool {
-	return t.Parent.IsZero() && c.second(t.Giver, live)
+	return t.Parent.IsZero() && c.second(t.Giver) && (c.consent.By.IsZero() || live(c.consent.By))
 }
 
-// second reports whether the consent is that of somebody who counts beside an owner: another owner, live, or the root.
-func (c Consented) second(giver identity.MemberID, live func(identity.MemberID) bool) bool {
-	return c.consent.By.IsZero() || c.signer.Owner() && c.consent.By != giver && live(c.consent.By)
+// second reports whether the consent is that of somebody who can stand beside an owner: another owner, or the root.
+func (c Consented) second(giver identity.MemberID) bool {
+	return c.consent.By.IsZero() || c.signer.Owner() && c.consent.By != giver
 }
 
 // Accepted reports whether the service that the grant is for has accepted its terms.

@@ -2,6 +2,7 @@ package grant
 
 import (
 	"crypto"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,17 @@ func (d deal) standing(live credential.Live, consents ...[]byte) Grant {
 	return g.With(d.opened(live, consents), live, d.Clock)
 }
 
+// admitted has the roster take in consents to the deal, as the keeper does for who is live.
+func (d *deal) admitted(by *identitytest.Member, consents ...[]byte) {
+	d.t.Helper()
+	u := tree.Update{By: by.Member()}
+	for _, raw := range consents {
+		u.Second = append(u.Second, tree.Seconding{Grant: d.given.ID, Consent: d.digest(raw), Raw: raw})
+	}
+	d.Apply(u)
+	d.given, _ = d.State.Grant(d.given.ID)
+}
+
 func (d deal) opened(live credential.Live, consents [][]byte) (opened []Consented) {
 	for _, raw := range consents {
 		if c, err := OpenConsent(raw, live.VerifyChain, live.RootKey()); err == nil {
@@ -97,6 +109,16 @@ func (d deal) opened(live credential.Live, consents [][]byte) (opened []Consente
 		}
 	}
 	return opened
+}
+
+// trusted is what somebody knows who has seen the newest head.
+func (d deal) trusted() credential.Trusted {
+	d.t.Helper()
+	_, trusted, err := credential.VerifyProof(d.Prove(nil, d.At("sam/laptop")), d.Trusted(), d.Clock)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return trusted
 }
 
 func (d deal) root(change func(*Consent)) []byte {
@@ -115,6 +137,12 @@ func TestConsents(t *testing.T) {
 	about := func(g tree.Admitted) func(*Consent) {
 		return func(c *Consent) { c.Grant, c.Statement = g.ID, g.Statement }
 	}
+	later := func(c *Consent) { c.Time++ }
+	// What the roster took in is necessary, and not enough: a keeper that takes in anything cannot make it count.
+	for _, by := range []identity.Path{"kim/phone", "sam/phone", "sam/anna/phone"} {
+		d.admitted(d.At(by), d.consent(d.At(by), nil))
+	}
+	d.admitted(d.At("sam/laptop"), d.root(nil))
 	for _, c := range []struct {
 		name     string
 		never    bool
@@ -143,6 +171,8 @@ func TestConsents(t *testing.T) {
 		{"never: another owner", true, [][]byte{accepted, d.consent(d.At("kim/phone"), nil)}, []identity.Path{"kim"}, Granted},
 		{"never: another owner, and not accepted", true, [][]byte{d.consent(d.At("kim/phone"), nil)}, []identity.Path{"kim"}, Unaccepted},
 		{"never: the root key", true, [][]byte{accepted, d.root(nil)}, nil, Granted},
+		{"never: another owner, whose consent was not taken in", true, [][]byte{accepted, d.consent(d.At("kim/phone"), later)}, []identity.Path{"kim", "kim/phone"}, Unseconded},
+		{"never: the root key, and that was not taken in", true, [][]byte{accepted, d.root(later)}, nil, Unseconded},
 		{"never: the root key, of another grant", true, [][]byte{accepted, d.root(about(earlier))}, nil, Unseconded},
 	} {
 		g := d.standing(d.live(c.proved...), c.consents...)
@@ -156,14 +186,37 @@ func TestConsents(t *testing.T) {
 	}
 }
 
-// An owner who is gone stands behind nothing any more.
+// An owner who is gone stands behind nothing any more. Where a phone is gone alone, what the roster took in before stays, as
+// long as nobody takes that away, and what the phone signs now counts for nothing, as of whenever it says to be.
 func TestSecondRemoved(t *testing.T) {
 	d := newDeal(t)
-	consents := [][]byte{d.consent(d.At("bank"), nil), d.consent(d.At("kim/phone"), nil)}
+	phone := d.At("kim/phone")
+	consents := [][]byte{d.consent(d.At("bank"), nil), d.consent(phone, nil)}
+	before := d.Moment
+	d.admitted(phone, consents[1])
 	if g := d.standing(d.live("kim"), consents...); !g.Seconded() || !g.Accepted() {
 		t.Fatal("an owner's consent does not count")
 	}
+	if _, _, err := credential.VerifyProof(before.Prove([]tree.GrantID{d.given.ID}, d.At("bank")), d.trusted(), d.Clock); !errors.Is(err, credential.ErrRevoked) {
+		t.Errorf("the grant as it was before: %v", err)
+	}
 	d.Remove("kim/phone")
+	if g := d.standing(d.live("kim"), consents...); !g.Seconded() {
+		t.Error("a phone is removed, and what the roster had taken in of it does not count")
+	}
+	backdated := d.consent(phone, func(c *Consent) { c.Time -= 60 })
+	if g := d.standing(d.live("kim"), consents[0], backdated); g.Seconded() {
+		t.Error("what a removed phone signed counts")
+	}
+	seconded := d.Moment
+	d.Apply(tree.Update{Unsecond: []tree.Seconding{{Grant: d.given.ID, Consent: d.digest(consents[1])}}})
+	if g := d.standing(d.live("kim"), consents...); g.Seconded() {
+		t.Error("what was taken away counts")
+	}
+	if _, _, err := credential.VerifyProof(seconded.Prove([]tree.GrantID{d.given.ID}, d.At("bank")), d.trusted(), d.Clock); !errors.Is(err, credential.ErrRevoked) {
+		t.Errorf("the grant as it was when it was seconded: %v", err)
+	}
+	d.admitted(d.At("sam/laptop"), consents[1])
 	d.Remove("kim")
 	if g := d.standing(d.live(), consents...); g.Seconded() {
 		t.Error("the consent of a removed owner counts")
@@ -220,14 +273,38 @@ func TestClass(t *testing.T) {
 		{"and another owner", out, [][]byte{d.consent(d.At("kim/phone"), about(out))}, ""},
 		{"and the root key", out, [][]byte{d.root(about(out))}, ""},
 	} {
-		live := d.live("kim")
+		live := d.live("kim/phone", "sam/laptop")
 		opened, err := OpenClass(c.raw, live.VerifyChain)
 		if err == nil {
-			err = opened.Stands(d.opened(live, c.consents), live.IsMember, d.Clock)
+			err = opened.Stands(d.opened(live, c.consents), live.Check, d.Clock)
 		}
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
+	}
+	into, _ = d.class(d.At("sam/phone"), true, now)
+	out, _ = d.class(d.At("sam/phone"), false, now)
+	consents := [][]byte{d.consent(d.At("kim/phone"), about(out))}
+	stands := func(raw []byte, proved ...identity.Path) error {
+		live := d.live(proved...)
+		opened, err := OpenClass(raw, live.VerifyChain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return opened.Stands(d.opened(live, consents), live.Check, d.Clock)
+	}
+	if err := stands(out, "sam/phone", "kim/phone"); err != nil {
+		t.Errorf("taken out by two: %v", err)
+	}
+	if err := stands(out, "sam/phone", "kim"); !errors.Is(err, ErrOneOwner) {
+		t.Errorf("the phone that consented is not proved: %v", err)
+	}
+	d.Remove("sam/phone")
+	if err := stands(out, "kim/phone"); err == nil {
+		t.Error("a phone that was removed takes something out")
+	}
+	if err := stands(into, "kim/phone"); err != nil {
+		t.Errorf("a phone that was removed has put something in: %v", err)
 	}
 	older, newer := Class{Time: 1, Never: true}, Class{Time: 2}
 	same := Class{Time: 1}

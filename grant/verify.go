@@ -9,6 +9,7 @@ import (
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/tree"
 )
 
 // Opened is a grant whose signer was entitled to give it. Whether it still stands is another matter: see Verify. Only
@@ -87,6 +88,7 @@ type Grant struct {
 	asOf   time.Time
 	givers time.Time // when those of other trees who passed it on were last known to be live; zero: there are none
 	paused bool      // it, or one that it passes on
+	entry  tree.Grant
 
 	accepted, seconded bool // see With
 }
@@ -124,10 +126,12 @@ func (g Grant) Renew(live credential.Live, now time.Time) (Grant, error) {
 // errNoGiver says that a grant is live, and its giver is not known to be.
 var errNoGiver = errors.New("is not proved to be live")
 
-// verify checks that one grant of a chain, for itself, is live, and so is its giver. It reports whether it is paused.
-func (r *rules) verify(live credential.Live, now time.Time) (paused bool, err error) {
+// verify checks that one grant of a chain, for itself, is live, and so is its giver. It returns the roster's entry.
+func (r *rules) verify(live credential.Live, now time.Time) (tree.Grant, error) {
 	t := &r.terms
-	fail := func(err error) (bool, error) { return false, fmt.Errorf("grant: verifying %s: %w", t.ID, err) }
+	fail := func(err error) (tree.Grant, error) {
+		return tree.Grant{}, fmt.Errorf("grant: verifying %s: %w", t.ID, err)
+	}
 	if t.Tree != live.Tree {
 		return fail(fmt.Errorf("it is of tree %s, the proof of tree %s", t.Tree, live.Tree))
 	}
@@ -149,7 +153,7 @@ func (r *rules) verify(live credential.Live, now time.Time) (paused bool, err er
 	if _, ok := live.MemberOf(t.GivenIn(), t.Giver); !ok {
 		return fail(fmt.Errorf("its giver %s %w", t.Giver, errNoGiver))
 	}
-	return entry.Paused, nil
+	return entry, nil
 }
 
 // A Cache spares the dear part of Verify, signatures and compiling, for grants seen before. It remembers what cannot

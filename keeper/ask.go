@@ -313,6 +313,12 @@ func (k *Keeper) takeMade(u *tree.Update, event *Event, p credential.Pending) {
 	for g := range k.state.Grants() {
 		makings = append(makings, tree.Making{By: g.By, Since: g.Since})
 		take = append(take, func() { event.Grants = append(event.Grants, g) })
+		for _, second := range g.Seconds {
+			makings = append(makings, tree.Making{By: second.By, Since: second.Since})
+			take = append(take, func() {
+				u.Unsecond = append(u.Unsecond, tree.Seconding{Grant: g.ID, Consent: second.Consent})
+			})
+		}
 	}
 	for o := range k.state.Recognitions() {
 		makings = append(makings, tree.Making{By: o.By, Since: o.Since})

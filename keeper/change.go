@@ -74,6 +74,7 @@ type step struct {
 	rendezvous  []byte                   // the secret from now on; nil: as before
 	checkpoints map[identity.MemberID]tree.Checkpoint
 	classes     []classKey      // of things taken away
+	seconds     []seconded      // in their order
 	taken       map[maker]taken // all of Keeper.taken from now on; nil: as before
 	sent        int             // how many of Keeper.sent go with the records
 }
@@ -166,6 +167,9 @@ func (k *Keeper) plan(u tree.Update, event Event) (*step, error) {
 		}
 	}
 	if err := s.fill(u); err != nil {
+		return nil, err
+	}
+	if err := k.second(s, u); err != nil {
 		return nil, err
 	}
 	k.forget(s)
@@ -262,6 +266,13 @@ func (k *Keeper) commit(s *step) {
 	}
 	for _, c := range s.event.Members {
 		delete(k.checkpoints, c.Member())
+	}
+	for _, c := range s.seconds {
+		if c.raw == nil {
+			delete(k.consents[c.grant], c.by)
+			continue
+		}
+		k.consents.add(c.grant, c.by, c.raw)
 	}
 	for _, g := range s.event.Grants {
 		delete(k.parties, g.ID)

@@ -22,8 +22,8 @@ const (
 	byRoot       = "root"   // who signed, in a record's key, for the root key
 )
 
-// consents are what others than their givers signed about grants, by grant and signer. They are no part of the roster:
-// whoever rests on one shows it, and no head would make it any truer.
+// consents are what others than their givers signed about grants, by grant and signer. Whoever rests on one shows it. Of
+// those of seconds the roster's entry of the grant holds the digests, as of what was signed by somebody who was live then.
 type consents map[tree.GrantID]map[identity.MemberID][]byte
 
 func consentKey(id tree.GrantID, by identity.MemberID) string {
@@ -59,8 +59,8 @@ func (k classKey) record() string {
 
 // Consent keeps a signed consent: of a service to a live grant that is for it; or of another owner than the giver, or
 // the root key, to such a grant or to a class that waits for it. It counts by its signer, whoever brings it, and is on
-// disk when Consent returns nil. It is no part of the roster: there is no head for it. Where it makes a class count, that
-// of the thing apart is another one now.
+// disk when Consent returns nil. There is a head for the second one to stand behind a grant, and for no other. Where it
+// makes a class count, that of the thing apart is another one now.
 func (k *Keeper) Consent(ctx context.Context, raw []byte) (apart identity.MemberID, err error) {
 	if apart, err = k.consent(ctx, raw); err != nil {
 		return apart, fmt.Errorf("keeper: keeping a consent: %w", err)
@@ -98,12 +98,13 @@ func (k *Keeper) consentToGrant(ctx context.Context, c grant.Consented) error {
 		return fmt.Errorf("grant %s is %w", said.Grant, ErrNotLive)
 	}
 	t, _, err := grant.Parse(g.Raw)
+	seconds := err == nil && c.Seconds(t, k.isMember)
 	switch {
 	case err != nil:
 		return err
 	case g.Statement != said.Statement:
 		return fmt.Errorf("grant %s is statement %s, and it is to %s", g.ID, g.Statement, said.Statement)
-	case !c.Accepts(t) && !c.Seconds(t, k.isMember):
+	case !c.Accepts(t) && !seconds:
 		return denied("it is neither of the service that grant %s is for, nor of another owner than its giver", g.ID)
 	}
 	k.mu.RLock()
@@ -111,6 +112,13 @@ func (k *Keeper) consentToGrant(ctx context.Context, c grant.Consented) error {
 	k.mu.RUnlock()
 	if old != nil { // one says as much as another
 		return nil
+	}
+	if seconds {
+		u := tree.Update{Second: []tree.Seconding{{Grant: g.ID, Consent: c.Digest(), Raw: c.Raw()}}}
+		if len(c.Signer().Line) > 0 {
+			u.By = c.Signer().Member()
+		}
+		return k.apply(ctx, u, Event{})
 	}
 	if err := k.store.Save(ctx, map[string][]byte{consentKey(g.ID, said.By): c.Raw()}); err != nil {
 		return err
@@ -126,6 +134,36 @@ func (cs consents) add(id tree.GrantID, by identity.MemberID, raw []byte) {
 		cs[id] = map[identity.MemberID][]byte{}
 	}
 	cs[id][by] = raw
+}
+
+// second puts into s that consents are kept, or go. The caller holds the turn.
+func (k *Keeper) second(s *step, u tree.Update) error {
+	for _, in := range u.Second {
+		c, _, err := grant.ParseConsent(in.Raw)
+		if err != nil {
+			return err
+		}
+		s.records[consentKey(in.Grant, c.By)] = in.Raw
+		s.seconds = append(s.seconds, seconded{in.Grant, c.By, in.Raw})
+	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for _, out := range u.Unsecond {
+		for by, raw := range k.consents[out.Grant] {
+			if _, st, err := grant.ParseConsent(raw); err == nil && st.Digest == out.Consent {
+				s.records[consentKey(out.Grant, by)] = nil
+				s.seconds = append(s.seconds, seconded{out.Grant, by, nil})
+			}
+		}
+	}
+	return nil
+}
+
+// A seconded grant has another consent; or, if raw is nil, one less.
+type seconded struct {
+	grant tree.GrantID
+	by    identity.MemberID
+	raw   []byte
 }
 
 func (k *Keeper) openConsent(raw []byte) (grant.Consented, error) {
@@ -257,7 +295,7 @@ func (k *Keeper) consentToClass(ctx context.Context, by grant.Consented) (apart 
 	if waiting.Raw == nil {
 		return apart, fmt.Errorf("what it is to waits for nobody: %w", ErrNotLive)
 	}
-	if err := waiting.classed.Stands([]grant.Consented{by}, k.isMember, k.clock()); err != nil {
+	if err := waiting.classed.Stands([]grant.Consented{by}, k.checkLive, k.clock()); err != nil {
 		return apart, denied("%v", err)
 	}
 	waiting.Consents = [][]byte{by.Raw()}
@@ -265,8 +303,8 @@ func (k *Keeper) consentToClass(ctx context.Context, by grant.Consented) (apart 
 }
 
 // Classes returns what owners said about the affordances of a thing, by name: what counts, or what waits for another
-// owner; and which owners these rest on.
-func (k *Keeper) Classes(thing identity.MemberID, waiting bool) (classes []Class, owners []identity.MemberID) {
+// owner; and which leaves signed that.
+func (k *Keeper) Classes(thing identity.MemberID, waiting bool) (classes []Class, signers []identity.MemberID) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	for key, c := range k.classes {
@@ -278,14 +316,14 @@ func (k *Keeper) Classes(thing identity.MemberID, waiting bool) (classes []Class
 		return strings.Compare(a.classed.Class().Affordance, b.classed.Class().Affordance)
 	})
 	for _, c := range classes {
-		owners = append(owners, c.classed.Class().Owner)
+		signers = append(signers, c.classed.Signer().Member())
 		for _, raw := range c.Consents {
-			if said, _, err := grant.ParseConsent(raw); err == nil && !said.By.IsZero() {
-				owners = append(owners, said.By)
+			if said, err := k.openConsent(raw); err == nil && len(said.Signer().Line) > 0 {
+				signers = append(signers, said.Signer().Member())
 			}
 		}
 	}
-	return classes, owners
+	return classes, signers
 }
 
 // forget puts into s that what was said about a grant or a thing goes with it. The caller holds the turn.
@@ -307,14 +345,19 @@ func (k *Keeper) forget(s *step) {
 	}
 }
 
-// restoreConsents reads what was said about grants and things. What is about one that is gone is left.
+// restoreConsents reads what was said about grants and things. What is about one that is gone is left, and so is a second
+// that the roster does not name, as it was filed once: it counts for nothing, and another may take its place.
 func (k *Keeper) restoreConsents(ctx context.Context) error {
 	err := k.store.Scan(ctx, consentPrefix, func(name string, raw []byte) error {
-		c, _, err := grant.ParseConsent(raw)
+		c, s, err := grant.ParseConsent(raw)
 		if err != nil {
 			return fmt.Errorf("record %q: %w", name, err)
 		}
-		k.consents.add(c.Grant, c.By, raw)
+		g, _ := k.state.Grant(c.Grant)
+		t, _, err := grant.Parse(g.Raw)
+		if accepts := err == nil && t.Subject.Member == c.By; accepts || g.Seconded(s.Digest) {
+			k.consents.add(c.Grant, c.By, raw)
+		}
 		return nil
 	})
 	if err != nil {

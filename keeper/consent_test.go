@@ -82,15 +82,20 @@ func TestConsent(t *testing.T) {
 			}
 		})
 	}
-	for range 2 { // the second time changes nothing
+	for again := range 2 { // the second time changes nothing
 		for _, by := range []identity.Path{"sam/bank", "kim/phone", ""} {
-			h.unchanged("consent of "+string(by), func() {
-				if _, err := h.Consent(t.Context(), h.consent(by, id, statement)); err != nil {
-					t.Errorf("consent of %q: %v", by, err)
-				}
-			})
+			before := h.sequence()
+			if _, err := h.Consent(t.Context(), h.consent(by, id, statement)); err != nil {
+				t.Errorf("consent of %q: %v", by, err)
+			}
+			if head := h.sequence() > before; head != (again == 0 && by != "sam/bank") {
+				t.Errorf("consent of %q, the %d time: there is another head: %t", by, again+1, head)
+			}
 		}
 		h.restart()
+		if got := h.seconds(id); len(got) != 2 || got[0].By != h.member("kim/phone") || !got[1].By.IsZero() {
+			t.Errorf("the roster has it that behind the grant stand %+v", got)
+		}
 		if _, by := h.Consents(id); len(by) != 3 || !by[0].IsZero() {
 			t.Fatalf("kept are the consents of %v", by)
 		}
@@ -104,6 +109,74 @@ func TestConsent(t *testing.T) {
 	h.restart()
 	if raw, _ := h.Consents(id); len(raw) != 0 {
 		t.Error("the consents outlive the grant, on disk")
+	}
+}
+
+// seconds is who stands behind a grant, by the roster.
+func (h *home) seconds(id tree.GrantID) (seconds []tree.Second) {
+	h.View(func(s *tree.State) {
+		g, _ := s.Grant(id)
+		seconds = g.Seconds
+	})
+	return seconds
+}
+
+// What a phone signs when it is removed is not taken in, as of whenever it says to be. What was taken in before stays; but
+// goes with a phone that was stolen before that.
+func TestConsentOfRemoved(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		since time.Duration // from when the consent was given until the phone was stolen
+		stays bool
+	}{{"stolen before", 0, false}, {"stolen after", time.Second, true}} {
+		h, id, raw := newDeal(t)
+		ctx, now := t.Context(), time.Now()
+		h.clock = func() time.Time { return now }
+		h.Add(identity.App, "kim/tablet")
+		must(t, h.admit("kim/tablet"))
+		statement := digestOf(t, raw)
+		if _, err := h.Consent(ctx, h.consent("kim/tablet", id, statement)); err != nil {
+			t.Fatal(err)
+		}
+		p := h.revokeMember("kim/tablet")
+		p.MadeSince = now.Add(test.since).Unix()
+		if already, err := h.Revoke(ctx, p); already || err != nil {
+			t.Fatal(already, err)
+		}
+		for range 2 {
+			consents, _ := h.Consents(id)
+			if stays := len(h.seconds(id)) == 1; stays != test.stays || len(consents) == 1 != test.stays {
+				t.Errorf("%s: the roster has %d, and %d are kept", test.name, len(h.seconds(id)), len(consents))
+			}
+			h.restart()
+		}
+		h.unchanged("consent of a phone that was removed", func() {
+			if _, err := h.Consent(ctx, h.consent("kim/tablet", id, statement)); !errors.Is(err, ErrDenied) {
+				t.Errorf("%s: a removed phone's consent is answered %v", test.name, err)
+			}
+		})
+		if _, err := h.Consent(ctx, h.consent("kim/phone", id, statement)); err != nil {
+			t.Errorf("%s: the owner's other phone's consent is answered %v", test.name, err)
+		}
+		if got := h.seconds(id); len(got) != 1 {
+			t.Errorf("%s: in the end %d stand behind it", test.name, len(got))
+		}
+	}
+}
+
+// A consent that was filed before the roster took in any counts for nothing, and another takes its place.
+func TestConsentFiledBefore(t *testing.T) {
+	h, id, raw := newDeal(t)
+	consent := h.consent("kim/phone", id, digestOf(t, raw))
+	if err := h.store.Save(t.Context(), map[string][]byte{consentKey(id, h.member("kim")): consent}); err != nil {
+		t.Fatal(err)
+	}
+	h.restart()
+	if raw, _ := h.Consents(id); len(raw) != 0 {
+		t.Error("it counts")
+	}
+	if _, err := h.Consent(t.Context(), consent); err != nil || len(h.seconds(id)) != 1 {
+		t.Errorf("given again, it is answered %v, and %d stand behind the grant", err, len(h.seconds(id)))
 	}
 }
 
@@ -146,6 +219,22 @@ func TestClassifyPlaces(t *testing.T) {
 	h.restart()
 	if classes, owners := h.Classes(h.member("home"), false); len(classes) != 1 || len(owners) != 1 {
 		t.Errorf("%d classes, of owners %v", len(classes), owners)
+	}
+}
+
+// What a phone wanted taken out and waits is nobody's any more when the phone is removed.
+func TestClassOfRemoved(t *testing.T) {
+	h, _, _ := newDeal(t)
+	ctx := t.Context()
+	out := h.class("sam/phone", false, time.Now())
+	if waits, err := h.Classify(ctx, out); !waits || err != nil {
+		t.Fatalf("taken out: waits %t, %v", waits, err)
+	}
+	if _, err := h.Revoke(ctx, h.revokeMember("sam/phone")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Consent(ctx, h.consent("kim/phone", tree.GrantID{}, digestOf(t, out))); !errors.Is(err, ErrDenied) {
+		t.Errorf("another owner's consent is answered %v", err)
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 	"github.com/kindred-iot/kindred/identity"
 )
 
-// A Making is an entry of a roster, as far as it tells who asked for it: of a member, a grant or a recognition.
+// A Making is an entry of a roster, as far as it tells who asked for it: of a member, a grant or a recognition; or who
+// stands behind a grant as its second.
 type Making struct {
 	By    identity.MemberID // the leaf that asked for it
 	Since int64             // when it was put there, by the keeper's clock: Unix time, seconds

@@ -98,6 +98,33 @@ func (m model) apply(t testing.TB, u tree.Update) (model, []merkle.Hash, bool) {
 		g.Paused, g.Turns, turned[id] = !g.Paused, g.Turns+1, true
 		next.grants[id] = g
 	}
+	seconded := map[tree.GrantID]bool{}
+	for i, s := range slices.Concat(u.Second, u.Unsecond) {
+		g, was := m.grants[s.Grant]
+		if !was {
+			return m, nil, false
+		}
+		if seconded[s.Grant] {
+			g = next.grants[s.Grant]
+		}
+		at := slices.IndexFunc(g.Seconds, func(other tree.Second) bool { return other.Consent == s.Consent })
+		switch add := i < len(u.Second); {
+		case add != (at < 0), turned[s.Grant], add && len(g.Seconds) == tree.MaxSeconds:
+			return m, nil, false
+		case add:
+			g.Seconds = append(slices.Clone(g.Seconds), tree.Second{Consent: s.Consent, By: u.By, Since: u.Time.Unix()})
+		default:
+			g.Seconds = slices.Delete(slices.Clone(g.Seconds), at, at+1)
+		}
+		if slices.Contains(u.Revoke, s.Grant) {
+			continue
+		}
+		if !seconded[s.Grant] {
+			revoke(tree.GrantKey(s.Grant))
+			g.Turns, seconded[s.Grant] = g.Turns+1, true
+		}
+		next.grants[s.Grant] = g
+	}
 	for _, id := range u.Remove {
 		top, ok := m.members[id]
 		if !ok {
@@ -215,7 +242,7 @@ func (p *player) update() tree.Update {
 	p.clock = p.clock.Add(time.Duration(p.rand.IntN(3)) * time.Second)
 	u := tree.Update{By: p.pick().Member(), Time: p.clock}
 	for range 1 + p.rand.IntN(3) {
-		switch p.rand.IntN(14) {
+		switch p.rand.IntN(16) {
 		case 0, 1, 2, 3:
 			u.Members = append(u.Members, tree.Admission{Chain: p.newcomer().Chain, Label: []string{"", "Küche"}[p.rand.IntN(2)]})
 		case 4, 5:
@@ -248,6 +275,17 @@ func (p *player) update() tree.Update {
 					u.Resume = append(u.Resume, id)
 				} else {
 					u.Pause = append(u.Pause, id)
+				}
+			}
+		case 14, 15:
+			if len(p.given) > 0 {
+				id := p.given[p.rand.IntN(len(p.given))].ID
+				g, _ := p.State.Grant(id)
+				if n := len(g.Seconds); n > 0 && p.rand.IntN(3) == 0 {
+					u.Unsecond = append(u.Unsecond, tree.Seconding{Grant: id, Consent: g.Seconds[p.rand.IntN(n)].Consent})
+				} else {
+					p.names++
+					u.Second = append(u.Second, tree.Seconding{Grant: id, Consent: signed.Sum([]byte(fmt.Sprint(p.names % 40)))})
 				}
 			}
 		case 13:
@@ -331,8 +369,10 @@ func same(t *testing.T, h *home, m model) {
 	n = 0
 	for g := range h.Grants() {
 		n++
-		if g.Grant != m.grants[g.ID] {
-			t.Fatalf("grant %s is %+v, want %+v", g.ID, g.Grant, m.grants[g.ID])
+		want := m.grants[g.ID]
+		if got := g.Grant; !slices.Equal(got.Seconds, want.Seconds) || got.Statement != want.Statement || got.By != want.By ||
+			got.Giver != want.Giver || got.Since != want.Since || got.Paused != want.Paused || got.Turns != want.Turns {
+			t.Fatalf("grant %s is %+v, want %+v", g.ID, g.Grant, want)
 		}
 	}
 	if n != len(m.grants) {

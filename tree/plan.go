@@ -24,6 +24,8 @@ type Update struct {
 	Revoke      []GrantID           // grants to take away
 	Pause       []GrantID           // grants that are to allow nothing for now
 	Resume      []GrantID           // grants that are to allow again what they say
+	Second      []Seconding         // consents to grants to take in; By and Since are taken from the update
+	Unsecond    []Seconding         // consents to take away; those to grants that go anyhow go with them
 	Recognize   [][]byte            // signed recognitions of other trees, each in place of the one there is
 	Forget      []identity.TreeID   // trees to recognize no more
 }
@@ -39,6 +41,13 @@ type Admission struct {
 	Limits  []Limit
 	Private []identity.MemberID
 	Stolen  bool // the key it had
+}
+
+// A Seconding is a consent to a live grant, by its digest.
+type Seconding struct {
+	Grant   GrantID
+	Consent signed.Digest
+	Raw     []byte // the signed consent, where it is to be taken in: for whoever stores it
 }
 
 // A JournalCheckpoint says where the journal of a member stands.
@@ -71,7 +80,7 @@ func (s *State) Plan(u Update) (Change, error) {
 		State: s, update: u, change: Change{entries: s.entries},
 		paths: map[identity.Path]identity.MemberID{}, certificates: map[identity.MemberID]signed.Digest{},
 	}
-	for _, step := range []func() error{p.revoke, p.turn, p.remove, p.forget, p.admit, p.grant, p.recognize, p.checkpoint} {
+	for _, step := range []func() error{p.revoke, p.turn, p.second, p.remove, p.forget, p.admit, p.grant, p.recognize, p.checkpoint} {
 		if err := step(); err != nil {
 			return Change{}, fmt.Errorf("tree: planning a change: %w", err)
 		}
@@ -158,6 +167,56 @@ func (p *planner) turn() error {
 			p.change.Revoked = append(p.change.Revoked, leaf)
 		}
 		g.Paused, g.Turns = pause, g.Turns+1
+		if err := p.set(GrantKey(id), g.Grant); err != nil {
+			return err
+		}
+		p.change.grants = append(p.change.grants, g)
+	}
+	return nil
+}
+
+// second takes in consents to grants, and takes such away. What was proved with the entry as it was before is revoked:
+// else it would go on under older heads without what is taken in, and with what is taken away.
+func (p *planner) second() error {
+	changed := map[GrantID]Admitted{}
+	var order []GrantID
+	for i, s := range slices.Concat(p.update.Second, p.update.Unsecond) {
+		add := i < len(p.update.Second)
+		g, again := changed[s.Grant]
+		if !again {
+			var ok bool
+			if g, ok = p.grants[s.Grant]; !ok {
+				return fmt.Errorf("no grant %s", s.Grant)
+			}
+			g.Seconds = slices.Clone(g.Seconds)
+			order = append(order, s.Grant)
+		}
+		switch {
+		case g.Seconded(s.Consent) == add:
+			return fmt.Errorf("consent %s to grant %s: it is there already is %t", s.Consent, s.Grant, add)
+		case add && len(g.Seconds) >= MaxSeconds:
+			return fmt.Errorf("%d stand behind grant %s already, of at most %d", len(g.Seconds), s.Grant, MaxSeconds)
+		case add:
+			g.Seconds = append(g.Seconds, Second{s.Consent, p.update.By, p.update.Time.Unix()})
+		default:
+			g.Seconds = slices.DeleteFunc(g.Seconds, func(other Second) bool { return other.Consent == s.Consent })
+		}
+		changed[s.Grant] = g
+	}
+	for _, id := range order {
+		g := changed[id]
+		switch {
+		case slices.Contains(p.change.dropped, id):
+			continue
+		case slices.ContainsFunc(p.change.grants, func(other Admitted) bool { return other.ID == id }):
+			return fmt.Errorf("grant %s is paused or resumed, and gets another consent, at once", id)
+		case g.Turns == math.MaxUint32:
+			return fmt.Errorf("the entry of grant %s was replaced too often", id)
+		}
+		if leaf, ok := p.change.entries.Leaf(GrantKey(id)); ok {
+			p.change.Revoked = append(p.change.Revoked, leaf)
+		}
+		g.Turns++
 		if err := p.set(GrantKey(id), g.Grant); err != nil {
 			return err
 		}

@@ -5,7 +5,7 @@
 //
 //	"member"      MemberID   Member: the certificate it has now, who asked for it, since when, its label, limits, and for whom it is private
 //	"grant"       GrantID    Grant: the signed grant that it admits, its giver, who asked for it, since when, whether
-//	                         it is paused
+//	                         it is paused, who else stands behind it
 //	"checkpoint"  MemberID   Checkpoint: where that member's journal stood
 //	"recognition" TreeID     Known: the signed recognition of another tree, who asked for it, since when
 //
@@ -31,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -188,9 +189,27 @@ type Grant struct {
 	Since     int64             `cbor:"4,keyasint"` // Unix time, seconds
 
 	Paused bool   `cbor:"5,keyasint,omitempty"` // it stands, and allows nothing until it is resumed
-	Turns  uint32 `cbor:"6,keyasint,omitempty"` // how often it was paused or resumed, so that no value comes twice
+	Turns  uint32 `cbor:"6,keyasint,omitempty"` // how often the entry was replaced, so that no value comes twice
 
 	GiverTree identity.TreeID `cbor:"7,keyasint,omitzero"` // the giver's, where it is another, which is recognized; zero: this one
+
+	Seconds []Second `cbor:"8,keyasint,omitempty"` // who stands behind it beside its giver, at most MaxSeconds
+}
+
+// A Second is a signed consent to a grant that counts because the roster took it in, while the leaf that signed it was
+// live: what that leaf signs when it is gone, under whatever date, is not here.
+type Second struct {
+	Consent signed.Digest     `cbor:"1,keyasint"`          // the signed consent
+	By      identity.MemberID `cbor:"2,keyasint,omitzero"` // the leaf that signed it; zero: the root key
+	Since   int64             `cbor:"3,keyasint"`          // Unix time, seconds
+}
+
+// MaxSeconds is how many stand behind a grant beside its giver, at most.
+const MaxSeconds = 8
+
+// Seconded reports whether the roster took in a consent to the grant.
+func (g Grant) Seconded(consent signed.Digest) bool {
+	return slices.ContainsFunc(g.Seconds, func(s Second) bool { return s.Consent == consent })
 }
 
 // A Checkpoint is the roster's entry for a journal.
