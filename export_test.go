@@ -68,8 +68,8 @@ func (n *Node) Sign(c journal.Countersignature) ([]byte, error) { return c.Sign(
 func (n *Node) Owes() (owed int) {
 	n.receipts.mu.Lock()
 	defer n.receipts.mu.Unlock()
-	for _, d := range n.receipts.owed {
-		owed += len(d.list)
+	for who := range n.receipts.owed {
+		owed += len(n.receipts.owing(who))
 	}
 	return owed
 }

@@ -45,6 +45,8 @@ const (
 type receipts struct {
 	node *Node
 
+	saving sync.Mutex // held while what has changed is written, and before mu
+
 	mu   sync.Mutex
 	owed map[debtor]*debts
 }
@@ -65,15 +67,17 @@ func (d debtor) key() string  { return owedPrefix + d.name() }
 // debts are what one caller has to sign.
 type debts struct {
 	list    []debt        // oldest first
+	changed bool          // since it was written
 	settled chan struct{} // closed, and made anew, when some of it was signed
 }
 
 // A debt is one receipt.
 type debt struct {
 	journal.Receipt
-	raw  []byte
-	name signed.Digest
-	due  time.Time // from when on nobody waits for it any more; zero: from the start
+	raw    []byte
+	name   signed.Digest
+	due    time.Time // from when on nobody waits for it any more; zero: from the start
+	signed bool      // for: it is owed no more, and is kept until the journal is on disk that says so
 }
 
 // load reads what was owed when the node ended.
@@ -116,8 +120,13 @@ type receiptList struct {
 func (rs *receipts) outstanding(who debtor) []debt {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	return rs.owing(who)
+}
+
+// owing is outstanding. The caller holds mu.
+func (rs *receipts) owing(who debtor) []debt {
 	if d := rs.owed[who]; d != nil {
-		return slices.Clone(d.list)
+		return slices.DeleteFunc(slices.Clone(d.list), func(d debt) bool { return d.signed })
 	}
 	return nil
 }
@@ -139,29 +148,57 @@ func (rs *receipts) issue(ctx context.Context, r journal.Receipt) ([]byte, error
 	if r.Part > 0 {
 		d.list = slices.DeleteFunc(d.list, func(old debt) bool { return old.Part > 0 && old.Index == r.Index })
 	}
-	d.list = append(d.list, debt{r, raw, name, time.Now().Add(receiptPatience)})
+	d.list = append(d.list, debt{Receipt: r, raw: raw, name: name, due: time.Now().Add(receiptPatience)})
+	d.changed = true
 	rs.mu.Unlock()
-	return raw, rs.save(ctx, who)
+	return raw, rs.save(ctx)
 }
 
-// save has what a caller owes on disk.
-func (rs *receipts) save(ctx context.Context, who debtor) error {
+// save has on disk what is owed, if it has changed since it was written.
+func (rs *receipts) save(ctx context.Context) error {
+	rs.saving.Lock()
+	defer rs.saving.Unlock()
 	rs.mu.Lock()
-	defer rs.mu.Unlock() // while saving: what is saved last is what is owed last
-	d := rs.of(who)
-	if len(d.list) == 0 {
-		delete(rs.owed, who)
-		return rs.node.db.Save(ctx, map[string][]byte{who.key(): nil})
-	}
-	var list receiptList
-	for _, debt := range d.list {
-		list.Statements = append(list.Statements, debt.raw)
-	}
-	data, err := signed.Marshal(list)
-	if err != nil {
+	changes, changed, err := rs.changes()
+	rs.mu.Unlock()
+	if err != nil || len(changes) == 0 { // somebody else has written it along with its own
 		return err
 	}
-	return rs.node.db.Save(ctx, map[string][]byte{who.key(): data})
+	err = rs.node.db.Save(ctx, changes)
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for who, d := range changed {
+		d.changed = d.changed || err != nil
+		if len(d.list) == 0 && !d.changed {
+			delete(rs.owed, who)
+		}
+	}
+	return err
+}
+
+// changes returns what is to be written, and takes it to be. The caller holds mu.
+func (rs *receipts) changes() (changes map[string][]byte, changed map[debtor]*debts, err error) {
+	changes, changed = map[string][]byte{}, map[debtor]*debts{}
+	for who, d := range rs.owed {
+		if !d.changed {
+			continue
+		}
+		var list receiptList
+		for _, debt := range d.list {
+			list.Statements = append(list.Statements, debt.raw)
+		}
+		var data []byte // none if nothing is owed
+		if len(d.list) > 0 {
+			if data, err = signed.Marshal(list); err != nil {
+				return nil, nil, err
+			}
+		}
+		changes[who.key()], changed[who] = data, d
+	}
+	for _, d := range changed {
+		d.changed = false
+	}
+	return changes, changed, nil
 }
 
 // take takes countersignatures from a caller, and notes them in the journal. It returns whether it took any. What is
@@ -179,16 +216,20 @@ func (rs *receipts) take(who credential.Principal, countersignatures [][]byte) (
 			continue
 		}
 		taken = true
-		n.note(journal.Entry{
+		err = n.journal.NoteAt(journal.Entry{
 			Time: n.cfg.Clock(), Thing: n.party(n.self), Caller: n.party(who.Chain), Op: journal.Countersign,
 			Affordance: d.Affordance, Outcome: journal.Served, Call: d.Call, Seal: n.sealFor(who),
 			Exchange: &journal.Exchange{Receipt: d.raw, Countersignature: raw},
-		})
+		}, func(journal.Place) { rs.forget(debtorOf(who.Chain), d.name) })
+		if err != nil {
+			n.log.Error("writing the journal", "error", err) // it is asked for again one day
+		}
+		n.link.poke()
 	}
 	return taken
 }
 
-// settle ends a debt.
+// settle ends a debt, but keeps it until it is forgotten.
 func (rs *receipts) settle(who debtor, name signed.Digest) (debt, bool) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -196,15 +237,24 @@ func (rs *receipts) settle(who debtor, name signed.Digest) (debt, bool) {
 	if d == nil {
 		return debt{}, false
 	}
-	i := slices.IndexFunc(d.list, func(d debt) bool { return d.name == name })
+	i := slices.IndexFunc(d.list, func(d debt) bool { return d.name == name && !d.signed })
 	if i < 0 {
 		return debt{}, false
 	}
-	settled := d.list[i]
-	d.list = slices.Delete(d.list, i, i+1)
+	d.list[i].signed = true
 	close(d.settled)
 	d.settled = make(chan struct{})
-	return settled, true
+	return d.list[i], true
+}
+
+// forget drops a debt that the journal on disk says was signed for. From the disk it goes with what is written next.
+func (rs *receipts) forget(who debtor, name signed.Digest) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if d := rs.owed[who]; d != nil {
+		d.list = slices.DeleteFunc(d.list, func(d debt) bool { return d.name == name })
+		d.changed = true
+	}
 }
 
 // await waits until a caller has signed for all that it got receipts for before it asked. It returns what it has not
@@ -244,7 +294,7 @@ func (rs *receipts) left(who debtor, of map[signed.Digest]bool) (left []debt, se
 	defer rs.mu.Unlock()
 	d := rs.of(who)
 	for _, debt := range d.list {
-		if of[debt.name] {
+		if of[debt.name] && !debt.signed {
 			left = append(left, debt)
 		}
 	}

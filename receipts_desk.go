@@ -66,7 +66,7 @@ func (rs *receipts) settleAll(ctx context.Context, who credential.Principal, lis
 		if err := rs.node.journal.Sync(ctx); err != nil { // what is forgotten below is written down
 			return err
 		}
-		if err := rs.save(ctx, debtorOf(who.Chain)); err != nil {
+		if err := rs.save(ctx); err != nil {
 			return err
 		}
 	}
