@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	urlpath "path"
 	"strings"
 	"time"
 
@@ -162,7 +163,6 @@ func (s *session) proxy(n *kindred.Node, things []proxiedThing) http.Handler {
 	for _, t := range things {
 		prefix := "/" + t.called
 		mux.Handle(prefix+"/", http.StripPrefix(prefix, s.proxyTo(n, t)))
-		mux.HandleFunc(prefix+"/kindred/", http.NotFound) // what members say to each other
 	}
 	return localOnly(mux)
 }
@@ -195,6 +195,10 @@ func (s *session) proxyTo(n *kindred.Node, to proxiedThing) http.Handler {
 		ErrorLog: slog.NewLogLogger(s.log(levelSilent).Handler(), slog.LevelDebug),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(urlpath.Clean(r.URL.Path)+"/", "/kindred/") { // however it is escaped: what members say to each other
+			http.NotFound(w, r)
+			return
+		}
 		if r.Body != http.NoBody {
 			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxProxied))
 			if err != nil {

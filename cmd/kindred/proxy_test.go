@@ -124,6 +124,8 @@ func TestProxy(t *testing.T) {
 		{"PUT", "/properties/state", strings.Repeat("x", maxProxied+1), nil, 413, ""},
 		{"GET", "/properties/door", "", nil, 404, "door"},
 		{"POST", "/kindred/v1/revoke", "", nil, 404, "404 page not found"},
+		{"GET", "/kindred%2Fv1", "", nil, 404, "404 page not found"},
+		{"GET", "/x/%2e%2e/kindred/v1/receipts", "", nil, 404, "404 page not found"},
 		{"GET", "/../gateway/", "", nil, 404, "404 page not found"},
 	} {
 		resp := fetch(t, tt.method, at+tt.path, tt.body, tt.headers...)

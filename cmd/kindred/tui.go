@@ -74,7 +74,8 @@ func (s *session) raw() io.Writer {
 	return s.err
 }
 
-// printable puts signs in place of the control characters of a text, but for its lines and the colours of this program.
+// printable puts signs in place of the characters of a text that steer a terminal, but for its lines and the colours of
+// this program.
 func printable(text string) string { return tame(text, "\n\t") }
 
 // oneLine is printable for what has to stay on a line.
@@ -82,12 +83,19 @@ func oneLine(text string) string { return tame(text, "") }
 
 var colours = regexp.MustCompile("\x1b\\[(?:0|1|2|31|32|34)m")
 
+// steers reports whether a character does something to a terminal rather than stand there: control characters, other ends
+// of lines, and what turns the direction of all that follows (Unicode, UAX #9, §2), so that a line reads as another.
+func steers(r rune) bool {
+	turns := r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+	return unicode.IsControl(r) || turns || r == '\u2028' || r == '\u2029'
+}
+
 func tame(text, keep string) string {
-	if !strings.ContainsFunc(text, unicode.IsControl) {
+	if !strings.ContainsFunc(text, steers) {
 		return text
 	}
 	one := func(r rune) rune {
-		if unicode.IsControl(r) && !strings.ContainsRune(keep, r) {
+		if steers(r) && !strings.ContainsRune(keep, r) {
 			return '\uFFFD'
 		}
 		return r

@@ -10,12 +10,14 @@ import (
 // What things and people elsewhere say does not steer the terminal that it is shown on.
 func TestTerminal(t *testing.T) {
 	for text, want := range map[string]string{
-		"plain\tand\nsimple":                "plain\tand\nsimple",
-		"\x1b[31mred\x1b[0m":                "\x1b[31mred\x1b[0m",
-		"\x1b[8mhidden\x1b[0m":              "\uFFFD[8mhidden\x1b[0m",
-		"home\r\x1b[2Kkindred: all is well": "home\uFFFD\uFFFD[2Kkindred: all is well",
-		"\x1b]0;title\a":                    "\uFFFD]0;title\uFFFD",
-		"csi in one \u009b2J":               "csi in one \uFFFD2J",
+		"plain\tand\nsimple":                    "plain\tand\nsimple",
+		"\x1b[31mred\x1b[0m":                    "\x1b[31mred\x1b[0m",
+		"\x1b[8mhidden\x1b[0m":                  "\uFFFD[8mhidden\x1b[0m",
+		"home\r\x1b[2Kkindred: all is well":     "home\uFFFD\uFFFD[2Kkindred: all is well",
+		"\x1b]0;title\a":                        "\uFFFD]0;title\uFFFD",
+		"csi in one \u009b2J":                   "csi in one \uFFFD2J",
+		"may see \u202eesu \u2066all":           "may see \uFFFDesu \uFFFDall",
+		"\u0645\u0631\u062d\u0628\u0627\u200f!": "\u0645\u0631\u062d\u0628\u0627\u200f!",
 	} {
 		var out bytes.Buffer
 		if n, err := (terminal{&out}).Write([]byte(text)); n != len(text) || err != nil || out.String() != want {
