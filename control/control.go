@@ -70,6 +70,7 @@ type Home interface {
 	Vouch(ctx context.Context, who credential.Principal, q VouchQuery) (Evidence, error)
 	Certify(ctx context.Context, who credential.Principal, r ServerRequest) (ServerCertificate, error)
 	LAN(ctx context.Context, who credential.Principal, q None) (LAN, error)
+	Forwards(ctx context.Context, who credential.Principal, q None) (Forwards, error)
 	AdmitTool(ctx context.Context, who credential.Principal, t Tool) (None, error)
 	// Watch calls send with events until ctx ends. Evidence is about the caller itself.
 	Watch(ctx context.Context, who credential.Principal, send func(Event) error) error

@@ -61,6 +61,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"vouch":     handle(s, home.Vouch),
 		"certify":   handle(s, home.Certify),
 		"lan":       handle(s, home.LAN),
+		"forwards":  handle(s, home.Forwards),
 		"tool":      handle(s, home.AdmitTool),
 	} {
 		mux.Handle("POST "+Prefix+name, call)

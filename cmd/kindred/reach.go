@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/peer"
 )
 
@@ -143,6 +144,8 @@ type seen struct {
 	At      []string `json:"at,omitempty"`  // where relays see this machine: multiaddrs
 	Relays  []string `json:"relays"`        // of the home: where its members are found
 	Gateway []string `json:"gateway"`       // addresses of the gateway that lead there from elsewhere
+
+	Forwards *control.Forwards `json:"forwards,omitempty"` // what the gateway's router forwards to it; for owners, absent if it is not asked
 }
 
 // survey finds that out.
@@ -158,6 +161,11 @@ func survey(ctx context.Context, n *kindred.Node) (seen, error) {
 	for _, a := range n.GatewayAddresses(ctx) {
 		if k := peer.KindOf(a); k == peer.Direct || k == peer.Relayed {
 			s.Gateway = append(s.Gateway, a)
+		}
+	}
+	if n.Self().Owner() {
+		if f, err := n.Gateway().Forwards(ctx); err == nil && f.Asked { // an older gateway knows no answer
+			s.Forwards = &f
 		}
 	}
 	return s, nil
@@ -180,6 +188,9 @@ func (s seen) rows() [][]string {
 		from = "the gateway is reached " + strings.Join(ways, ", ")
 	}
 	rows := [][]string{{"outside", from}}
+	if row := forwardsRow(s.Forwards, len(s.Relays) > 0); row != nil {
+		rows = append(rows, row)
+	}
 	if len(s.At) > 0 {
 		var at []string
 		for _, a := range s.At {

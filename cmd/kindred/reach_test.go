@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/peer"
 )
 
@@ -53,6 +54,29 @@ func TestSeenRows(t *testing.T) {
 		{
 			seen{Gateway: []string{relayed}, At: []string{"/ip4/8.8.4.4/udp/7/quic-v1"}, NAT: peer.NATCone},
 			"outside|the gateway is reached through the relay at 9.9.9.9|seen at|8.8.4.4|router|lets direct ways be made",
+		},
+		{
+			seen{Gateway: []string{"/ip4/8.8.8.8/udp/1/quic-v1"}, Relays: []string{relayed}, Forwards: &control.Forwards{Asked: true, Ports: []control.Forwarded{
+				{Address: "/ip4/8.8.8.8/udp/1/quic-v1", By: "PCP", Door: peer.DoorOpen}, {Address: "/ip4/8.8.8.8/tcp/2", By: "PCP", Door: peer.DoorOpen},
+			}}},
+			"outside|the gateway is reached directly|forwarded|the router there forwards UDP port 1 and TCP port 2 to the gateway (PCP), and callers from outside get in",
+		},
+		{
+			seen{Relays: []string{relayed}, Gateway: []string{relayed}, Forwards: &control.Forwards{Asked: true, Ports: []control.Forwarded{
+				{Address: "/ip4/10.0.0.8/udp/1/quic-v1", By: "UPnP", Door: peer.DoorShut}, {Address: "/ip4/10.0.0.8/tcp/2", By: "UPnP"},
+			}}},
+			"outside|the gateway is reached through the relay at 9.9.9.9|forwarded|the router there says that it forwards UDP port 1 to the gateway (UPnP), " +
+				"but no relay gets in there: another router may be in front of it; the router there says that it forwards TCP port 2 to the gateway (UPnP), " +
+				"which no relay has tried yet",
+		},
+		{
+			seen{Gateway: []string{"/ip4/8.8.8.8/udp/1/quic-v1"}, Forwards: &control.Forwards{Asked: true, Ports: []control.Forwarded{{Address: "/ip4/8.8.8.8/udp/1/quic-v1", By: "UPnP"}}}},
+			"outside|the gateway is reached directly|forwarded|the router there says that it forwards UDP port 1 to the gateway (UPnP), " +
+				`which nobody has tried: "kindred up --relay ADDRESS" has a relay try it`,
+		},
+		{
+			seen{Gateway: []string{relayed}, Forwards: &control.Forwards{Asked: true}},
+			"outside|the gateway is reached through the relay at 9.9.9.9|forwarded|nothing: no router there does as the gateway asks",
 		},
 	} {
 		var got []string
