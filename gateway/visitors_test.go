@@ -139,6 +139,7 @@ func TestNoOwnersRightCrosses(t *testing.T) {
 		"the roster":        func() error { _, err := gateway.Roster(ctx); return err },
 		"the journal":       func() error { _, err := gateway.History(ctx, control.HistoryQuery{}); return err },
 		"who joins":         func() error { _, err := gateway.Joins(ctx); return err },
+		"what is forwarded": func() error { _, err := gateway.Forwards(ctx); return err },
 		"a place":           func() error { return gateway.AddPlace(ctx, control.Place{Path: "home/attic"}) },
 		"limits":            func() error { return gateway.Limit(ctx, control.Limits{Member: s.lock.Self().Member().String()}) },
 		"to be recognized":  func() error { return gateway.Recognize(ctx, []byte("please")) },
