@@ -12,10 +12,11 @@ import (
 
 // Made is what a member, and those below it, asked for.
 type Made struct {
-	Members []RosterMember
-	Grants  []RosterGrant
-	Others  []RosterOther
-	Left    []RosterMember // owners and places, which do not go with their maker
+	Members  []RosterMember
+	Grants   []RosterGrant
+	Approved []RosterGrant // that it stands behind as a second one, and that stay without that
+	Others   []RosterOther
+	Left     []RosterMember // owners and places, which do not go with their maker
 }
 
 // MadeSince returns what a member asked for since a moment, and what that made; not what goes with the member anyhow,
@@ -54,6 +55,10 @@ func (r Roster) MadeSince(self identity.Chain, m RosterMember, since time.Time) 
 		}
 		makings = append(makings, tree.Making{By: entry.By, Since: entry.Since})
 		take = append(take, func() { made.Grants = append(made.Grants, g) })
+		for _, second := range entry.Seconds {
+			makings = append(makings, tree.Making{By: second.By, Since: second.Since})
+			take = append(take, func() { made.Approved = append(made.Approved, g) })
+		}
 	}
 	for _, o := range r.Others {
 		makings = append(makings, tree.Making{By: o.By, Since: o.Since})
@@ -62,6 +67,9 @@ func (r Roster) MadeSince(self identity.Chain, m RosterMember, since time.Time) 
 	for _, i := range tree.MadeSince(makings, leaves, since) {
 		take[i]()
 	}
+	made.Approved = slices.DeleteFunc(made.Approved, func(g RosterGrant) bool {
+		return slices.ContainsFunc(made.Grants, func(gone RosterGrant) bool { return gone.Terms.ID == g.Terms.ID })
+	})
 	for _, gone := range made.Members {
 		leaves = append(leaves, gone.Who.Member())
 	}

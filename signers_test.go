@@ -188,6 +188,36 @@ func TestStolenSecond(t *testing.T) {
 	}
 }
 
+// What a phone approved before it was stolen stays when it is removed, and goes with what it made since if it was stolen
+// before that.
+func TestStolenAfterApproving(t *testing.T) {
+	b := newBank(t)
+	if err := b.tablet.Approve(t.Context(), b.grant.Terms.ID, b.grant.Raw, false); err != nil {
+		t.Fatal(err)
+	}
+	if code := b.read(); code != "" {
+		t.Fatalf("approved, it is answered %q", code)
+	}
+	roster, err := b.laptop.Roster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := roster.At("kim/tablet")
+	for since, want := range map[time.Duration]int{-time.Hour: 1, time.Hour: 0} {
+		made, err := roster.MadeSince(b.laptop.Self(), m, time.Now().Add(since))
+		if err != nil || len(made.Approved) != want {
+			t.Errorf("made since %s: %d grants are approved, %v", since, len(made.Approved), err)
+		}
+	}
+	b.remove("kim/tablet", time.Now().Add(-time.Hour))
+	if err := b.lock.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if code := b.read(); code != "not-approved" {
+		t.Errorf("stolen before, it is answered %q", code)
+	}
+}
+
 // A device that was given other limits, and so another entry in the roster, before it is removed has nothing of what the
 // home proved of it until then.
 func TestLimitedAndRemoved(t *testing.T) {

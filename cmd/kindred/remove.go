@@ -80,6 +80,9 @@ func (s *session) remove(ctx context.Context, n *kindred.Node, path, since strin
 		t.Members = append(t.Members, string(made.Who.ID.Path))
 		gone = append(gone, r.Ended(made)...)
 	}
+	for _, g := range along.Approved {
+		t.Approvals = append(t.Approvals, g.Terms.ID.String())
+	}
 	for _, other := range along.Others {
 		t.Homes = append(t.Homes, other.Name)
 	}
@@ -128,6 +131,9 @@ func (s *session) madeLines(r kindred.Roster, made kindred.Made) (lines []string
 	}
 	for _, g := range made.Grants {
 		lines = append(lines, fmt.Sprintf("%s: %s", r.ShortID(g.Terms.ID), shownPassed(r, g)))
+	}
+	for _, g := range made.Approved {
+		lines = append(lines, fmt.Sprintf("its approval of %s: %s", r.ShortID(g.Terms.ID), shownPassed(r, g)))
 	}
 	for _, o := range made.Others {
 		lines = append(lines, "the home "+o.Name+" is recognized")

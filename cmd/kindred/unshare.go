@@ -122,6 +122,7 @@ type taken struct {
 	Grants    []string        `json:"grants,omitempty"`
 	Removed   string          `json:"removed,omitempty"`
 	Members   []string        `json:"members,omitempty"`   // that went with it, since it had let them in
+	Approvals []string        `json:"approvals,omitempty"` // of these grants, which it approved
 	Homes     []string        `json:"homes,omitempty"`     // that are recognized no more
 	Forgotten string          `json:"forgotten,omitempty"` // a home
 	Things    []control.Reach `json:"things"`
