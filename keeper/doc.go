@@ -39,7 +39,8 @@
 //	whoever was given   to pass it on, as often as it says and as there is room for, and to take that back
 //	any other leaf      its own address; an app or a service, to which key is sealed what it may read
 //	a service           to accept a grant that is for it
-//	another owner       beside an owner: to show a service what is of the never class, and to take something out of that
+//	another owner       beside an owner: to show a service what is of the never class, which the entry of the grant then
+//	                    names, and to take something out of that
 //
 // A new owner is let in by an owner's app that brings a certificate signed with the root key. Whatever else stands
 // right below the root, and other entries of live owners, take the root key and are refused here. So is taking away

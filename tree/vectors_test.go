@@ -26,7 +26,8 @@ type vectors struct {
 	Keys       map[string]string `json:"keys"`   // of the entries with the ID 000102…0f, or the tree 404142…5f
 	Values     map[string]string `json:"values"` // of entries
 	Leaf       string            `json:"leaf"`   // of the member
-	List       string            `json:"list"`   // a revocation list
+	List       string            `json:"list"`   // a revocation list, of the head 7
+	Ended      string            `json:"ended"`  // that of the head 8, which takes the replaced member away by leaf and key
 	Seed       string            `json:"seed"`   // of the Ed25519 key that signs
 	Statements []vector          `json:"statements"`
 	Charter    vector            `json:"charter"` // by a key of its own
@@ -74,6 +75,7 @@ func currentVectors(t *testing.T) vectors {
 		Limits: []tree.Limit{{Fresh: 3600}, {Affordance: "open", Fresh: 5, Offline: 86_400}},
 	})
 	list := encode(tree.RevocationList{}.Next(7, now, []merkle.Hash{merkle.LeafHash(tree.MemberKey(id), member)}))
+	replaced := encode(tree.Member{Certificate: digest, By: by, Since: 1_795_271_400, Changed: by, Turns: 2})
 	v := vectors{
 		About: "tree: keys and values of roster entries, a revocation list, and statements. Times are Unix seconds.",
 		Keys: map[string]string{
@@ -81,14 +83,22 @@ func currentVectors(t *testing.T) vectors {
 			"recognition": tree.RecognitionKey(treeID).String(),
 		},
 		Values: map[string]string{
-			"member":      hex.EncodeToString(member),
-			"plain":       hex.EncodeToString(encode(tree.Member{Certificate: digest, By: by, Since: 1_795_271_400})),
-			"grant":       hex.EncodeToString(encode(tree.Grant{Statement: digest, Giver: id, By: by, Since: 1_795_271_400})),
+			"member":   hex.EncodeToString(member),
+			"plain":    hex.EncodeToString(encode(tree.Member{Certificate: digest, By: by, Since: 1_795_271_400})),
+			"grant":    hex.EncodeToString(encode(tree.Grant{Statement: digest, Giver: id, By: by, Since: 1_795_271_400})),
+			"replaced": hex.EncodeToString(replaced),
+			"seconded": hex.EncodeToString(encode(tree.Grant{
+				Statement: digest, Giver: id, By: by, Since: 1_795_271_400, Turns: 2,
+				Seconds: []tree.Second{{Consent: digest, By: by, Since: 1_795_271_401}, {Consent: signed.Digest(treeID), Since: 1_795_271_402}},
+			})),
 			"checkpoint":  hex.EncodeToString(encode(tree.Checkpoint{Size: 1000, Root: digest, Time: 1_795_271_400})),
 			"recognition": hex.EncodeToString(encode(tree.Known{Statement: []byte("statement"), By: by, Since: 1_795_271_400})),
 		},
 		Leaf: merkle.LeafHash(tree.MemberKey(id), member).String(),
 		List: hex.EncodeToString(list),
+		Ended: hex.EncodeToString(encode(tree.RevocationList{}.Next(8, now, []merkle.Hash{
+			merkle.LeafHash(tree.MemberKey(id), replaced), tree.MemberKey(id),
+		}))),
 		Seed: hex.EncodeToString(key.Seed()),
 	}
 	for _, s := range []struct {
