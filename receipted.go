@@ -30,19 +30,22 @@ func (c *call) account(w *http.ResponseWriter, r *http.Request) (end func()) {
 		return nil
 	}
 	c.number, _ = strconv.ParseUint(r.Header.Get(callHeader), 10, 64) // without one the caller does not know its call
-	if c.session.vouched != nil {
-		return nil // a tool, which has nothing to sign with but its handshake
-	}
-	if op == thing.OpConnect || lasts(op) {
+	tool := c.session.vouched != nil // which has nothing to sign with but its handshake
+	switch {
+	case tool:
+		c.number = newCall() // by which the end of what it does is told
+	case op == thing.OpConnect || lasts(op):
 		c.caller.Sent, c.began = new(thing.Sent), time.Now()
 	}
 	if !acts(op) {
 		return nil
 	}
-	c.calls.node.receipts.take(c.session.who, statements(r.Header, countersignedHeader))
-	if r.Body != http.NoBody {
-		c.request = &digested{ReadCloser: r.Body, sum: sha256.New()}
-		r.Body = c.request
+	if !tool {
+		c.calls.node.receipts.take(c.session.who, statements(r.Header, countersignedHeader))
+		if r.Body != http.NoBody {
+			c.request = &digested{ReadCloser: r.Body, sum: sha256.New()}
+			r.Body = c.request
+		}
 	}
 	out := &receipted{ResponseWriter: *w, call: c}
 	*w = out
@@ -163,7 +166,7 @@ func (c *call) failed(response []byte) {
 	c.mu.Lock()
 	e, seal := c.calls.node.entry(c.session.who, c.op, c.affordance, c.decision), c.seal
 	c.mu.Unlock()
-	e.Outcome, e.Reason, e.Call, e.Seal = journal.Failed, p.Detail, c.number, seal
+	e.Outcome, e.Reason, e.Call, e.Seal, e.OneSided = journal.Failed, p.Detail, c.number, seal, c.entry.OneSided
 	c.calls.node.note(e)
 }
 
@@ -202,8 +205,8 @@ func (b *digested) digest() (d signed.Digest) {
 // giveReceipt puts the receipt for an action into the header of the response to it.
 func (c *call) giveReceipt(outcome journal.Outcome, response []byte) {
 	place := c.place.Load()
-	if place == nil {
-		return // nothing was done
+	if place == nil || c.session.vouched != nil {
+		return // nothing was done, or by a tool
 	}
 	n := c.calls.node
 	r := c.receipt(*place, outcome)

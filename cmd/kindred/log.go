@@ -223,20 +223,34 @@ func (s *session) printLog(entries []journal.Entry, r kindred.Roster, now time.T
 	return s.print(nil, strings.Join(lines, "\n"))
 }
 
-// withoutFailed leaves out that something was begun where an entry tells that it failed.
+// withoutFailed leaves out that something was begun where an entry after it tells that it failed. A caller chooses the
+// number of its call, and may choose one twice: each failure stands for one beginning, the last.
 func withoutFailed(entries []journal.Entry) []journal.Entry {
 	type call struct {
 		thing, caller identity.MemberID
 		number        uint64
 	}
-	of := func(e journal.Entry) call { return call{e.Thing.Member, e.Caller.Member, e.Call} }
-	failed := map[call]bool{}
-	for _, e := range entries {
-		if e.Outcome == journal.Failed && e.Call != 0 {
-			failed[of(e)] = true
+	begun, failed := map[call]int{}, map[int]bool{}
+	for i, e := range entries {
+		if e.Call == 0 {
+			continue
+		}
+		of := call{e.Thing.Member, e.Caller.Member, e.Call}
+		switch at, ok := begun[of]; {
+		case e.Outcome == journal.Served:
+			begun[of] = i
+		case e.Outcome == journal.Failed && ok:
+			failed[at] = true
+			delete(begun, of)
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(entries), func(e journal.Entry) bool { return e.Outcome == journal.Served && failed[of(e)] })
+	var left []journal.Entry
+	for i, e := range entries {
+		if !failed[i] {
+			left = append(left, e)
+		}
+	}
+	return left
 }
 
 // count is how often what an entry tells of happened. Of strangers its sentence says so.
