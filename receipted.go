@@ -30,7 +30,7 @@ func (c *call) account(w *http.ResponseWriter, r *http.Request) (end func()) {
 		return nil
 	}
 	c.number, _ = strconv.ParseUint(r.Header.Get(callHeader), 10, 64) // without one the caller does not know its call
-	tool := c.session.vouched != nil // which has nothing to sign with but its handshake
+	tool := c.session.vouched != nil                                  // which has nothing to sign with but its handshake
 	switch {
 	case tool:
 		c.number = newCall() // by which the end of what it does is told

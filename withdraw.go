@@ -10,6 +10,7 @@ import (
 
 	"github.com/kindred-iot/kindred/agreement"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/peer"
 	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/tree"
 )
@@ -104,6 +105,9 @@ func (n *Node) Demand(ctx context.Context, p agreement.Papers) error {
 	if err := n.Keep(ctx, a.Terms.ID, k); err != nil {
 		return err
 	}
+	if n.isolated() { // it was tried a moment ago, and is handed the demand when it is back
+		return fmt.Errorf("kindred: demanding that something is deleted: the gateway is out of reach: %w", peer.ErrUnreachable)
+	}
 	return n.deliverDemands(ctx)
 }
 
@@ -153,7 +157,11 @@ func (n *Node) Agreements(ctx context.Context) (map[tree.GrantID]agreement.Agree
 			return nil, err
 		}
 	}
+	if n.isolated() {
+		return found, fmt.Errorf("kindred: asking what became of agreements: the gateway is out of reach: %w", peer.ErrUnreachable)
+	}
 	said, err := n.Gateway().Withdrawn(ctx)
+	n.link.tried(n.cfg.Clock(), err)
 	if err != nil {
 		return found, err
 	}
