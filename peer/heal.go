@@ -95,6 +95,9 @@ func (h *Host) connected(c network.Conn) {
 			}
 		})
 	}
+	if circuit && c.Stat().Direction == network.DirInbound {
+		h.puncher.anew(id)
+	}
 	if !circuit && h.relayed(id) {
 		h.spawn(h.quiet) // streams through the relay that nobody uses would be used again
 	}

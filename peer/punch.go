@@ -47,7 +47,7 @@ type punching struct {
 	pause   time.Duration
 	epoch   uint64 // of the networks, then
 	outside string // where others saw the host, then
-	early   int    // times in a row that the other end was not ready; it is asked again soon
+	early   int    // times in a row, on one connection, that the other end was not ready; it is asked again soon
 }
 
 // ready starts punching once there is something to tell, and tries again where something changed.
@@ -113,6 +113,16 @@ func (t *punching) due(epoch uint64, outside string) bool {
 		return after(t.failed, earlyPause)
 	}
 	return after(t.failed, t.pause) && (t.epoch != epoch || t.outside != outside)
+}
+
+// anew notes that id calls through a relay on a new connection, maybe from another network: it may be ready by now.
+// Libp2p's service tries at once, unless it still waits for an answer on a connection that is no more.
+func (p *puncher) anew(id libp2ppeer.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.tries[id]; t != nil {
+		t.early = 0
+	}
 }
 
 // key makes addresses comparable.
