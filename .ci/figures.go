@@ -55,6 +55,10 @@ var promised = []figure{
 	{"bulk, QUIC, to Nebula", "peer", "AgainstNebula", "QUIC/Nebula", 1, 1, "times", true},
 	{"bulk, TCP, to Nebula", "peer", "AgainstNebula", "TCP/Nebula", 1, 1, "times", true},
 	{"first byte through a relay", "peer", "RelayFirst", "ms/first", 1, 100, "ms", false},
+	{"the same, between two homes behind cone NATs", "peer", "Cones", "ms/first", 1, 100, "ms", false},
+	{"a direct connection between them, after the relayed one", "peer", "Cones", "ms/direct", 1, 500, "ms", false},
+	{"a router's address changed, noticed", "peer", "AddressChange", "s/noticed", 1, 3, "s", false},
+	{"a router's address changed, healed", "peer", "AddressChange", "s/healed", 1, 5, "s", false},
 }
 
 // own was promised to nobody: bounds that we set after measuring, with room to spare, so that it is noticed when something

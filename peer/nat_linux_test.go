@@ -12,9 +12,9 @@ import (
 )
 
 // wayTo waits until the phone's way to the meter is as ok says, and returns it.
-func (p *labPeer) wayTo(callee *labPeer, what string, within time.Duration, ok func(*peer.Path) bool) *peer.Path {
+func (p *labPeer) wayTo(callee *labPeer, what string, ok func(*peer.Path) bool) *peer.Path {
 	p.t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(netlabtest.Patience); ; time.Sleep(10 * time.Millisecond) {
 		way := p.path(callee)
 		if way != nil && ok(way) {
 			return way
@@ -37,7 +37,7 @@ type pair struct {
 }
 
 // newPair makes one behind routers of two kinds, with a meter that is found at so many relays.
-func newPair(t *testing.T, home, away netlab.NAT, relays int) *pair {
+func newPair(t testing.TB, home, away netlab.NAT, relays int) *pair {
 	lab := netlabtest.New(t)
 	p := &pair{birch: *lab.Home("birch", home), hotel: *lab.Home("hotel", away)}
 	for range relays {
@@ -52,7 +52,7 @@ func newPair(t *testing.T, home, away netlab.NAT, relays int) *pair {
 }
 
 // firstThrough makes the first call, which comes through a relay.
-func (p *pair) firstThrough(t *testing.T) news {
+func (p *pair) firstThrough(t testing.TB) news {
 	t.Helper()
 	first := p.phone.get(p.meter)
 	if first.Error != "" || first.Path.Kind != peer.Relayed || !slices.Contains(p.at, first.Path.Relay) {
@@ -67,11 +67,8 @@ func TestLabCones(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, netlab.Cone, netlab.Cone, 1)
 	first := p.firstThrough(t)
-	way := p.phone.wayTo(p.meter, "a direct way", 5*time.Second, isDirect)
+	way := p.phone.wayTo(p.meter, "a direct way", isDirect)
 	t.Logf("direct %v after the relayed connection, %v round trip", way.Since.Sub(first.Path.Since), way.RTT)
-	if took := way.Since.Sub(first.Path.Since); took > 2*time.Second {
-		t.Errorf("it took %v until the way was direct", took)
-	}
 	if n := p.phone.get(p.meter); n.Error != "" || n.Path.Kind != peer.Direct || n.Path.Transport != peer.QUIC {
 		t.Errorf("the next answer is %+v", n)
 	}
@@ -87,7 +84,7 @@ func TestLabSymmetric(t *testing.T) {
 	p := newPair(t, netlab.Symmetric, netlab.Cone, 2)
 	p.firstThrough(t)
 	p.meter.until("what its NAT is", func() bool { return p.meter.reach.NAT == peer.NATSymmetric })
-	way := p.phone.wayTo(p.meter, "an end of the tries", 25*time.Second, func(p *peer.Path) bool { return p.Punch == peer.PunchFailed })
+	way := p.phone.wayTo(p.meter, "an end of the tries", func(p *peer.Path) bool { return p.Punch == peer.PunchFailed })
 	if way.Kind != peer.Relayed {
 		t.Errorf("the way is %+v", way)
 	}
@@ -107,7 +104,7 @@ func TestLabNATKind(t *testing.T) {
 }
 
 // watch has the phone keep a stream open to the meter.
-func (p *pair) watch(t *testing.T) {
+func (p *pair) watch(t testing.TB) {
 	t.Helper()
 	p.phone.Say("watch meter " + strings.Join(p.meter.addresses, " "))
 	if n := p.phone.next("a stream's beginning", func(n news) bool { return n.Body != "" || n.Error != "" }); n.Error != "" {
@@ -116,7 +113,7 @@ func (p *pair) watch(t *testing.T) {
 }
 
 // lost waits until the phone notices that its stream is lost, and returns how long after since.
-func (p *pair) lost(t *testing.T, since time.Time) time.Duration {
+func (p *pair) lost(t testing.TB, since time.Time) time.Duration {
 	t.Helper()
 	n := p.phone.ended
 	if n == nil {
@@ -127,6 +124,19 @@ func (p *pair) lost(t *testing.T, since time.Time) time.Duration {
 		t.Errorf("the stream ended with %q", n.Error)
 	}
 	return n.At.Sub(since)
+}
+
+// moves changes the public address of one end, and returns how long it takes until the phone's stream ends for it, and
+// until a request that is on its way while the way ceases to exist, and so is repeated, is answered.
+func (p *pair) moves(t testing.TB, home *netlabtest.Home) (noticed, healed time.Duration) {
+	t.Helper()
+	home.ChangePublicAddress()
+	changed := time.Now()
+	n := p.phone.get(p.meter)
+	if n.Error != "" {
+		t.Fatal(n.Error)
+	}
+	return p.lost(t, changed), n.At.Sub(changed)
 }
 
 // A public address changes, at the callee's end or at the caller's, with the way direct: it is noticed, and healed.
@@ -142,21 +152,11 @@ func TestLabAddressChange(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, netlab.Cone, netlab.Cone, 1)
 			p.firstThrough(t)
-			p.phone.wayTo(p.meter, "a direct way", 5*time.Second, isDirect)
+			p.phone.wayTo(p.meter, "a direct way", isDirect)
 			p.watch(t)
-			tt.home(p).ChangePublicAddress()
-			changed := time.Now()
-			n := p.phone.get(p.meter) // on its way while the way ceases to exist; it is repeated
-			if n.Error != "" {
-				t.Fatal(n.Error)
-			}
-			healed := n.At.Sub(changed)
-			noticed := p.lost(t, changed)
-			t.Logf("noticed after %v, an answer (%s) after %v", noticed, n.Path.Kind, healed)
-			if noticed > 6*time.Second || healed > 10*time.Second {
-				t.Errorf("noticed after %v, healed after %v", noticed, healed)
-			}
-			p.phone.wayTo(p.meter, "a direct way again", 10*time.Second, isDirect)
+			noticed, healed := p.moves(t, tt.home(p))
+			t.Logf("noticed after %v, an answer after %v", noticed, healed)
+			p.phone.wayTo(p.meter, "a direct way again", isDirect)
 		})
 	}
 }
@@ -174,9 +174,6 @@ func TestLabAddressChangeBehindARelay(t *testing.T) {
 		t.Fatal(n.Error)
 	}
 	t.Logf("an answer (%s) after %v", n.Path.Kind, n.At.Sub(changed))
-	if healed := n.At.Sub(changed); healed > 10*time.Second {
-		t.Errorf("healed after %v", healed)
-	}
 	p.meter.until("where it is seen now", func() bool {
 		return slices.ContainsFunc(p.meter.reach.Seen, func(a string) bool { return strings.Contains(a, p.birch.PublicAddr().String()) })
 	})
