@@ -2,6 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,13 +19,14 @@ import (
 // A journey is a household at home behind one router, and sam's phone in a hotel behind another, with a relay between.
 type journey struct {
 	*household
-	lab          *netlabtest.Lab
 	birch, hotel *netlabtest.Home
 	two          *netlabtest.Host // where the lock is
 	room         *netlabtest.Host // where the phone is
 	between      *netlabtest.Host // where the relay is
 	relay        *netlabtest.Process
 	relayAt      []string // its addresses that the household can reach, UDP first
+	metrics      string   // IP:PORT on its host
+	gateway      *netlabtest.Process
 }
 
 // each is how long a packet takes between a home and the public segment.
@@ -30,19 +35,32 @@ const each = 10 * time.Millisecond
 // travel makes a household, and carries the phone to a hotel.
 func travel(t *testing.T, home, away netlab.NAT, listen ...string) *journey {
 	t.Helper()
+	j := depart(t, home, away)
+	j.settle(listen...)
+	j.device(j.two, "lock", "home/lock", "lock")
+	j.join(j.at, "phone", "app", "sam/phone")
+	j.join(j.at, "tablet", "app", "sam/tablet")
+	return j
+}
+
+// depart makes the networks, on which nobody talks yet.
+func depart(t *testing.T, home, away netlab.NAT) *journey {
+	t.Helper()
 	lab := netlabtest.New(t)
-	j := &journey{lab: lab, between: lab.Public("relay"), birch: lab.Home("birch", home), hotel: lab.Home("hotel", away)}
+	j := &journey{between: lab.Public("relay"), birch: lab.Home("birch", home), hotel: lab.Home("hotel", away)}
 	j.birch.SetDelay(each)
 	j.hotel.SetDelay(each)
 	one := j.birch.Host("one")
 	j.two, j.room = j.birch.Host("two"), j.hotel.Host("room")
 	j.household = foundHousehold(t, one)
-	j.startRelay(listen...)
-	j.up("--relay", strings.Join(j.relayAt, ","))
-	j.device(j.two, "lock", "home/lock", "lock")
-	j.join(one, "phone", "app", "sam/phone")
-	j.join(one, "tablet", "app", "sam/tablet")
 	return j
+}
+
+// settle starts the relay, which listens at these addresses, and the gateway.
+func (j *journey) settle(listen ...string) {
+	j.t.Helper()
+	j.startRelay(listen...)
+	j.gateway = j.up("--relay", strings.Join(j.relayAt, ","))
 }
 
 // startRelay starts the relay, where it was before, and notes its address.
@@ -51,9 +69,11 @@ func (j *journey) startRelay(listen ...string) {
 	if len(listen) == 0 {
 		listen = []string{":4712"}
 	}
-	j.relay = j.start(j.between, "relay", "relay", "--listen", strings.Join(listen, ","))
+	j.relay = j.start(j.between, "relay", "relay", "--listen", strings.Join(listen, ","), "--metrics", "127.0.0.1:0")
+	line := read[relayReady](j.t, j.relay.Line())
+	j.metrics = strings.TrimSuffix(strings.TrimPrefix(line.Metrics, "http://"), "/metrics")
 	j.relayAt = nil
-	for _, a := range read[relayReady](j.t, j.relay.Line()).Addresses {
+	for _, a := range line.Addresses {
 		if strings.Contains(a, "/"+j.address(j.between)+"/") {
 			j.relayAt = append(j.relayAt, a)
 		}
@@ -200,21 +220,70 @@ func TestSymmetricNAT(t *testing.T) {
 	}
 }
 
-// The relay sees who talks, and not what is said nor who they are to each other.
+// The relay sees who talks, and neither what is said nor who they are to each other, and no more does anybody on the way:
+// from the very beginning, whether calls are carried, over UDP or TCP, or a hole is punched for them, or members look for
+// each other at the relay.
 func TestRelaySeesNothing(t *testing.T) {
-	t.Parallel()
-	j := travel(t, netlab.Symmetric, netlab.Symmetric)
-	j.device(j.two, "camera", "home/porch-camera", "camera", "--pictures", j.pictures())
-	j.device(j.two, "door", "home/frontdoor", "lock")
-	between, public := j.between.Capture(), j.lab.Internet().Capture()
-	seen := filepath.Join(t.TempDir(), "seen.jpg")
-	j.done(j.run(j.room, "phone", "get", "home/porch-camera", "picture", "-o", seen))
-	j.done(j.run(j.room, "phone", "do", "home/frontdoor", "unlock"))
-	if between.Size() < len(j.picture()) {
-		t.Errorf("%d bytes came by the relay, and the picture has %d", between.Size(), len(j.picture()))
+	for name, nat := range map[string]netlab.NAT{"relayed": netlab.Symmetric, "punched": netlab.Cone} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := depart(t, nat, nat)
+			between, home, hotel := j.between.Capture(), j.birch.Watch(), j.hotel.Watch()
+			j.settle()
+			j.device(j.two, "camera", "home/porch-camera", "camera", "--fps", "20", "--pictures", j.pictures())
+			door := j.device(j.two, "door", "home/frontdoor", "lock")
+			j.join(j.at, "phone", "app", "sam/telephone")
+			if nat == netlab.Cone {
+				r := j.footage("home/porch-camera")
+				j.direct(hotel, r)
+				r.kill()
+			}
+			j.done(j.run(j.room, "phone", "do", "home/frontdoor", "unlock"))
+			for _, restrict := range []func(){j.hotel.Unrestrict, j.hotel.DropUDP} {
+				restrict()
+				before := between.Size()
+				seen := filepath.Join(t.TempDir(), "seen.jpg")
+				j.done(j.run(j.room, "phone", "get", "home/porch-camera", "picture", "-o", seen))
+				if size := between.Size() - before; nat == netlab.Symmetric && size < len(j.picture()) {
+					t.Errorf("%d bytes came by the relay, and the picture has %d", size, len(j.picture()))
+				}
+			}
+			j.gateway.Kill()
+			door.Kill()
+			for began := time.Now(); j.looked() == 0; { // the gateway cannot say where the door is
+				if time.Since(began) > netlabtest.Patience {
+					t.Fatal("nobody is found by what the relay keeps")
+				}
+				if r := j.run(j.room, "phone", "get", "home/frontdoor", "state"); r.Code != exitUnreachable {
+					t.Fatalf("a door that is no more answers %+v", r)
+				}
+			}
+			for _, c := range []*netlabtest.Capture{between, home, hotel} {
+				j.nothingIn(c)
+			}
+		})
 	}
-	j.nothingIn(between)
-	j.nothingIn(public)
+}
+
+// looked tells how often the relay handed out a note of where somebody is.
+func (j *journey) looked() (n int) {
+	j.t.Helper()
+	var text []byte
+	j.between.Do(func() error {
+		c, err := net.Dial("tcp", j.metrics)
+		if err != nil {
+			return err
+		}
+		if _, err = fmt.Fprintf(c, "GET /metrics HTTP/1.0\r\nHost: %s\r\n\r\n", j.metrics); err == nil {
+			text, err = io.ReadAll(c)
+		}
+		return errors.Join(err, c.Close())
+	})
+	_, count, ok := strings.Cut(string(text), `kindred_relay_requests_total{outcome="found"} `)
+	if _, err := fmt.Sscan(count, &n); !ok || err != nil {
+		j.t.Fatalf("the relay's metrics are %q", text)
+	}
+	return n
 }
 
 // When the relay dies, what runs over it goes on over the direct way that there is by then. Over that it goes on when the

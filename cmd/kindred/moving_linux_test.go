@@ -95,8 +95,9 @@ type footage struct {
 // freshPictures are more than can be under way, as they are read at once.
 const freshPictures = 20
 
-func (j *journey) footage() *footage {
-	f := &footage{riding: j.ride("watch", "home/camera", "picture"), pictures: make(chan error, 1<<16)}
+func (j *journey) footage(path string) *footage {
+	j.t.Helper()
+	f := &footage{riding: j.ride("watch", path, "picture"), pictures: make(chan error, 1<<16)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -116,7 +117,7 @@ func (j *journey) footage() *footage {
 	return f
 }
 
-// readPicture reads up to a JPEG's end, which is nowhere within those that the camera draws.
+// readPicture reads up to a JPEG's end, which is nowhere within those that the tests' cameras show.
 func readPicture(in *bufio.Reader) (picture []byte, err error) {
 	for !bytes.HasSuffix(picture, []byte{0xff, 0xd9}) {
 		more, err := in.ReadBytes(0xd9)
@@ -205,7 +206,7 @@ func (c *cargo) arrives() {
 // file, byte by byte. As long as there is any way, neither is broken off: it leaves a relay for a direct way by itself.
 func TestOnTheMove(t *testing.T) {
 	for name, start := range map[string]func(*journey) rider{
-		"film":     func(j *journey) rider { return j.footage() },
+		"film":     func(j *journey) rider { return j.footage("home/camera") },
 		"download": func(j *journey) rider { return j.cargo() },
 	} {
 		t.Run(name, func(t *testing.T) {
