@@ -182,10 +182,11 @@ func (n *Node) ThingOf(member identity.MemberID) (*thing.Client, error) {
 }
 
 // Client returns a client for the thing at a URL such as [Node.At] gives. Its streams heal as long as nobody answers, and
-// leave a relay once there is a direct way.
+// leave a relay once there is a direct way, unless that would count as another use.
 func (n *Node) Client(base *url.URL) *thing.Client {
 	unreachable := func(err error) bool { return errors.Is(err, peer.ErrUnreachable) }
-	return &thing.Client{HTTP: n.http, Base: base, Healing: thing.Healing{Passing: unreachable, Better: peer.Superseded}}
+	better := func(resp *http.Response) bool { return resp.Header.Get(countsHeader) == "" && peer.Superseded(resp) }
+	return &thing.Client{HTTP: n.http, Base: base, Healing: thing.Healing{Passing: unreachable, Better: better}}
 }
 
 // A Target is what a revocation takes away.

@@ -96,6 +96,9 @@ const (
 // maxAgeHeader tells a caller whose proof was too old how young it has to be, in milliseconds.
 const maxAgeHeader = "Kindred-Max-Age"
 
+// countsHeader tells a caller that a use was counted, so that it is not asked for once more without need.
+const countsHeader = "Kindred-Counts"
+
 func problem(w http.ResponseWriter, p *thing.Problem) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
@@ -150,6 +153,9 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 	}
 	if !c.counts {
 		return nil // it was asked alone, or is not there, which whoever may use it is told: nothing is done
+	}
+	if d.Counts {
+		c.w.Header().Set(countsHeader, "1")
 	}
 	entry.Stream = c.begin(d)
 	entry.Seal = c.sealed(n.sealFor(c.session.who))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +70,29 @@ func TestUses(t *testing.T) {
 	}
 	if err := do(ctx, anna, "home/lock", "unlock", ""); code(err) != "used-up" {
 		t.Errorf("after the thing started again: %v", err)
+	}
+}
+
+// An answer tells whether it was counted. Who reads one that was does not ask for it again on a better way.
+func TestCountedIsTold(t *testing.T) {
+	h := gatewaytest.New(t)
+	laptop := h.Open("laptop")
+	h.Serve(h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0"), lock.New().Thing())
+	anna := h.Invite(laptop, identity.Person, "sam/anna", "phone")
+	h.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Actions(grant.Observe), Uses: 1})
+	for who, tt := range map[*kindred.Node]struct{ name, want string }{laptop: {"sam", ""}, anna: {"anna", "1"}} {
+		c, err := who.Thing(t.Context(), "home/lock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.HTTP.Get(c.Base.JoinPath("properties", "state", "observe").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Header.Get("Kindred-Counts"); resp.StatusCode != http.StatusOK || got != tt.want {
+			t.Errorf("%s is answered %s, counted %q, want %q", tt.name, resp.Status, got, tt.want)
+		}
 	}
 }
 

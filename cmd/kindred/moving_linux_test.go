@@ -254,9 +254,7 @@ const muchMore = 256 << 10
 func (j *journey) direct(watched *netlabtest.Capture, r rider) {
 	j.t.Helper()
 	seen, brought := len(watched.Packets()), 0
-	watched.Until(fmt.Sprintf("from %s to %s", j.birch.PublicAddr(), j.hotel.PublicAddr()), func(p netlab.Packet) bool {
-		return p.From.Addr() == j.birch.PublicAddr() && p.To.Addr() == j.hotel.PublicAddr()
-	})
+	watched.Until(fmt.Sprintf("of a connection from %s to %s", j.birch.PublicAddr(), j.hotel.PublicAddr()), j.straight)
 	for deadline := time.Now().Add(netlabtest.Patience); brought < muchMore; {
 		if time.Now().After(deadline) {
 			j.t.Fatalf("there is a direct way, and %d bytes came on it", brought)
@@ -264,7 +262,7 @@ func (j *journey) direct(watched *netlabtest.Capture, r rider) {
 		r.goesOn()
 		packets := watched.Packets()
 		for _, frame := range packets[seen:] {
-			if p, ok := netlab.ParsePacket(frame); ok && p.From.Addr() == j.birch.PublicAddr() && p.To.Addr() == j.hotel.PublicAddr() {
+			if p, ok := netlab.ParsePacket(frame); ok && j.straight(p) {
 				brought += len(p.Data)
 			}
 		}
