@@ -31,7 +31,7 @@ func (n *Node) ExportJournals(ctx context.Context, q Excerpts) (bundle []byte, e
 		err = n.exportAll(ctx, q, &b)
 	}
 	if err == nil {
-		b.Callers, err = n.callersIn(ctx, b.Excerpts)
+		b.Ends, err = n.endsOf(ctx, b.Excerpts)
 	}
 	for _, x := range b.Excerpts {
 		entries += len(x.Entries)
@@ -148,18 +148,22 @@ func (n *Node) ownRecorded(ctx context.Context) (proof []byte, size int64) {
 	return nil, 0
 }
 
-// callersIn returns the certificates of the other ends of what was countersigned, as far as the node may know them.
-func (n *Node) callersIn(ctx context.Context, excerpts []journal.Excerpt) ([][][]byte, error) {
-	var wanted []identity.MemberID
+// endsOf returns the certificates of both ends of what was countersigned, those of members that are removed too, as far as
+// the node may know them.
+func (n *Node) endsOf(ctx context.Context, excerpts []journal.Excerpt) ([][][]byte, error) {
+	var wanted []string
 	for _, x := range excerpts {
 		for _, e := range x.Entries {
 			entry, err := journal.ParseEntry(n.self.ID.Tree, e.Data)
 			if err != nil {
 				return nil, err
 			}
-			for _, end := range []identity.MemberID{entry.Caller.Member, entry.Thing.Member} {
-				if entry.Exchange != nil && end != x.Node && !slices.Contains(wanted, end) {
-					wanted = append(wanted, end)
+			if entry.Exchange == nil {
+				continue
+			}
+			for _, end := range []journal.Party{entry.Caller, entry.Thing} {
+				if id := end.Member.String(); end.ID.Tree == n.self.ID.Tree && !slices.Contains(wanted, id) {
+					wanted = append(wanted, id)
 				}
 			}
 		}
@@ -167,18 +171,48 @@ func (n *Node) callersIn(ctx context.Context, excerpts []journal.Excerpt) ([][][
 	if len(wanted) == 0 {
 		return nil, nil
 	}
-	r, err := n.Roster(ctx)
+	found, err := n.certificatesOf(ctx, wanted)
 	if err != nil {
 		n.log.Info("whose the countersignatures are cannot be told", "error", err)
 		return nil, nil
 	}
-	var chains [][][]byte
+	root := n.Charter().RootCertificate()
+	return slices.DeleteFunc(found, func(raw [][]byte) bool { // of a root before, which the bundle does not prove
+		at, err := identity.ValidFrom(raw)
+		if err == nil {
+			_, err = identity.Verify(raw, n.self.ID.Tree, root, at)
+		}
+		return err != nil
+	}), nil
+}
+
+// certificatesOf returns the certificates that members have and, as owners are told, had. Where the gateway is out of
+// reach, that is what is known of it.
+func (n *Node) certificatesOf(ctx context.Context, members []string) (found [][][]byte, err error) {
+	if n.self.Owner() {
+		if found, err = n.certificatesEver(ctx, members); err == nil {
+			return found, nil
+		}
+		n.log.Info("nobody tells with what removed members signed", "error", err)
+	}
+	r, err := n.Roster(ctx)
 	for _, m := range r.Members {
-		if slices.Contains(wanted, m.Who.Member()) {
-			chains = append(chains, m.Chain)
+		if slices.Contains(members, m.Who.Member().String()) {
+			found = append(found, m.Chain)
 		}
 	}
-	return chains, nil
+	return found, err
+}
+
+func (n *Node) certificatesEver(ctx context.Context, members []string) (found [][][]byte, err error) {
+	for some := range slices.Chunk(members, control.MaxCertificates) {
+		got, err := n.Gateway().Certificates(ctx, control.CertificatesQuery{Members: some})
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, got.Chains...)
+	}
+	return found, nil
 }
 
 // A VerifiedBundle is what a bundle says, once it was found to be in order.
@@ -234,8 +268,8 @@ func verifyBundle(data []byte, now time.Time) (VerifiedBundle, error) {
 		return v, err
 	}
 	v.Tree, v.Maker, v.Made = b.Tree, maker.ID, b.Made
-	callers := map[identity.MemberID]identity.Chain{}
-	for _, raw := range b.Callers {
+	ends := map[identity.MemberID][]identity.Chain{}
+	for _, raw := range b.Ends {
 		at, err := identity.ValidFrom(raw)
 		if err != nil {
 			return v, err
@@ -244,10 +278,12 @@ func verifyBundle(data []byte, now time.Time) (VerifiedBundle, error) {
 		if err != nil {
 			return v, err
 		}
-		callers[c.Member()] = c
+		if ends[c.Member()] = append(ends[c.Member()], c); len(ends[c.Member()]) > control.MaxChains {
+			return v, fmt.Errorf("more than %d keys of %s", control.MaxChains, c.ID.Path)
+		}
 	}
 	for _, x := range b.Excerpts {
-		l, err := verifyExcerpt(x, trusted, callers, now)
+		l, err := verifyExcerpt(x, trusted, ends, now)
 		if err != nil {
 			return v, err
 		}
@@ -262,7 +298,7 @@ func verifyBundle(data []byte, now time.Time) (VerifiedBundle, error) {
 	return v, nil
 }
 
-func verifyExcerpt(x journal.Excerpt, trusted credential.Trusted, callers map[identity.MemberID]identity.Chain, now time.Time) (VerifiedLog, error) {
+func verifyExcerpt(x journal.Excerpt, trusted credential.Trusted, ends map[identity.MemberID][]identity.Chain, now time.Time) (VerifiedLog, error) {
 	var l VerifiedLog
 	unchecked, err := journal.ReadCheckpoint(x.Checkpoint)
 	if err != nil {
@@ -297,11 +333,20 @@ func verifyExcerpt(x journal.Excerpt, trusted credential.Trusted, callers map[id
 		}
 		l.RecordedSize, l.AsOf = int64(c.Size), live.AsOf
 	}
-	return l, l.verifyExchanges(signer, callers)
+	return l, l.verifyExchanges(signer, ends)
 }
 
 // verifyExchanges verifies what both ends signed.
-func (l *VerifiedLog) verifyExchanges(signer identity.Chain, callers map[identity.MemberID]identity.Chain) error {
+func (l *VerifiedLog) verifyExchanges(signer identity.Chain, ends map[identity.MemberID][]identity.Chain) error {
+	keys := func(tree identity.TreeID, member identity.MemberID) []identity.Chain {
+		switch {
+		case tree != l.ID.Tree:
+			return nil // whose certificates prove themselves by nothing that is here
+		case member == l.Member:
+			return append([]identity.Chain{signer}, ends[member]...)
+		}
+		return ends[member]
+	}
 	for _, i := range l.Items {
 		x := i.Entry.Exchange
 		if x == nil || len(x.Countersignature) == 0 {
@@ -311,20 +356,31 @@ func (l *VerifiedLog) verifyExchanges(signer identity.Chain, callers map[identit
 		if err != nil {
 			return err
 		}
-		caller, knows := callers[r.Caller]
-		node := signer
-		if r.Node != l.Member {
-			node, knows = callers[r.Node] // the caller's own journal
-			caller = signer
-		}
-		if !knows {
+		nodes, callers := keys(r.Tree, r.Node), keys(r.CallerTree, r.Caller)
+		if len(nodes) == 0 || len(callers) == 0 {
 			l.Unknown++
 			continue
 		}
-		if _, err := x.Verify(node.Key, caller.Key); err != nil {
+		if err := verifyExchange(x, nodes, callers); err != nil {
 			return fmt.Errorf("entry %d of %s: %w", i.Index, l.ID.Path, err)
 		}
 		l.Countersigned++
 	}
 	return nil
+}
+
+// verifyExchange checks that each end signed with one of the keys that it had.
+func verifyExchange(x *journal.Exchange, nodes, callers []identity.Chain) (err error) {
+	node := nodes[0]
+	for _, node = range nodes {
+		if _, _, err = journal.OpenReceipt(x.Receipt, node.Key); err == nil {
+			break
+		}
+	}
+	for _, caller := range callers {
+		if _, err = x.Verify(node.Key, caller.Key); err == nil {
+			break
+		}
+	}
+	return err
 }

@@ -2,11 +2,14 @@ package kindred_test
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/grant"
+	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
 )
 
@@ -86,5 +89,62 @@ func TestBundles(t *testing.T) {
 	}
 	if _, err := kindred.VerifyBundle(bytes.Replace(data, []byte("unlock"), []byte("relock"), 1), time.Now()); err == nil {
 		t.Error("one that was changed was taken")
+	}
+}
+
+// What somebody signed who was a member then is verified by whoever has the file and nothing else.
+func TestBundleOfARemovedMember(t *testing.T) {
+	d := newDoor(t)
+	anna := d.Invite(d.laptop, identity.Person, "sam/anna", "phone")
+	d.Share(d.laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Use})
+	if err := d.do(anna, "unlock"); err != nil {
+		t.Fatal(err)
+	}
+	anna.HandBack(t.Context())
+	d.handedIn(2)
+	r, err := d.laptop.Roster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ok := r.At("sam/anna")
+	if !ok {
+		t.Fatal("anna is no member")
+	}
+	if _, err := d.laptop.Revoke(t.Context(), r.Member(m)); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = d.laptop.Roster(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.At("sam/anna/phone"); ok {
+		t.Fatal("anna's phone is a member still")
+	}
+	d.Restart() // what was kept is on disk
+	data, _, err := d.laptop.ExportJournals(t.Context(), kindred.Excerpts{Who: anna.Self().Member()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := kindred.VerifyBundle(data, time.Now())
+	if err != nil || len(v.Logs) != 1 || v.Logs[0].Countersigned != 1 || v.Logs[0].Unknown != 0 {
+		t.Errorf("%+v, %v", v, err)
+	}
+
+	// Without her certificates it is said that nobody can tell; with another's in their place it is wrong.
+	b, err := journal.ParseBundle(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Ends = nil
+	if data, err = b.Sign(d.key("laptop")); err != nil {
+		t.Fatal(err)
+	}
+	if v, err = kindred.VerifyBundle(data, time.Now()); err != nil || v.Logs[0].Countersigned != 0 || v.Logs[0].Unknown != 1 {
+		t.Errorf("without certificates: %+v, %v", v, err)
+	}
+
+	var refused *control.Error
+	q := control.CertificatesQuery{Members: []string{anna.Self().Member().String()}}
+	if _, err := d.lock.Gateway().Certificates(t.Context(), q); !errors.As(err, &refused) || refused.Code != control.Refused {
+		t.Errorf("the lock is told of removed members: %v", err)
 	}
 }

@@ -184,6 +184,11 @@ func (c Client) Excerpt(ctx context.Context, q ExcerptQuery) (Excerpt, error) {
 	return call[Excerpt](ctx, c, "excerpt", q)
 }
 
+// Certificates asks with what members' signatures are verified.
+func (c Client) Certificates(ctx context.Context, q CertificatesQuery) (Certificates, error) {
+	return call[Certificates](ctx, c, "certificates", q)
+}
+
 // Entries fetches a part of a member's journal.
 func (c Client) Entries(ctx context.Context, q EntriesQuery) (Entries, error) {
 	return call[Entries](ctx, c, "entries", q)

@@ -67,6 +67,7 @@ type Home interface {
 	Journals(ctx context.Context, who credential.Principal, q JournalsQuery) (Journals, error)
 	Entries(ctx context.Context, who credential.Principal, q EntriesQuery) (Entries, error)
 	Excerpt(ctx context.Context, who credential.Principal, q ExcerptQuery) (Excerpt, error)
+	Certificates(ctx context.Context, who credential.Principal, q CertificatesQuery) (Certificates, error)
 	Vouch(ctx context.Context, who credential.Principal, q VouchQuery) (Evidence, error)
 	Certify(ctx context.Context, who credential.Principal, r ServerRequest) (ServerCertificate, error)
 	LAN(ctx context.Context, who credential.Principal, q None) (LAN, error)
@@ -435,6 +436,22 @@ type ExcerptQuery struct {
 type Excerpt struct {
 	Excerpt []byte `json:"excerpt"`
 	Next    int64  `json:"next"` // -1 at the end
+}
+
+const (
+	MaxCertificates = 64 // members whose certificates are asked for at a time
+	MaxChains       = 16 // that are told of one member, the newest
+)
+
+// A CertificatesQuery asks with which certificates what members signed is verified, of removed members too. Owners may.
+type CertificatesQuery struct {
+	Members []string `json:"members"` // 26 characters each
+}
+
+// Certificates are what members have and had, a chain for each key of their leaf, the oldest first, MaxChains of
+// each member at most.
+type Certificates struct {
+	Chains [][][]byte `json:"chains,omitempty"` // DER, leaf first
 }
 
 // An Event is news that the gateway pushes. One field is set.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -328,4 +329,32 @@ func (h *home) proveRecorded(ctx context.Context, x *journal.Excerpt) error {
 		return err
 	}
 	return nil
+}
+
+// Certificates tells owners with what the signatures of members are verified that stand in journals.
+func (h *home) Certificates(ctx context.Context, who credential.Principal, q control.CertificatesQuery) (control.Certificates, error) {
+	var out control.Certificates
+	if !who.Owner() {
+		return out, refused("only owners are told of those who are members no more")
+	}
+	if len(q.Members) > control.MaxCertificates {
+		return out, invalid(fmt.Errorf("of %d members at once, of at most %d", len(q.Members), control.MaxCertificates))
+	}
+	for _, text := range q.Members {
+		id, err := identity.ParseMemberID(text)
+		if err != nil {
+			return out, invalid(err)
+		}
+		chains, err := h.keeper.Past(ctx, id)
+		if err != nil {
+			return out, err
+		}
+		h.keeper.View(func(s *tree.State) {
+			if e, ok := s.Member(id); ok {
+				chains = append(chains, e.Chain.Raw)
+			}
+		})
+		out.Chains = append(out.Chains, chains[max(0, len(chains)-control.MaxChains):]...)
+	}
+	return out, nil
 }

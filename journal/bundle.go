@@ -232,7 +232,7 @@ type Bundle struct {
 	Charter  []byte   // the tree's, signed by the key that the TreeID names
 	Maker    [][]byte // the certificates of whoever made the bundle, DER, its own first
 	Excerpts []Excerpt
-	Callers  [][][]byte // certificates of those who countersigned, a chain each
+	Ends     [][][]byte // certificates of both ends of what was countersigned, a chain each
 
 	statement signed.Statement
 }
@@ -248,7 +248,7 @@ type wireManifest struct {
 // item is one of what follows the manifest. One field is set.
 type item struct {
 	Excerpt *Excerpt `cbor:"1,keyasint,omitempty"`
-	Caller  [][]byte `cbor:"2,keyasint,omitempty"`
+	End     [][]byte `cbor:"2,keyasint,omitempty"`
 }
 
 // Sign returns the bundle signed by its maker's key, whose certificates it has, in bytes: a line that says its version,
@@ -269,8 +269,8 @@ func (b Bundle) Sign(key crypto.Signer) ([]byte, error) {
 			return fail(err)
 		}
 	}
-	for _, chain := range b.Callers {
-		if err := add(item{Caller: chain}); err != nil {
+	for _, chain := range b.Ends {
+		if err := add(item{End: chain}); err != nil {
 			return fail(err)
 		}
 	}
@@ -336,10 +336,10 @@ func parseBundle(data []byte) (b Bundle, err error) {
 			return b, err
 		}
 		switch {
-		case i.Excerpt != nil && i.Caller == nil:
+		case i.Excerpt != nil && i.End == nil:
 			b.Excerpts = append(b.Excerpts, *i.Excerpt)
-		case i.Caller != nil && i.Excerpt == nil:
-			b.Callers = append(b.Callers, i.Caller)
+		case i.End != nil && i.Excerpt == nil:
+			b.Ends = append(b.Ends, i.End)
 		default:
 			return b, errors.New("a part that is neither entries nor certificates")
 		}

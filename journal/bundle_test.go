@@ -215,7 +215,7 @@ func TestExcerptRefused(t *testing.T) {
 func aBundle(t testing.TB) Bundle {
 	return Bundle{
 		Tree: home, Made: noon, Charter: []byte("a charter"), Maker: [][]byte{[]byte("a certificate")},
-		Excerpts: []Excerpt{anExcerpt(t, Filter{Who: guest})}, Callers: [][][]byte{{[]byte("one"), []byte("above")}},
+		Excerpts: []Excerpt{anExcerpt(t, Filter{Who: guest})}, Ends: [][][]byte{{[]byte("one"), []byte("above")}},
 	}
 }
 
@@ -231,7 +231,7 @@ func TestBundle(t *testing.T) {
 	if err := b.VerifyMaker(keyOf(guest).Public()); err == nil {
 		t.Error("another is taken for its maker")
 	}
-	if b.Tree != home || !b.Made.Equal(noon) || len(b.Excerpts) != 1 || len(b.Excerpts[0].Entries) != 3 || len(b.Callers) != 1 {
+	if b.Tree != home || !b.Made.Equal(noon) || len(b.Excerpts) != 1 || len(b.Excerpts[0].Entries) != 3 || len(b.Ends) != 1 {
 		t.Errorf("%+v", b)
 	}
 	again, err := b.Sign(keyOf(anna))

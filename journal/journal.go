@@ -97,8 +97,8 @@
 //	1 TreeID · 2 time made · 3 charter · 4 number of parts that follow ·
 //	5 SHA-256 over them with their lengths
 //
-// Each of the others is {1: [Excerpt]} or {2: [the certificates of somebody who
-// countersigned]}. An excerpt has the node's certificates, a checkpoint it
+// Each of the others is {1: [Excerpt]} or {2: [the certificates that an end of
+// what was countersigned had]}. An excerpt has the node's certificates, a checkpoint it
 // signed, the entries with their RFC 6962 inclusion proofs, and the proof that
 // the tree recorded the same log. testdata/vectors.json has one of everything.
 //

@@ -27,6 +27,7 @@ const (
 	seenKey         = "seen"
 	entryPrefix     = "entry/"
 	chainPrefix     = "chain/"
+	pastPrefix      = "past/"
 	grantPrefix     = "grant/"
 	gonePrefix      = "gone/"
 	outboxPrefix    = "outbox/"
@@ -71,6 +72,7 @@ type step struct {
 	parties     map[tree.GrantID]parties // of the grants added
 	gone        []merkle.Hash            // keys of the members and grants taken away
 	unreachable []identity.MemberID      // whose address records and recipients go
+	past        []identity.Chain         // certificates of those, as they were
 	rendezvous  []byte                   // the secret from now on; nil: as before
 	checkpoints map[identity.MemberID]tree.Checkpoint
 	classes     []classKey      // of things taken away
@@ -164,6 +166,7 @@ func (k *Keeper) plan(u tree.Update, event Event) (*step, error) {
 	for _, a := range u.Members {
 		if old, ok := k.state.Member(a.Chain.Member()); ok && !identity.SameKey(old.Chain.Key, a.Chain.Key) {
 			s.unreachable = append(s.unreachable, a.Chain.Member()) // what it said of itself is signed with the old key
+			s.past = append(s.past, old.Chain)
 		}
 	}
 	if err := s.fill(u); err != nil {
@@ -206,7 +209,7 @@ func (s *step) fill(u tree.Update) error {
 	}
 	for _, c := range s.event.Members {
 		s.records[chainPrefix+c.Member().String()] = nil
-		s.unreachable = append(s.unreachable, c.Member())
+		s.unreachable, s.past = append(s.unreachable, c.Member()), append(s.past, c)
 		s.gone = append(s.gone, tree.MemberKey(c.Member()))
 	}
 	for _, g := range s.event.Grants {
@@ -225,12 +228,15 @@ func (s *step) fill(u tree.Update) error {
 	for _, key := range s.gone {
 		s.records[gonePrefix+hex.EncodeToString(key[:])] = strconv.AppendUint(nil, s.item.sequence, 10)
 	}
-	for _, a := range u.Members {
-		raw, err := signed.Marshal(a.Chain.Raw)
-		if err != nil {
+	for _, c := range s.past {
+		if err := s.record(pastKey(c.Member(), s.item.sequence), c); err != nil {
 			return err
 		}
-		s.records[chainPrefix+a.Chain.Member().String()] = raw
+	}
+	for _, a := range u.Members {
+		if err := s.record(chainPrefix+a.Chain.Member().String(), a.Chain); err != nil {
+			return err
+		}
 	}
 	for _, g := range u.Grants {
 		p, err := partiesOf(g)
@@ -241,6 +247,13 @@ func (s *step) fill(u tree.Update) error {
 		s.records[grantPrefix+g.ID.String()] = g.Raw
 	}
 	return nil
+}
+
+// record has certificates be stored.
+func (s *step) record(key string, c identity.Chain) error {
+	raw, err := signed.Marshal(c.Raw)
+	s.records[key] = raw
+	return err
 }
 
 // commit makes a step that is on disk.

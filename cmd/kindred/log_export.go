@@ -148,6 +148,9 @@ func (s *session) printBundle(v kindred.VerifiedBundle, now time.Time) error {
 		if l.Countersigned > 0 {
 			text += fmt.Sprintf("; %s signed by both ends", several(int64(l.Countersigned), "receipt", "receipts"))
 		}
+		if l.Unknown > 0 {
+			text += fmt.Sprintf("; %s by somebody whose certificates are not in it", several(int64(l.Unknown), "signature", "signatures"))
+		}
 		lines = append(lines, text)
 		for _, i := range l.Items {
 			e := i.Entry
