@@ -68,6 +68,7 @@ func (g *Gateway) shown(who identity.Chain, found []tree.Admitted, passedOn bool
 
 // Prove proves that the caller is live, and the grants it has for a thing.
 func (h *home) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
+	q.MaxAge = h.young(who.Chain, q.MaxAge)
 	if q.Visitor != nil {
 		return h.judged(ctx, who, q)
 	}

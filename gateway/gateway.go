@@ -67,6 +67,7 @@ type Gateway struct {
 	endings  endings
 	watchers watchers
 	signers  signers
+	blocks   blocks
 	places   sync.Mutex // held while places are made
 
 	introductions introductions

@@ -63,6 +63,7 @@ func (h *home) Readers(ctx context.Context, who credential.Principal, q control.
 	if who.Kind() != identity.Device {
 		return control.Readers{}, refused("only devices seal what they record")
 	}
+	q.MaxAge = h.young(who.Chain, q.MaxAge)
 	leaves, err := h.mayBeSealedTo(who.Chain, q)
 	if err != nil {
 		return control.Readers{}, err

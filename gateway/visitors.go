@@ -83,6 +83,7 @@ func (v visitors) Resolve(_ context.Context, who credential.Principal, q control
 // recognized. Without a thing it proves which of those that the caller knows by ID are still members: to owners' apps, who
 // share with people here, and to a home's gateway, whose things serve what these people passed on.
 func (v visitors) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
+	q.MaxAge = v.young(who.Chain, q.MaxAge)
 	if q.Thing == "" {
 		return v.proveAlso(ctx, who, q)
 	}

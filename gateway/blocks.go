@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/kindred-iot/kindred/identity"
+)
+
+// blocks bound how often the ledger makes a block because somebody asks for a proof that is younger than the last: each is
+// kept for good. Nobody has more than one a second made, and of those who are no things, which ask as often as their owner
+// has set, each only so many. Who asks more is given the proof there is.
+type blocks struct {
+	mu   sync.Mutex
+	left map[asker]*rate.Limiter
+}
+
+// An asker is who has blocks made: a member, or another tree as a whole, which can have as many members as it likes.
+type asker struct {
+	tree   identity.TreeID
+	member identity.MemberID
+}
+
+const (
+	leastAge  = time.Second     // of a block, for another to be made
+	blockPace = 5 * time.Second // between blocks that one asker has made, in the long run
+	blockRush = 60              // at once
+	maxAskers = 1024
+)
+
+// young returns how old a proof may be that somebody asks for, who says that it may have an age; 0: as old as it is.
+func (g *Gateway) young(who identity.Chain, age time.Duration) time.Duration {
+	block := g.chain.Block().Time
+	now := g.cfg.Clock()
+	if age <= 0 || now.Sub(block) <= age { // none is made for it
+		return age
+	}
+	if age < leastAge {
+		age = leastAge
+	}
+	if who.Kind() == identity.Device && !g.visits(who) || g.blocks.take(g.askerOf(who), now) {
+		return age
+	}
+	return 0
+}
+
+func (g *Gateway) askerOf(who identity.Chain) asker {
+	if g.visits(who) {
+		return asker{tree: who.ID.Tree}
+	}
+	return asker{who.ID.Tree, who.Member()}
+}
+
+// take reports whether one more block is made for somebody.
+func (b *blocks) take(who asker, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.left[who]
+	if l == nil {
+		if b.left == nil {
+			b.left = map[asker]*rate.Limiter{}
+		}
+		for other, l := range b.left { // those who have all they may
+			if len(b.left) < maxAskers {
+				break
+			}
+			if l.TokensAt(now) >= blockRush {
+				delete(b.left, other)
+			}
+		}
+		if len(b.left) >= maxAskers {
+			return false
+		}
+		l = rate.NewLimiter(rate.Every(blockPace), blockRush)
+		b.left[who] = l
+	}
+	return l.AllowN(now, 1)
+}
