@@ -150,6 +150,14 @@ func (p *proofs) get(thing identity.MemberID) (kept, bool) {
 	return k, ok
 }
 
+// fetched returns when what is kept for a thing was fetched.
+func (p *proofs) fetched(thing identity.MemberID) (at time.Time, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k, ok := p.kept[thing]
+	return k.Fetched, ok
+}
+
 // hello returns the one for a thing or, where that takes no grants, for all.
 func (p *proofs) hello(thing identity.MemberID) []byte {
 	p.mu.Lock()
@@ -270,8 +278,8 @@ func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evid
 // prepare sees to it that the node has something to show to a thing. What it has is shown when the gateway cannot be
 // asked: whether that is good enough is for the thing to say.
 func (n *Node) prepare(ctx context.Context, thing identity.MemberID) error {
-	k, ok := n.proofs.get(n.scope(thing))
-	if age := n.cfg.Clock().Sub(k.Fetched); ok && age >= 0 && age < evidenceFor {
+	fetched, ok := n.proofs.fetched(n.scope(thing))
+	if age := n.cfg.Clock().Sub(fetched); ok && age >= 0 && age < evidenceFor {
 		return nil
 	}
 	if thing == n.gateway.Member {

@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/base32"
 	"math/big"
 	"net"
 	"net/url"
@@ -371,6 +373,22 @@ func FuzzVerify(f *testing.F) {
 		// Nobody forges a signature, so it is one of the members.
 		if is := members[c.ID.Path]; is == nil || c.Member() != is.Member() || !identity.SameKey(c.Key, is.Key) {
 			t.Errorf("%x is taken for %s", chain, c.ID)
+		}
+	})
+}
+
+// An ID has one spelling, which is that of package base32.
+func FuzzParseMemberID(f *testing.F) {
+	for _, s := range []string{"aaaaaaaaaaaaaaaaaaaaaaaaaa", "77777777777777777777777774", "77777777777777777777777777", "AAAAAAAAAAAAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaaaaaaaaaaaa\n", "a"} {
+		f.Add(s)
+	}
+	rfc4648 := base32.StdEncoding.WithPadding(base32.NoPadding)
+	f.Fuzz(func(t *testing.T, s string) {
+		want, err := rfc4648.DecodeString(strings.ToUpper(s))
+		valid := err == nil && len(want) == len(identity.MemberID{}) && strings.ToLower(rfc4648.EncodeToString(want)) == s
+		got, err := identity.ParseMemberID(s)
+		if valid != (err == nil) || valid && !bytes.Equal(got[:], want) {
+			t.Errorf("%q is read as %x, %v; want %x", s, got, err, want)
 		}
 	})
 }

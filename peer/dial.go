@@ -264,8 +264,7 @@ func (c *call) Write(p []byte) (int, error) {
 	n, err := c.Stream.Write(p)
 	c.link.said(n)
 	n = max(0, n-len(opening))
-	var se *network.StreamError
-	if errors.As(err, &se) && se.Remote && c.mid.Load() && !c.switched.Load() {
+	if err != nil && byRemote(err) && c.mid.Load() && !c.switched.Load() {
 		// The callee reads no further. Whether it answered, Read will tell.
 		return len(p) - len(opening), nil
 	}
@@ -276,6 +275,12 @@ func (c *call) Write(p []byte) (int, error) {
 		c.mid.Store(true)
 	}
 	return n, nil
+}
+
+// byRemote reports whether the other end ended a stream.
+func byRemote(err error) bool {
+	var se *network.StreamError
+	return errors.As(err, &se) && se.Remote
 }
 
 // Read reads what follows the callee's greeting.
@@ -383,8 +388,7 @@ func (c *call) lost(err error) error {
 	if c.link.host.ctx.Err() != nil {
 		return ErrClosed
 	}
-	var se *network.StreamError
-	stale := c.later && !c.answered.Load() && !(errors.As(err, &se) && se.Remote)
+	stale := c.later && !c.answered.Load() && !byRemote(err)
 	if why := context.Cause(c.link.ctx); errors.Is(why, ErrUnreachable) {
 		err = why
 	} else {
