@@ -153,6 +153,12 @@ func TestCurl(t *testing.T) {
 	if got, err := w.get(l.lock, "/properties/state"); err != nil || got != `"locked"` {
 		t.Fatalf("reading the lock: %s, %v", got, err)
 	}
+	head, err := w.get(l.lock, "/properties/state", "-D", "-")
+	for _, guard := range []string{"Cache-Control: no-store", "X-Content-Type-Options: nosniff", "Content-Length: 8"} {
+		if err != nil || strings.Count(head, guard+"\r\n") != 1 {
+			t.Errorf("without %q: %s, %v", guard, head, err)
+		}
+	}
 	if got, err := w.get(l.lock, "/actions/unlock", "-X", "POST"); err != nil || got != `"unlocked"` {
 		t.Errorf("using the lock: %s, %v", got, err)
 	}
