@@ -3,6 +3,8 @@ package kindred_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +146,35 @@ func TestPrivate(t *testing.T) {
 	h.conceal()
 	must(h.unlock(h.anna))
 	h.expect("sam, after it is told again", h.told(h.laptop, false, 5), clear, shut, "sam/ben/phone invoke", shut, clear)
+}
+
+// What is sealed is told once to others, whatever came of it; whom it concerns is told that too.
+func TestPrivateInVain(t *testing.T) {
+	h := newPrivateHome(t)
+	h.conceal(h.anna)
+	err := h.anna.Use(t.Context(), "home/lock", func(c *thing.Client) error {
+		_, err := c.Invoke(t.Context(), "unlock", json.RawMessage("5"))
+		return err
+	})
+	if err == nil {
+		t.Fatal("the lock takes input")
+	}
+	if err := h.unlock(h.ben); err != nil { // what is told is told in order: all of hers before
+		t.Fatal(err)
+	}
+	h.expect("anna", h.told(h.anna, true, 2), "sam/anna/phone invoke", "sam/anna/phone invoke")
+	h.expect("sam", h.told(h.laptop, false, 2), "private", "sam/ben/phone invoke")
+	entries, err := h.anna.History(t.Context(), control.HistoryQuery{Sealed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var came []journal.Outcome
+	for _, e := range entries {
+		came = append(came, e.Outcome)
+	}
+	if want := []journal.Outcome{journal.Served, journal.Failed}; !slices.Equal(came, want) {
+		t.Errorf("anna is told %v, want %v", came, want)
+	}
 }
 
 // It is private for people, because an owner says so; and whoever it is private for reads nothing else for that.

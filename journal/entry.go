@@ -134,8 +134,9 @@ type Entry struct {
 	Exchange      *Exchange `json:"exchange,omitempty"`      // what was signed about the call; nil for nothing
 	Sealed        *Sealed   `json:"sealed,omitempty"`        // of an entry that was sealed: what only those open whom it concerns
 
-	// Seal has an entry sealed when it is written: then Time, Thing and whether
-	// Op is Countersign are all that others see of it. Never set in what is read.
+	// Seal has an entry sealed when it is written: then Time, Thing and whether an
+	// entry before tells of the same are all that others see of it. Never set in
+	// what is read.
 	Seal *Seal `json:"-"`
 }
 

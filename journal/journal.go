@@ -45,7 +45,7 @@
 // number of the entry that made it (absent for 0), and in the box the whole
 // entry, with its length before it in two bytes, big endian, and zeros behind,
 // to a multiple of 256 bytes. Their op is "private", or "countersign" if that
-// is what is inside. The additional data is TreeID ‖ time, 8 bytes, big endian ‖
+// or the outcome 3 or 4 is inside, which an entry before tells the beginning of. The additional data is TreeID ‖ time, 8 bytes, big endian ‖
 // the thing's member ID ‖ op. The tree over the log is over the sealed form, so
 // everybody verifies it. testdata/seal.json has an example.
 //

@@ -114,10 +114,11 @@ func (e Entry) bound(tree identity.TreeID) []byte {
 	return append(b, e.Op...)
 }
 
-// shell is what of a sealed entry everybody sees: when, where, and whether it is a receipt.
+// shell is what of a sealed entry everybody sees: when, where, and whether it is of something that an entry before tells
+// of: a receipt, or how it ended. So others count nothing twice, and do not see whether it failed.
 func (e Entry) shell() Entry {
 	op := Private
-	if e.Op == Countersign {
+	if e.Op == Countersign || e.Outcome == Failed || e.Outcome == Ended {
 		op = Countersign
 	}
 	return Entry{Time: e.Time, Thing: e.Thing, Op: op, Outcome: Served}

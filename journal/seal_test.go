@@ -47,7 +47,9 @@ func TestSealedEntries(t *testing.T) {
 	countersigned := Entry{
 		Time: noon, Thing: lock, Caller: anna, Op: Countersign, Affordance: "unlock", Outcome: Served, Exchange: &Exchange{Receipt: receipt},
 	}
-	appendAll(t, l, by(s, opened(2)), by(s, countersigned), opened(4))
+	failed, ended := opened(5), opened(6)
+	failed.Outcome, ended.Outcome = Failed, Ended
+	appendAll(t, l, by(s, opened(2)), by(s, countersigned), opened(4), by(s, failed), by(s, ended))
 	if err := l.Verify(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -57,14 +59,14 @@ func TestSealedEntries(t *testing.T) {
 		t.Fatal(err)
 	}
 	items, err := l.Query(t.Context(), Filter{Oldest: true, Accounts: true})
-	if err != nil || len(items) != 5 {
+	if err != nil || len(items) != 7 {
 		t.Fatalf("%d entries, %v", len(items), err)
 	}
 	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.Index, b.Index) })
 	if box := items[1].Entry.Sealed; items[1].Entry.Op != MakeSeal || string(box.Box) != "sealed to anna" || box.Seal != key.ID() {
 		t.Errorf("the seal is in the log as %+v", items[1].Entry)
 	}
-	for i, want := range map[int]Entry{2: opened(2), 3: countersigned} {
+	for i, want := range map[int]Entry{2: opened(2), 3: countersigned, 5: failed, 6: ended} {
 		item := items[i]
 		if item.Entry.Sealed.At != 1 || !item.Entry.Caller.IsZero() || bytes.Contains(item.Raw, []byte("anna")) || bytes.Contains(item.Raw, []byte("unlock")) {
 			t.Errorf("entry %d shows %+v, %q", i, item.Entry, item.Raw)
@@ -73,8 +75,10 @@ func TestSealedEntries(t *testing.T) {
 			t.Errorf("entry %d opens as %+v, %v; want %+v", i, got, err, want)
 		}
 	}
-	if items[2].Entry.Op != Private || items[3].Entry.Op != Countersign {
-		t.Errorf("the outsides say %s and %s", items[2].Entry.Op, items[3].Entry.Op)
+	for i, want := range map[int]Op{2: Private, 3: Countersign, 5: Countersign, 6: Countersign} {
+		if items[i].Entry.Op != want {
+			t.Errorf("the outside of entry %d says %s, want %s", i, items[i].Entry.Op, want)
+		}
 	}
 	found, err := l.Query(t.Context(), Filter{Who: anna})
 	if err != nil || len(found) != 2 {
