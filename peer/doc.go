@@ -119,9 +119,10 @@
 // it once it has accepted the caller, by libp2p's DCUtR: the two tell each other,
 // through the relay, where others see them, and send at the same time. Nobody is
 // told that whose hello was not accepted. If it fails three times ([Path].Punch),
-// nothing is tried until one end has moved. Streams stay where they began, the
-// kept ones that are idle are closed, and so is the relayed connection once
-// nothing goes over it.
+// nothing is tried until one end has moved, or the caller comes on another
+// connection. Streams stay where they began ([Superseded] tells of a response
+// that it had better be asked for again), the kept ones that are idle are closed,
+// and so is the relayed connection once nothing goes over it.
 //
 // A host notices within a second that this machine's networks changed or that it
 // slept, and has each of its connections show within another that it lives. A
