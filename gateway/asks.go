@@ -27,7 +27,8 @@ const (
 	maxAsks   = 256 // of everybody
 	maxAsksOf = 8   // of one subject that wait
 
-	maxKeptOf     = 16                  // of one subject of another tree, answered or not
+	maxKeptMember = 32                  // of one subject of the home's own, answered or not
+	maxKeptOf     = 16                  // of one subject of another tree, likewise
 	maxKeptAbroad = 64                  // of all of them
 	askLife       = 30 * 24 * time.Hour // from when it was asked
 	maxAnswered   = grant.MaxAskText
@@ -93,7 +94,7 @@ func (g *Gateway) fileAsk(ctx context.Context, all []ask, a grant.Ask, raw []byt
 		if other.Terms.ID == a.Terms.ID {
 			return &control.Error{Code: control.Conflict, Message: "there is another request of this ID"}
 		}
-		if other.Terms.Subject == a.Terms.Subject {
+		if o, t := other.Terms.Subject, a.Terms.Subject; o.Tree == t.Tree && o.Member == t.Member {
 			same++
 			if other.Answered.IsZero() {
 				waiting++
@@ -103,9 +104,12 @@ func (g *Gateway) fileAsk(ctx context.Context, all []ask, a grant.Ask, raw []byt
 			abroad++
 		}
 	}
-	often := g.visits(by) && (same >= maxKeptOf || abroad >= maxKeptAbroad) // so that they do not crowd out members
+	often := same >= maxKeptMember // so that nobody crowds out others by asking, and taking that back, again and again
+	if g.visits(by) {
+		often = same >= maxKeptOf || abroad >= maxKeptAbroad
+	}
 	if waiting >= maxAsksOf || len(all) >= maxAsks || often {
-		return &control.Error{Code: control.Unavailable, Message: "too many requests wait for an answer here", Hint: "wait until some are answered"}
+		return &control.Error{Code: control.Unavailable, Message: "too many requests wait for an answer here", Hint: "wait until some are answered, or a month old"}
 	}
 	if err := g.keepAsk(ctx, a.Terms.ID, control.AskState{Raw: raw, Arrived: g.cfg.Clock()}); err != nil {
 		return err
