@@ -139,6 +139,7 @@ type Node struct {
 	usage    usage
 	refusals refusals
 	trust    trust
+	noticing sync.Mutex // held while what revocations are kept is changed together with what is trusted
 	apart    apart
 	contact  contacts
 	proofs   proofs

@@ -144,14 +144,16 @@ func (n *Node) obey(ctx context.Context, raw []byte) (merkle.Hash, error) {
 	if err != nil {
 		return merkle.Hash{}, err
 	}
+	n.noticing.Lock() // or what is kept here is settled before it is struck
+	defer n.noticing.Unlock()
 	var pending credential.Pending
 	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, now time.Time) (credential.Trusted, error) {
 		p, next, err := credential.VerifyNotice(notice, t, now)
 		if err != nil {
 			return t, err
 		}
-		if gone, err := n.isDropped(ctx, notice); gone || err != nil {
-			return t, errors.Join(err, errDropped)
+		if err := n.checkDropped(ctx, p); err != nil {
+			return t, err
 		}
 		if !next.Revoked(p.Leaf) {
 			if err := n.db.Save(ctx, map[string][]byte{noticeKey(p.Leaf): raw}); err != nil {
@@ -215,28 +217,12 @@ func (n *Node) Unconfirmed(ctx context.Context) (open []Unconfirmed, err error) 
 
 func noticeKey(leaf merkle.Hash) string { return noticePrefix + leaf.String() }
 
-// droppedKey marks a revocation that the keeper did not accept, so that it does not come back: this one, and none that
-// somebody else signed about the same.
-func droppedKey(n credential.Notice) (string, error) {
-	s, err := signed.Parse(n.Statement)
-	return "dropped/" + s.Digest.String(), err
-}
-
-func (n *Node) isDropped(ctx context.Context, notice credential.Notice) (bool, error) {
-	key, err := droppedKey(notice)
-	if err != nil {
-		return false, err
-	}
-	mark, err := n.db.Load(ctx, key)
-	return mark != nil, err
-}
-
-var errDropped = errors.New("the home has turned this revocation down")
-
 const noticePrefix = "notice/"
 
 // notices returns the revocations that no head has confirmed, and forgets those that one has.
 func (n *Node) notices(ctx context.Context) (map[merkle.Hash][]byte, error) {
+	n.noticing.Lock()
+	defer n.noticing.Unlock()
 	struck := map[string]merkle.Hash{}
 	for _, leaf := range n.trust.snapshot().Struck() {
 		struck[noticeKey(leaf)] = leaf
@@ -254,20 +240,4 @@ func (n *Node) notices(ctx context.Context) (map[merkle.Hash][]byte, error) {
 		err = n.db.Save(ctx, settled)
 	}
 	return open, err
-}
-
-// dropped forgets a revocation that the keeper did not accept.
-func (n *Node) dropped(ctx context.Context, leaf merkle.Hash, raw []byte) error {
-	notice, err := credential.ParseNotice(raw)
-	if err != nil {
-		return err
-	}
-	key, err := droppedKey(notice)
-	if err != nil {
-		return err
-	}
-	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, _ time.Time) (credential.Trusted, error) {
-		return t.Restore(leaf), nil
-	})
-	return errors.Join(err, n.db.Save(ctx, map[string][]byte{noticeKey(leaf): nil, key: {1}}))
 }

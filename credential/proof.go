@@ -28,10 +28,19 @@ type Trusted struct {
 // was before, and is again later: that goes by the key. Whoever pauses a grant, or forgets another tree, does not.
 type strike struct {
 	leaf merkle.Hash
-	key  merkle.Hash // zero: the leaf alone
+	key  merkle.Hash       // zero: the leaf alone
+	by   identity.MemberID // whose grant the signer said it is; zero: an owner's app signed
 }
 
-func (s strike) takes(key merkle.Hash) bool { return s.key == key && key != merkle.Hash{} }
+// takes reports whether an entry goes that is not the one the signer showed. What a giver showed nobody has proved, so of
+// what others gave under the same ID nothing goes.
+func (s strike) takes(key merkle.Hash, value []byte) bool {
+	if s.key != key || key == (merkle.Hash{}) {
+		return false
+	}
+	var g tree.Grant
+	return s.by.IsZero() || signed.Unmarshal(value, &g) == nil && g.GiverTree.IsZero() && g.Giver == s.by
+}
 
 // proved is a head found in a ledger.
 type proved struct {
@@ -44,7 +53,11 @@ type proved struct {
 	block   light.Block
 }
 
-// maxStruck is how many revocations wait for a head, at most, that were not signed by an owner's app.
+// MaxWaiting is how many revocations wait for a head, at most, that one who is no owner signed: as many as the grants that
+// they may have given, each paused and then taken back.
+const MaxWaiting = 128
+
+// maxStruck is how many of them wait in all.
 const maxStruck = 1024
 
 // stored is Trusted at rest. The sum finds damage; against somebody who can write to the disk nothing helps.
@@ -63,6 +76,8 @@ type body struct {
 	Time    int64           `cbor:"7,keyasint,omitempty"` // of the block, Unix time, nanoseconds
 	Struck  []merkle.Hash   `cbor:"8,keyasint,omitempty"` // the leaves
 	Keys    []merkle.Hash   `cbor:"9,keyasint,omitempty"` // as many; absent: all zero
+
+	By []identity.MemberID `cbor:"10,keyasint,omitempty"` // as many
 }
 
 // Trust returns what is known of a tree whose charter came from where it can be believed: an invitation, or the
@@ -79,7 +94,7 @@ func Trust(id identity.TreeID, charter []byte) (Trusted, error) {
 func (t Trusted) Marshal() ([]byte, error) {
 	b := body{Tree: t.Tree, Charter: t.charter.Raw}
 	for _, s := range t.struck {
-		b.Struck, b.Keys = append(b.Struck, s.leaf), append(b.Keys, s.key)
+		b.Struck, b.Keys, b.By = append(b.Struck, s.leaf), append(b.Keys, s.key), append(b.By, s.by)
 	}
 	if n := t.newest; n.raw != nil {
 		b.Head, b.Revoked, b.Chain, b.Height, b.Time = n.raw, n.rawList, n.chain, n.block.Height, n.block.Time.UnixNano()
@@ -116,11 +131,14 @@ func parseTrusted(data []byte) (Trusted, error) {
 	if b.Keys == nil {
 		b.Keys = make([]merkle.Hash, len(b.Struck))
 	}
-	if len(b.Keys) != len(b.Struck) {
-		return Trusted{}, fmt.Errorf("%d leaves are struck, and %d keys", len(b.Struck), len(b.Keys))
+	if b.By == nil {
+		b.By = make([]identity.MemberID, len(b.Struck))
+	}
+	if len(b.Keys) != len(b.Struck) || len(b.By) != len(b.Struck) {
+		return Trusted{}, fmt.Errorf("%d leaves are struck, with %d keys, by %d", len(b.Struck), len(b.Keys), len(b.By))
 	}
 	for i, leaf := range b.Struck {
-		t.struck = append(t.struck, strike{leaf, b.Keys[i]})
+		t.struck = append(t.struck, strike{leaf, b.Keys[i], b.By[i]})
 	}
 	var err error
 	if b.Charter != nil {
@@ -166,7 +184,7 @@ func (t Trusted) Revoked(leaf merkle.Hash) bool {
 func (t Trusted) revoked(key merkle.Hash, value []byte, sequence uint64) bool {
 	leaf := merkle.LeafHash(key, value)
 	return t.newest.list.Ends(key, leaf, sequence) ||
-		slices.ContainsFunc(t.struck, func(s strike) bool { return s.leaf == leaf || s.takes(key) })
+		slices.ContainsFunc(t.struck, func(s strike) bool { return s.leaf == leaf || s.takes(key, value) })
 }
 
 // RevokedEntries returns the entries of a proof that are known to have been taken away since.
@@ -192,17 +210,51 @@ func (t Trusted) Struck() []merkle.Hash {
 	return leaves
 }
 
+// StruckBy returns whose revocation it is, Pending.Giver, that an entry was struck by; of nobody's the zero ID.
+func (t Trusted) StruckBy(leaf merkle.Hash) identity.MemberID {
+	for _, s := range t.struck {
+		if s.leaf == leaf {
+			return s.by
+		}
+	}
+	return identity.MemberID{}
+}
+
 // Strike returns t without an entry that p says was revoked.
 func (t Trusted) Strike(p Pending) Trusted {
 	if t.Revoked(p.leaf) {
 		return t
 	}
-	s := strike{leaf: p.leaf}
+	s := strike{leaf: p.leaf, by: p.Giver()}
 	if !p.Pause && p.Other.IsZero() {
 		s.key = p.Key()
 	}
 	t.struck = append(slices.Clip(t.struck), s)
 	return t
+}
+
+// room checks that one more revocation may wait for a head.
+func (t Trusted) room(p Pending) error {
+	by := p.Giver()
+	if by.IsZero() || t.Revoked(p.leaf) {
+		return nil
+	}
+	mine, all := 0, 0
+	for _, s := range t.struck {
+		if s.by == by {
+			mine++
+		}
+		if !s.by.IsZero() {
+			all++
+		}
+	}
+	switch {
+	case mine >= MaxWaiting:
+		return fmt.Errorf("%d revocations of %s wait for a head already", mine, p.Signer.ID.Path)
+	case all >= maxStruck:
+		return fmt.Errorf("%d revocations wait for a head already", all)
+	}
+	return nil
 }
 
 // Restore returns t with an entry that was struck and that the keeper did not confirm.

@@ -44,10 +44,23 @@ type Pending struct {
 	leaf merkle.Hash
 }
 
+// Giver returns whom a revocation is of that no owner's app signed: the person that the signer's app acts for, or the signer
+// itself. Of an owner's it is the zero ID.
+func (p Pending) Giver() identity.MemberID {
+	switch by := p.Signer.ActsFor(); {
+	case p.Signer.Owner():
+		return identity.MemberID{}
+	case !by.IsZero():
+		return by
+	}
+	return p.Signer.Member()
+}
+
 // VerifyNotice checks that a revocation was signed by somebody who may take that away alone: the giver of a grant,
 // through an app of theirs; or an owner's app, for grants, persons, services, devices, apps and recognitions. Owners and places
 // take the root key or two owners. A proof of the signer as old as tree.DefaultOffline suffices, because taking away
-// needs less than giving.
+// needs less than giving; and what was signed longer ago the gateway has, or has turned down. Of each giver MaxWaiting wait
+// for a head; owners' apps are not counted.
 func VerifyNotice(n Notice, trusted Trusted, now time.Time) (Pending, Trusted, error) {
 	p, next, err := verifyNotice(n, trusted, now)
 	if err != nil {
@@ -65,10 +78,13 @@ func verifyNotice(n Notice, trusted Trusted, now time.Time) (Pending, Trusted, e
 		return Pending{}, trusted, fmt.Errorf("the proof of its signer, %s old, %w", age.Round(time.Minute), ErrTooOld)
 	}
 	p, err := checkNotice(n, live.charter, live.Check, live.now)
-	if err == nil && !p.Signer.Owner() && len(trusted.struck) >= maxStruck {
-		err = fmt.Errorf("%d revocations wait for a head already", len(trusted.struck))
+	if err != nil {
+		return p, trusted, err
 	}
-	return p, trusted, err
+	if age := live.now.Sub(time.Unix(p.Time, 0)); age > tree.DefaultOffline {
+		return p, trusted, fmt.Errorf("it was signed %s ago, and counts for %s", age.Round(time.Minute), tree.DefaultOffline)
+	}
+	return p, trusted, trusted.room(p)
 }
 
 // AcceptNotice is VerifyNotice for whoever holds the roster, and needs no proof that the signer is live: it asks live,
@@ -128,7 +144,7 @@ func mayRevokeGrant(signer identity.Chain, value []byte) error {
 	if err := signed.Unmarshal(value, &g); err != nil {
 		return err
 	}
-	if signer.Owner() || !g.Giver.IsZero() && (signer.ActsFor() == g.Giver || signer.Member() == g.Giver) {
+	if signer.Owner() || !g.Giver.IsZero() && g.GiverTree.IsZero() && (signer.ActsFor() == g.Giver || signer.Member() == g.Giver) {
 		return nil
 	}
 	return fmt.Errorf("%s neither gave the grant nor acts for an owner", signer.ID.Path)
