@@ -53,6 +53,13 @@ func take(said []grant.Class, c grant.Class) (_ []grant.Class, news bool) {
 	return said, true
 }
 
+// knows reports whether this was learnt before, and counts.
+func (a *apart) knows(c grant.Class) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Contains(a.said, c)
+}
+
 // describes takes from a thing's description what it says itself.
 func (a *apart) describes(d thing.Description) {
 	a.mu.Lock()
@@ -101,6 +108,9 @@ func (n *Node) setApart(ctx context.Context, classes []control.Class, live crede
 	var said []grant.Class
 	for _, c := range classes {
 		opened, err := grant.OpenClass(c.Raw, live.VerifyChain)
+		if err == nil && n.apart.knows(opened.Class()) {
+			continue // whatever has become of who signed it
+		}
 		if err == nil && !slices.ContainsFunc(n.self.Line, func(l identity.Link) bool { return l.Member == opened.Class().Thing }) {
 			err = errors.New("it is about another thing")
 		}
@@ -112,6 +122,9 @@ func (n *Node) setApart(ctx context.Context, classes []control.Class, live crede
 			continue
 		}
 		said = append(said, opened.Class())
+	}
+	if len(said) == 0 {
+		return nil
 	}
 	if err := n.apart.learn(ctx, n.db, said); err != nil {
 		return err

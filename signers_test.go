@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,6 +216,91 @@ func TestStolenAfterApproving(t *testing.T) {
 	}
 	if code := b.read(); code != "not-approved" {
 		t.Errorf("stolen before, it is answered %q", code)
+	}
+}
+
+// A lying home tells a thing that two owners took something out of what is never shown on one's word, and proves that these
+// owners are members.
+type lying struct {
+	kindred.Home
+	class  *atomic.Pointer[control.Class]
+	owners []string
+}
+
+func (l lying) Prove(ctx context.Context, q control.ProofQuery) (control.Evidence, error) {
+	q.Also = l.owners
+	e, err := l.Home.Prove(ctx, q)
+	if c := l.class.Load(); c != nil {
+		e.Classes = append(e.Classes, *c)
+	}
+	return e, err
+}
+
+// Two phones that were stolen and removed, of two owners, take nothing out, with a gateway's front at their side.
+func TestStolenClass(t *testing.T) {
+	b := newBank(t)
+	ctx := t.Context()
+	phone := b.Invite(b.laptop, identity.App, "sam/phone", "")
+	said := lying{class: &atomic.Pointer[control.Class]{}, owners: []string{b.laptop.Self().ActsFor().String(), b.kim.Self().ActsFor().String()}}
+	mic := reopen(t, b.Invite(b.laptop, identity.Device, "home/mic", ""), b.Config("mic", "127.0.0.1:0"), func(h kindred.Home) kindred.Home {
+		said.Home = h
+		return said
+	})
+	b.Serve(mic, lock.New().Thing())
+	terms, _ := b.Share(b.laptop, "sam/bank", "home/mic", grant.Terms{
+		Thing: grant.Thing{Affordance: "state"}, Actions: grant.See,
+		Agreement: grant.Agreement{Clear: []string{"state"}, Recipient: "First Bank"},
+	})
+	sign := func(n *kindred.Node, name string, class []byte) (raw []byte) {
+		t.Helper()
+		self, at := n.Self(), time.Now().Add(-time.Minute).Unix()
+		var err error
+		if class == nil {
+			raw, err = grant.SignClass(b.key(name), self.Raw, grant.Class{
+				Tree: terms.Tree, Owner: self.ActsFor(), Thing: mic.Self().Member(), Affordance: "state", Time: at,
+			})
+		} else {
+			var s signed.Statement
+			if s, err = signed.Parse(class); err == nil {
+				raw, err = grant.SignConsent(b.key(name), self.Raw, grant.Consent{
+					Tree: terms.Tree, Statement: s.Digest, By: self.ActsFor(), Time: at,
+				})
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	read := func() string {
+		t.Helper()
+		_, err := b.State(b.node, "home/mic")
+		var p *thing.Problem
+		if err != nil && !errors.As(err, &p) {
+			t.Fatal(err)
+		}
+		if p == nil {
+			return ""
+		}
+		return p.Code
+	}
+	class := func(by *kindred.Node, name string, second *kindred.Node, secondName string) {
+		t.Helper()
+		raw := sign(by, name, nil)
+		said.class.Store(&control.Class{Raw: raw, Consents: [][]byte{sign(second, secondName, raw)}})
+		if err := mic.Refresh(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.remove("kim/tablet", time.Time{})
+	b.remove("sam/phone", time.Time{})
+	class(phone, "phone", b.tablet, "tablet")
+	if code := read(); code != "not-approved" {
+		t.Errorf("taken out by two phones that were removed, it is answered %q", code)
+	}
+	class(b.laptop, "laptop", b.tablet, "tablet")
+	if code := read(); code != "not-approved" {
+		t.Errorf("taken out by an owner and a phone that was removed, it is answered %q", code)
 	}
 }
 

@@ -29,7 +29,7 @@ func (g *Gateway) grantsFor(who, thing identity.Chain) (found []tree.Admitted) {
 const (
 	maxEvidence = 16
 	maxMembers  = 44
-	maxSigners  = 10 // leaves that signed what is said to a device, of it and of each of the places above
+	maxSigners  = 20
 )
 
 // shown picks, of grants that are for a leaf, the newest that allow it something, each with all that it passes on: as many
@@ -124,13 +124,15 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	demands := g.demands(self.Chain)
 	e.Demands = demands[:min(len(demands), maxDemands)]
 	if q.Thing == "" && self.Chain.Kind() == identity.Device {
+		var signed []identity.MemberID
 		for _, id := range line(self.Chain) {
 			classes, signers := g.keeper.Classes(id, false)
 			for _, c := range classes {
 				e.Classes = append(e.Classes, control.Class{Raw: c.Raw, Consents: c.Consents})
 			}
-			members = g.addLive(members, signers[:min(len(signers), maxSigners)])
+			signed = g.addLive(signed, signers)
 		}
+		members = append(members, signed[:min(len(signed), maxSigners)]...)
 		homes, err := g.homes(ctx, self.Chain)
 		if err != nil {
 			return e, answer(err)
