@@ -126,6 +126,7 @@ func TestRelayKeepsReservations(t *testing.T) {
 // until it holds a reservation.
 func TestRelayIsAskedByStrangers(t *testing.T) {
 	p := newPlace(t)
+	p.timing = hasty(func(t *timing) { t.strange = time.Hour }) // however long it takes
 	r := p.join("relay", greet, func(cfg *Config) {
 		cfg.Relay = new(RelayLimits)
 		cfg.Admit = func(context.Context, crypto.PublicKey, []byte) (Admission, error) { return Admission{}, nil }
