@@ -69,7 +69,7 @@ func (j *journey) startRelay(listen ...string) {
 	if len(listen) == 0 {
 		listen = []string{":4712"}
 	}
-	j.relay = j.start(j.between, "relay", "relay", "--listen", strings.Join(listen, ","), "--metrics", "127.0.0.1:0")
+	j.relay = j.start(j.between, "relay", "relay", "--listen", strings.Join(listen, ","), "--metrics", "127.0.0.1:0", "--rate-each", "16")
 	line := read[relayReady](j.t, j.relay.Line())
 	j.metrics = strings.TrimSuffix(strings.TrimPrefix(line.Metrics, "http://"), "/metrics")
 	j.relayAt = nil
@@ -238,8 +238,9 @@ func TestRelaySeesNothing(t *testing.T) {
 			door := j.device(j.two, "door", "home/frontdoor", "lock")
 			j.join(j.at, "phone", "app", "sam/telephone")
 			if nat == netlab.Cone {
+				watched := j.hotel.Watch()
 				r := j.footage("home/porch-camera")
-				j.direct(hotel, r)
+				j.direct(watched, r)
 				r.kill()
 			}
 			j.done(j.run(j.room, "phone", "do", "home/frontdoor", "unlock"))

@@ -4,6 +4,7 @@ package netlabtest
 
 import (
 	"bytes"
+	"sync"
 	"time"
 
 	"github.com/kindred-iot/kindred/netlab"
@@ -13,19 +14,24 @@ import (
 type Capture struct {
 	lab     *Lab
 	capture *netlab.Capture
+	stop    func()
 }
+
+// Stop ends the capture before the test is over. It fails the test if packets were lost.
+func (c *Capture) Stop() { c.stop() }
 
 // Capture begins to keep the packets on the host's interfaces, until the test is over.
 func (h *Host) Capture() *Capture {
 	h.lab.t.Helper()
 	c, err := h.Host.Capture()
 	h.lab.check(err)
-	h.lab.t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		if _, err := c.Stop(); err != nil {
 			h.lab.t.Error(err)
 		}
 	})
-	return &Capture{h.lab, c}
+	h.lab.t.Cleanup(stop)
+	return &Capture{h.lab, c, stop}
 }
 
 // Watch is Capture at the home's router: what goes between the home and the public segment.
