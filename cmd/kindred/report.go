@@ -146,7 +146,7 @@ type account struct {
 // accounted is a grant and what was done under it.
 type accounted struct {
 	sharedGrant
-	Uses    int            `json:"uses"`
+	Uses    int            `json:"used"` // "uses" is how often it may be
 	Last    *time.Time     `json:"last,omitempty"`
 	Refused []refusedBy    `json:"refused,omitempty"`
 	Copies  []copied       `json:"copies,omitempty"` // what left in clear

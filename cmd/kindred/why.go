@@ -40,7 +40,7 @@ what was shared; the thing itself is not asked. If it is no, the exit code is 3.
 		},
 	}
 	c.Flags().StringVar(&by, "by", "", "`who` would do it; else the member in this directory")
-	c.Flags().StringVar(&purpose, "purpose", "", "the `purpose` that they would name")
+	c.Flags().StringVar(&purpose, "for", "", "the `purpose` that they would name")
 	hide(c.RegisterFlagCompletionFunc("by", s.completeWho))
 	return s.does(c, func(ctx context.Context, args []string) error {
 		action, err := parseAction(args[1])
