@@ -136,6 +136,7 @@ var facts = []fact{
 	{Who: "/sam/anna/phone", Path: pathLock, Outcome: "refused", says: "checked"},
 	{Who: "/sam/phone", Path: pathLock, Outcome: "served", Offline: true},
 	{Op: "unshare", Path: pathDoorbell},
+	{Who: "/dora/phone", Path: pathLock, Affordance: "unlock", Outcome: "served"},
 }
 
 // history waits until the log tells all that it has to.

@@ -155,7 +155,7 @@ func play(t *testing.T, files ...string) []told {
 }
 
 // observers are those by whom a step of the whole story has to be observed.
-var observers = []string{"demo", "laptop", "gateway", "phone", "guest's phone", "stranger", "stranger's gateway", "thief", "shed", "new shed", "tap"}
+var observers = []string{"demo", "laptop", "gateway", "phone", "guest's phone", "dora's laptop", "dora's phone", "stranger", "stranger's gateway", "thief", "shed", "new shed", "tap"}
 
 func TestStory(t *testing.T) {
 	t.Parallel()

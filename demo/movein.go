@@ -179,7 +179,12 @@ type answer struct {
 
 // join makes an invitation on the laptop and has it used. It returns the digits that both ends showed, if they did.
 func (s *story) join(ctx context.Context, who member, add []string, options ...string) (digits string, err error) {
-	host, err := s.house.start(s.who.laptop, append([]string{"add"}, add...)...)
+	return s.joinAt(ctx, s.who.laptop, who, add, options...)
+}
+
+// joinAt is join by an invitation that is made on some owner's laptop.
+func (s *story) joinAt(ctx context.Context, laptop, who member, add []string, options ...string) (digits string, err error) {
+	host, err := s.house.start(laptop, append([]string{"add"}, add...)...)
 	if err != nil {
 		return "", err
 	}
@@ -215,7 +220,7 @@ func (s *story) join(ctx context.Context, who member, add []string, options ...s
 	if mine.Confirm.Digits != "" {
 		digits = theirs.Digits
 		if mine.Confirm.Digits != digits {
-			return "", fmt.Errorf("the laptop shows %s and %s shows %s", mine.Confirm.Digits, who.name, digits)
+			return "", fmt.Errorf("%s shows %s and %s shows %s", laptop.name, mine.Confirm.Digits, who.name, digits)
 		}
 		if err := host.write("yes"); err != nil {
 			return "", err

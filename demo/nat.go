@@ -12,7 +12,7 @@ import (
 
 // A world is networks of the demo's own, for everybody in the story (Config.NAT):
 //
-//	             relay        elsewhere: the stranger, the thief
+//	             relay        elsewhere: the stranger, the thief, the home across the street
 //	               │               │
 //	   ────────────┴───────┬───────┴────────┬────────
 //	                     birch            hotel           routers, each with a NAT
@@ -84,8 +84,8 @@ func (w *world) settle(c *cast) {
 	for _, m := range []*member{&c.laptop, &c.gateway, &c.meter, &c.doorbell, &c.lock, &c.shed, &c.newShed, &c.intercom} {
 		m.host = w.home
 	}
-	c.speech.host = w.elsewhere
-	c.phone.host, c.guest.host, c.neighbour.host, c.adviser.host = w.away, w.away, w.away, w.away
+	c.speech.host, c.dora.host, c.across.host = w.elsewhere, w.elsewhere, w.elsewhere
+	c.doraPhone.host, c.phone.host, c.guest.host, c.neighbour.host, c.adviser.host = w.away, w.away, w.away, w.away, w.away
 	c.stranger.host, c.other.host, c.thief.host = w.elsewhere, w.elsewhere, w.elsewhere
 	c.relay.host = w.relay
 }

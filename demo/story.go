@@ -53,6 +53,7 @@ func newStory(cfg Config, dir string) (s *story, err error) {
 type cast struct {
 	laptop, gateway, phone, guest   member // the home's people and its gateway
 	neighbour, adviser              member // who help
+	dora, across, doraPhone         member // who has a home of her own, its gateway, and her phone
 	intercom, speech                member // a thing that hears, and a service that understands
 	meter, doorbell, lock, shed     member // its things
 	stranger, thief, other, newShed member // who should get nowhere; who comes later
@@ -81,6 +82,7 @@ func castIn(dir string) cast {
 	return cast{
 		laptop: in("laptop", "laptop"), gateway: in("gateway", "laptop"), phone: in("phone", "phone"),
 		guest: in("guest's phone", "anna"), neighbour: in("neighbour's phone", "ben"), adviser: in("adviser's phone", "carl"),
+		dora: in("dora's laptop", "dora"), across: in("dora's gateway", "dora"), doraPhone: in("dora's phone", "dora-phone"),
 		intercom: in("intercom", "intercom"), speech: in("speech service", "speech"),
 		meter: in("meter", "meter"), doorbell: in("doorbell", "doorbell"), lock: in("lock", "lock"), shed: in("shed", "shed"),
 		stranger: in("stranger", "stranger"), other: in("stranger's gateway", "stranger"), thief: in("thief", "thief"),
@@ -144,6 +146,7 @@ func (s *story) play(ctx context.Context) error {
 		{"A stranger knocks", s.strangers},
 		{"A guest is let in", s.guests},
 		{"A neighbour and an adviser help", s.helpers},
+		{"A neighbour has a home of her own", s.across},
 		{"A service listens, and forgets", s.listens},
 		{"A thing is lost", s.lost},
 		{"The gateway dies", s.alone},

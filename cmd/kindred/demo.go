@@ -16,10 +16,10 @@ func newDemo(s *session) *cobra.Command {
 		Use:   "demo [FILE…]",
 		Short: "Play a whole home on this machine, every member a process of its own",
 		Long: `Play a whole home on this machine: a gateway, a meter, a doorbell, a lock, an owner with a
-laptop and a phone, a guest, a neighbour, an adviser, a service that listens, and a
-stranger, every one a process with a directory of its own. It tells a story, checking from
-outside that each step comes out as told, and then stays up for you to try things. In the
-end everything is removed.
+laptop and a phone, a guest, a neighbour, another who has a home of her own, an adviser, a
+service that listens, and a stranger, every one a process with a directory of its own. It
+tells a story, checking from outside that each step comes out as told, and then stays up for
+you to try things. In the end everything is removed.
 
 With --nat the home and the phones are in networks of their own, each behind a router that
 lets nobody in, with a relay between. The same story is told, and each time which way a
