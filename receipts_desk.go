@@ -96,7 +96,10 @@ const (
 	maxLooked = 1 << 16 // entries that are looked through for it
 )
 
-// tellReads gives a caller a receipt for what it read since the last one, unless it has yet to sign that.
+// tellReads gives a caller a receipt for what it read since the last one, unless it has yet to sign that. Of sealed reads
+// it says nothing: which entries are whose, only who the seal is for can tell, and a list of them kept here in clear for the
+// receipt's sake would undo the seal. What such a read was, its person reads in the log, where nobody can alter it, and in
+// the account that the person's own app keeps.
 func (rs *receipts) tellReads(ctx context.Context, who credential.Principal) error {
 	n, reader := rs.node, debtorOf(who.Chain)
 	for _, d := range rs.outstanding(reader) {

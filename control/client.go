@@ -117,6 +117,12 @@ func (c Client) Asks(ctx context.Context) (Asks, error) { return call[Asks](ctx,
 // AnswerAsk says what became of an ask.
 func (c Client) AnswerAsk(ctx context.Context, a AskAnswer) error { return do(ctx, c, "asked", a) }
 
+// Neighbours tells which of the homes that are recognized know of all that was taken away, once more than told of them do;
+// five seconds at most.
+func (c Client) Neighbours(ctx context.Context, told int) (Neighbours, error) {
+	return call[Neighbours](ctx, c, "neighbours", NeighboursQuery{told})
+}
+
 // Follow tells how far a taking-back has got, once more things obey than the caller knows of; five seconds at most.
 func (c Client) Follow(ctx context.Context, f Following) (Report, error) {
 	return call[Report](ctx, c, "follow", f)

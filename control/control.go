@@ -48,6 +48,7 @@ type Home interface {
 	Asks(ctx context.Context, who credential.Principal, q None) (Asks, error)
 	AnswerAsk(ctx context.Context, who credential.Principal, a AskAnswer) (None, error)
 	Follow(ctx context.Context, who credential.Principal, f Following) (Report, error)
+	Neighbours(ctx context.Context, who credential.Principal, q NeighboursQuery) (Neighbours, error)
 	Recognize(ctx context.Context, who credential.Principal, r SignedRecognition) (None, error)
 	Introduce(ctx context.Context, who credential.Principal, o pairing.IntroductionOffer) (None, error)
 	Introduced(ctx context.Context, who credential.Principal, q IntroductionQuery) (pairing.Acquaintance, error)
@@ -285,6 +286,26 @@ type Reach struct {
 	Closed  bool          `json:"closed"`           // the thing said that it obeys
 	Refuses time.Time     `json:"refuses,omitzero"` // when a thing that could not be told refuses by itself
 	Offline time.Time     `json:"offline,omitzero"` // and when it refuses what an offline term allows
+}
+
+// NeighboursQuery asks which of the homes that are recognized know of all that was taken away here, once more of them do
+// than the caller knows of; five seconds at most.
+type NeighboursQuery struct {
+	Told int `json:"told"`
+}
+
+// Neighbours are the homes that are recognized, by name. Of a home that recognizes this one alone nothing is known here: it
+// counts who was removed for a day.
+type Neighbours struct {
+	Homes []Neighbour `json:"homes"`
+}
+
+// A Neighbour is a home that is recognized.
+type Neighbour struct {
+	Name  string    `json:"name"`
+	Tree  string    `json:"tree"`
+	Told  bool      `json:"told"`           // its gateway said that it knows of all that was taken away here
+	Until time.Time `json:"until,omitzero"` // of one that did not: when its things refuse all the same whoever was removed by now
 }
 
 // Obeyed tells the gateway that the caller obeys a revocation.

@@ -42,6 +42,7 @@ func Handler(home Home, caller func(context.Context) (credential.Principal, bool
 		"asks":         handle(s, home.Asks),
 		"asked":        handle(s, home.AnswerAsk),
 		"follow":       handle(s, home.Follow),
+		"neighbours":   handle(s, home.Neighbours),
 		"resume":       handle(s, home.Resume),
 		"obeyed":       handle(s, home.Obeyed),
 		"limit":        handle(s, home.Limit),

@@ -21,13 +21,19 @@ import (
 //	asking ───────────▶ told ───────────────────────────────▶ asking
 //	   ▲                   failed                                │
 //	   └──────── wait, twice as long each time ◀─────────────────┘
+//	             or until the other one asks: then it is back
+//
+// With its question each says what it knows: so whoever took something away learns who was told.
 type news struct {
 	g *Gateway
 
 	mu      sync.Mutex
-	newest  map[identity.TreeID][]byte    // proofs of others, as they came
-	turns   map[identity.TreeID]time.Time // when each may be answered again
-	changed chan struct{}                 // closed when the ledger has a newer head of this home's own, and replaced
+	newest  map[identity.TreeID][]byte        // proofs of others, as they came
+	turns   map[identity.TreeID]time.Time     // when each may be answered again
+	changed chan struct{}                     // closed when the ledger has a newer head of this home's own, and replaced
+	knows   map[identity.TreeID]uint64        // up to which head each said that it knows what was taken away here
+	told    chan struct{}                     // closed when one of them knows more, and replaced
+	back    map[identity.TreeID]chan struct{} // capacity 1, of those that are asked: it asked itself, and so is there
 }
 
 const (
@@ -73,6 +79,45 @@ func (ns *news) keep(other identity.TreeID, proof []byte) {
 	ns.newest[other] = proof
 }
 
+// asked notes that another home's gateway is there, and knows what was taken away up to a head.
+func (ns *news) asked(other identity.TreeID, after uint64) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	select {
+	case ns.back[other] <- struct{}{}:
+	default: // it is known already, or nobody asks it
+	}
+	if ns.knows == nil {
+		ns.knows = map[identity.TreeID]uint64{}
+	}
+	ns.knows[other] = after
+	if ns.told != nil {
+		close(ns.told)
+		ns.told = nil
+	}
+}
+
+// follows returns what says that a home which is being asked is there.
+func (ns *news) follows(other identity.TreeID) <-chan struct{} {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.back == nil {
+		ns.back = map[identity.TreeID]chan struct{}{}
+	}
+	ns.back[other] = make(chan struct{}, 1)
+	return ns.back[other]
+}
+
+// forget forgets a home that is not recognized any more.
+func (ns *news) forget(other identity.TreeID) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	delete(ns.newest, other)
+	delete(ns.turns, other)
+	delete(ns.knows, other)
+	delete(ns.back, other)
+}
+
 // turn returns how long a home has to wait for its answer: it gets one every newsPause, however often it asks.
 func (ns *news) turn(other identity.TreeID, now time.Time) time.Duration {
 	ns.mu.Lock()
@@ -105,7 +150,7 @@ func (ns *news) run(ctx context.Context) {
 			if !slices.Contains(known, other) {
 				stop()
 				delete(asked, other)
-				ns.keep(other, nil)
+				ns.forget(other)
 			}
 		}
 		for _, other := range known {
@@ -138,7 +183,7 @@ func (g *Gateway) neighbours() (known []identity.TreeID) {
 // follow asks one home's gateway again and again.
 func (ns *news) follow(ctx context.Context, other identity.TreeID) {
 	var after uint64
-	pause := newsPause
+	pause, back := newsPause, ns.follows(other)
 	for ctx.Err() == nil {
 		proof, sequence, err := ns.g.started().News(ctx, other, after)
 		switch {
@@ -153,7 +198,15 @@ func (ns *news) follow(ctx context.Context, other identity.TreeID) {
 			pause = newsPause
 		}
 		select {
-		case <-time.After(pause + rand.N(pause/4)):
+		case <-time.After(newsPause + rand.N(newsPause/4)):
+		case <-ctx.Done():
+		}
+		if err == nil {
+			continue
+		}
+		select {
+		case <-time.After(pause - newsPause + rand.N(pause/4)):
+		case <-back:
 		case <-ctx.Done():
 		}
 	}
@@ -200,6 +253,7 @@ func (v visitors) News(ctx context.Context, who credential.Principal, q control.
 	if !v.isDoor(who.Chain) {
 		return said, refused("gateways ask for news")
 	}
+	v.news.asked(who.ID.Tree, q.After)
 	wait, cancel := context.WithTimeout(ctx, newsWait)
 	defer cancel()
 	select {

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/peer"
 )
 
@@ -72,6 +74,49 @@ func (s *session) look(ctx context.Context, n *kindred.Node, report control.Repo
 		}
 		join(report.Things, next.Things)
 	}
+}
+
+// neighboursTold returns which of the homes that are known here were told of what was taken away, once all were or the user
+// has waited long enough. Where the gateway does not say, none was.
+func (s *session) neighboursTold(ctx context.Context, n *kindred.Node, r kindred.Roster, reached bool) ([]control.Neighbour, error) {
+	var open []control.Neighbour
+	for _, o := range r.Others {
+		open = append(open, control.Neighbour{Name: o.Name, Tree: o.Other.String(), Until: s.now().Add(grant.VisitorMaxAge).UTC()})
+	}
+	if len(open) == 0 || !reached {
+		return open, nil
+	}
+	looking, stop := context.WithTimeout(ctx, max(s.wait, checkFor))
+	defer stop()
+	for told := 0; ; {
+		now, err := n.Gateway().Neighbours(looking, told)
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil: // the gateway is off, or the user has waited long enough
+			return open, nil
+		}
+		open, told = now.Homes, 0
+		for _, o := range open {
+			if o.Told {
+				told++
+			}
+		}
+		if told == len(open) {
+			return open, nil
+		}
+		if s.wait > 0 {
+			s.say("%d of %d other homes were told so far. Waiting for the others; Ctrl-C ends the wait, not the removal.", told, len(open))
+		}
+	}
+}
+
+// heardOf says whether another home was told of what was taken away.
+func heardOf(o control.Neighbour, now time.Time) string {
+	if o.Told {
+		return o.Name + " was told."
+	}
+	return fmt.Sprintf("%s was not told yet: what it shared with whoever is gone, they may still use there until %s.", o.Name, stamp(o.Until, now))
 }
 
 // obeying returns how many things obey.

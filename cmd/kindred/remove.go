@@ -22,7 +22,8 @@ func newRemove(s *session) *cobra.Command {
 		Short: "Take a member, and all below it, off the tree",
 		Long: `Take a member, all below it, and every grant from, to or about them off the tree. It does
 not come back: a new member at the same path is another one, and gets nothing of the old
-one's rights. The report is as that of "kindred unshare".
+one's rights. The report is as that of "kindred unshare", and says which of the homes that
+are known here were told, and of the others until when they may still let in who is gone.
 
 If an owner's phone was stolen, say since when: --made-since takes with it whom it let in,
 what it shared and which homes it recognized since then, and what these made in turn. The
@@ -70,6 +71,9 @@ func (s *session) remove(ctx context.Context, n *kindred.Node, path, since strin
 		return err
 	}
 	t := taken{Removed: string(m.Who.ID.Path), Things: report.Things, Pending: !confirmed, Sentence: "Removed " + string(m.Who.ID.Path) + "."}
+	if t.Neighbours, err = s.neighboursTold(ctx, n, r, confirmed); err != nil {
+		return err
+	}
 	if len(t.Things) > 0 {
 		t.Sentence += " " + closed(report, s.now())
 	} else {
@@ -91,6 +95,9 @@ func (s *session) remove(ctx context.Context, n *kindred.Node, path, since strin
 		t.Grants = append(t.Grants, g.Terms.ID.String())
 	}
 	lines := append([]string{t.Sentence}, ended(r, gone)...)
+	for _, other := range t.Neighbours {
+		lines = append(lines, heardOf(other, s.now()))
+	}
 	if since == "" {
 		lines = append(lines, s.stays(n, r, m)...)
 	}

@@ -119,15 +119,16 @@ func holder(n *kindred.Node, r kindred.Roster, arg string) (who identity.MemberI
 
 // taken is the result of "unshare" and "remove".
 type taken struct {
-	Grants    []string        `json:"grants,omitempty"`
-	Removed   string          `json:"removed,omitempty"`
-	Members   []string        `json:"members,omitempty"`   // that went with it, since it had let them in
-	Approvals []string        `json:"approvals,omitempty"` // of these grants, which it approved
-	Homes     []string        `json:"homes,omitempty"`     // that are recognized no more
-	Forgotten string          `json:"forgotten,omitempty"` // a home
-	Things    []control.Reach `json:"things"`
-	Pending   bool            `json:"pending,omitempty"` // the gateway has not confirmed it
-	Sentence  string          `json:"sentence"`
+	Grants     []string            `json:"grants,omitempty"`
+	Removed    string              `json:"removed,omitempty"`
+	Members    []string            `json:"members,omitempty"`   // that went with it, since it had let them in
+	Approvals  []string            `json:"approvals,omitempty"` // of these grants, which it approved
+	Homes      []string            `json:"homes,omitempty"`     // that are recognized no more
+	Forgotten  string              `json:"forgotten,omitempty"` // a home
+	Things     []control.Reach     `json:"things"`
+	Neighbours []control.Neighbour `json:"neighbours,omitempty"` // the homes that are known here, and whether they were told
+	Pending    bool                `json:"pending,omitempty"`    // the gateway has not confirmed it
+	Sentence   string              `json:"sentence"`
 }
 
 // takeBack takes grants back, or only pauses them.
