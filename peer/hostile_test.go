@@ -117,7 +117,7 @@ func TestPatientNegotiation(t *testing.T) {
 // TestStall stops half-way: the callee cuts the stream by itself.
 func TestStall(t *testing.T) {
 	hello := string(fullFrame([]byte("hello of burglar")).append(nil))
-	everyWay(t, func(t *timing) { t.hello = 100 * time.Millisecond }, func(t *testing.T, p *place, w way, meter *member) {
+	everyWay(t, func(t *timing) { t.hello = 500 * time.Millisecond }, func(t *testing.T, p *place, w way, meter *member) {
 		for _, tt := range []struct{ name, in string }{
 			{"in the negotiation", selected[:25]},
 			{"before the hello", selected},
@@ -136,10 +136,8 @@ func TestStall(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer s.Close()
-				if _, err := io.WriteString(s, tt.in); err != nil {
-					t.Fatal(err)
-				}
-				io.Copy(io.Discard, s) // ends, or the test times out
+				_, _ = io.WriteString(s, tt.in) // on a busy machine it is too late already
+				io.Copy(io.Discard, s)          // ends, or the test times out
 			})
 		}
 	})

@@ -353,16 +353,20 @@ func TestRelayIsFair(t *testing.T) {
 	for range 10 {
 		<-began
 	}
-	before := seen.Load()
 	resp, err := phone.client(through(r), modest).Get("kindred://modest/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(body(t, resp)); n != 512<<10 {
+	if _, err := io.ReadFull(resp.Body, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	before := seen.Load()
+	if n := len(body(t, resp)); n != 512<<10-1 {
 		t.Fatalf("%d bytes came", n)
 	}
-	// By households the others got as much meanwhile; by circuits, of which they have ten, they would have got ten times that.
-	if others := seen.Load() - before; others > 4*512<<10 {
+	// By households the others got as much meanwhile, or a few times that while a busy machine kept this one from reading; by
+	// circuits, of which they have ten, they would have got ten times that.
+	if others := seen.Load() - before; others > 6*512<<10 {
 		t.Errorf("while one household got 512 KiB, the other got %d KiB", others>>10)
 	}
 }
