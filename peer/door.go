@@ -57,8 +57,13 @@ func (h *Host) tellDoor(s network.Stream) {
 		s.Reset()
 		return
 	}
-	defer l.knocked()
-	if err := l.answerDoor(s); err != nil {
+	answer, err := l.tryDoor(s)
+	l.knocked() // before the asker hears it, who may ask again at once
+	if err == nil {
+		s.SetDeadline(time.Now().Add(h.timing.hello))
+		_, err = io.WriteString(s, answer+"\n")
+	}
+	if err != nil {
 		h.log.Debug("knocking for somebody", "peer", l.conn.RemotePeer(), "error", err)
 		s.Reset()
 		return
@@ -66,27 +71,25 @@ func (h *Host) tellDoor(s network.Stream) {
 	_ = s.Close() // what was written is still delivered
 }
 
-func (l *link) answerDoor(s network.Stream) error {
+// tryDoor reads the question and finds the answer.
+func (l *link) tryDoor(s network.Stream) (answer string, err error) {
 	s.SetDeadline(time.Now().Add(l.host.timing.hello))
 	line, err := readLine(bufio.NewReader(s))
 	if err != nil {
-		return err
+		return "", err
 	}
 	p, err := parseDoor(line)
 	if err != nil {
-		return err
+		return "", err
 	}
 	ip := ipOf(l.seenAt())
 	if !ip.Is4() {
-		return fmt.Errorf("no port of %s is forwarded", ip)
+		return "", fmt.Errorf("no port of %s is forwarded", ip)
 	}
-	answer := calledIn
 	if err := l.host.callBack(l.ctx, addressOf(p.protocol, netip.AddrPortFrom(ip, p.number)), l.conn.RemotePeer()); err != nil {
-		answer = calledOut
+		return calledOut, nil
 	}
-	s.SetDeadline(time.Now().Add(l.host.timing.hello))
-	_, err = io.WriteString(s, answer+"\n")
-	return err
+	return calledIn, nil
 }
 
 // knock counts one who asks to be knocked at in; false if there is one already, or if there were many of late.
@@ -114,7 +117,7 @@ func (l *link) knocked() {
 // knockEverywhere asks every relay that sees the host to knock at every port that it did not yet, from where it is.
 func (h *Host) knockEverywhere() {
 	for _, q := range h.outlook.unasked() {
-		k := knocked{link: q.link, at: q.ip}
+		k := knocked{link: q.link, at: q.ip, tries: q.tries + 1}
 		in, err := h.askDoor(h.ctx, q.link, port{q.forward.protocol, q.outside})
 		switch {
 		case h.ctx.Err() != nil:
@@ -137,19 +140,24 @@ type question struct {
 	relay   libp2ppeer.ID
 	link    *link
 	ip      netip.Addr // where it sees the host
+	tries   int        // in vain, so far
 }
 
-// unasked returns what relays were not asked yet.
+// unasked returns what relays were not asked yet, and what a packet that was lost may have kept them from.
 func (o *outlook) unasked() (all []question) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, f := range o.forwarded {
 		for relay, s := range o.seen {
 			ip := ipOf(s.addr)
-			if k, asked := f.knocks[relay]; asked && k.link == s.link && k.at == ip || !ip.Is4() || !isPublic(s.addr) {
+			k := f.knocks[relay]
+			if k.link != s.link || k.at != ip {
+				k = knocked{}
+			}
+			if k.door == DoorOpen || k.tries >= maxKnocks || !ip.Is4() || !isPublic(s.addr) {
 				continue
 			}
-			all = append(all, question{f, f.claim.Port(), relay, s.link, ip})
+			all = append(all, question{f, f.claim.Port(), relay, s.link, ip, k.tries})
 		}
 	}
 	return all

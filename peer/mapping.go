@@ -23,7 +23,7 @@ const (
 	mappingLease = 10 * time.Minute // a port stays forwarded so long when the host dies
 	renewMapping = 3 * time.Minute  // a router that was restarted forwards again after so long
 	forMapping   = 10 * time.Second // the router has for one request
-	forRelease   = 2 * time.Second  // the router has for all, when the host is closed
+	forRelease   = 2 * time.Second  // likewise for all that is to be ended; and for a request when the host is closed
 )
 
 // mapPorts has the router, where there is one that does as it is asked, forward the ports that the host listens on, until
@@ -87,9 +87,10 @@ func (h *Host) release(router *portmap.Router) {
 // forwards has the router forward all ports, and returns those that it does.
 func (h *Host) forwards(router *portmap.Router) (all []*forward) {
 	for _, p := range h.ports() {
-		ctx, cancel := context.WithTimeout(h.ctx, forMapping)
-		m, err := router.Map(ctx, p.protocol, p.number, mappingLease)
-		cancel()
+		if h.ctx.Err() != nil {
+			return all
+		}
+		m, err := h.mapAt(router, p)
 		if err != nil {
 			h.log.Info("the router forwards no port", "protocol", p.protocol, "port", p.number, "error", err)
 			continue
@@ -97,6 +98,15 @@ func (h *Host) forwards(router *portmap.Router) (all []*forward) {
 		all = append(all, &forward{port: p, by: router.By(), claim: m.Outside, knocks: make(map[libp2ppeer.ID]knocked)})
 	}
 	return all
+}
+
+// mapAt has the router forward one port. When the host is closed meanwhile the answer is still awaited for a while: what
+// was not heard to be forwarded would not be ended.
+func (h *Host) mapAt(router *portmap.Router, p port) (portmap.Mapping, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), forMapping)
+	defer cancel()
+	defer context.AfterFunc(h.ctx, func() { time.AfterFunc(forRelease, cancel) })()
+	return router.Map(ctx, p.protocol, p.number, mappingLease)
 }
 
 // A port is one that the host listens on.
@@ -143,10 +153,14 @@ type forward struct {
 
 // A knocked is what became of one relay's knocking.
 type knocked struct {
-	link *link // over which it was asked
-	at   netip.Addr
-	door string
+	link  *link // over which it was asked
+	at    netip.Addr
+	door  string
+	tries int // in vain
 }
+
+// maxKnocks is how often a relay knocks in vain, before it does so again when the mapping is renewed.
+const maxKnocks = 3
 
 // same reports whether two forward the same port in the same way.
 func (f *forward) same(o *forward) bool {
@@ -195,13 +209,17 @@ func addressOf(protocol string, at netip.AddrPort) ma.Multiaddr {
 }
 
 // forwards notes what the router forwards to the host, in place of what it did, and reports whether it is anything.
-// Whoever knocked at a port that is forwarded as before need not again.
+// Whoever got in at a port that is forwarded as before need not knock again.
 func (o *outlook) forwards(now []*forward) bool {
 	o.mu.Lock()
 	same := slices.EqualFunc(o.forwarded, now, (*forward).same)
 	for i, f := range now {
 		if j := slices.IndexFunc(o.forwarded, f.same); j >= 0 {
 			now[i] = o.forwarded[j]
+			for relay, k := range now[i].knocks {
+				k.tries = 0
+				now[i].knocks[relay] = k
+			}
 		}
 	}
 	o.forwarded = now

@@ -93,9 +93,9 @@ func (p pmp) forward(ctx context.Context, w wish) (Mapping, error) {
 	if err != nil {
 		return m, err
 	}
-	at, err := p.outside(ctx)
+	at, _ := p.outside(ctx) // it is forwarded whether the router says where or not
 	m.Outside = told(netip.AddrPortFrom(at, m.Outside.Port()))
-	return m, err
+	return m, nil
 }
 
 func (p pmp) cancel(ctx context.Context, w wish) error {

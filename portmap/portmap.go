@@ -77,13 +77,13 @@ type dialect interface {
 }
 
 // How long a router has to show that it speaks a dialect. On a LAN it answers in milliseconds, or at UPnP within the
-// second that it was given to choose a moment from.
+// second that it was given to choose a moment from; what was lost is sent again.
 const (
-	forDatagrams = 1500 * time.Millisecond
-	forUPnP      = 5 * time.Second
+	forDatagrams = 4 * time.Second
+	forUPnP      = 8 * time.Second
 )
 
-// Find looks for a router that forwards ports. It takes some seconds to find that there is none.
+// Find looks for a router that forwards ports. It takes up to a quarter of a minute to find that there is none.
 func Find(ctx context.Context) (*Router, error) {
 	g, err := findGateway(ctx)
 	if err != nil {
@@ -114,7 +114,8 @@ func Find(ctx context.Context) (*Router, error) {
 func (r *Router) By() string { return r.by }
 
 // Map has the router forward a port of its outside to one of this machine, or go on doing so: the same port outside, if
-// it can be had, and else another. A router without leases forwards until it is told otherwise.
+// it can be had, and else another. A router without leases forwards until it is told otherwise. A request that is given
+// up, since ctx ended, may have been heard.
 func (r *Router) Map(ctx context.Context, protocol string, port uint16, lease time.Duration) (Mapping, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -230,9 +230,9 @@ func (u upnp) forward(ctx context.Context, w wish) (Mapping, error) {
 		}
 		switch {
 		case err == nil:
-			said, err := u.call(ctx, "GetExternalIPAddress", nil, "NewExternalIPAddress")
+			said, _ := u.call(ctx, "GetExternalIPAddress", nil, "NewExternalIPAddress") // it is forwarded, said or not
 			ip, _ := netip.ParseAddr(said["NewExternalIPAddress"])
-			return Mapping{told(netip.AddrPortFrom(ip.Unmap(), w.outside)), w.lease}, err
+			return Mapping{told(netip.AddrPortFrom(ip.Unmap(), w.outside)), w.lease}, nil
 		case hasCode(err, upnpSame):
 			w.outside = w.port
 		case hasCode(err, upnpTaken):
