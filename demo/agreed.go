@@ -132,7 +132,7 @@ func (s *story) account(ctx context.Context) (o outcome, err error) {
 	var told struct {
 		Grants []struct {
 			Sentence string
-			Uses     int
+			Used     int
 			Advice   string
 		}
 		Outside []struct{ Sentence, Why string }
@@ -142,7 +142,7 @@ func (s *story) account(ctx context.Context) (o outcome, err error) {
 	}
 	used, advised := 0, 0
 	for _, g := range told.Grants {
-		if g.Uses > 0 {
+		if g.Used > 0 {
 			used++
 		}
 		if g.Advice != "" {
