@@ -29,11 +29,11 @@ func TestOwedUntilItIsWrittenDown(t *testing.T) {
 	if err := rs.load(ctx, n); err != nil {
 		t.Fatal(err)
 	}
-	who := debtor{identity.TreeID{1}, identity.MemberID{2}}
+	who := debtor{Tree: identity.TreeID{1}, Member: identity.MemberID{2}}
 	issue := func(call uint64) debt {
 		t.Helper()
 		_, err := rs.issue(ctx, journal.Receipt{
-			Tree: who.tree, Node: identity.MemberID{3}, CallerTree: who.tree, Caller: who.member, Op: journal.Invoke,
+			Tree: who.Tree, Node: identity.MemberID{3}, CallerTree: who.Tree, Caller: who.Member, Op: journal.Invoke,
 			Affordance: "unlock", Outcome: journal.Served, Time: time.Now(), Call: call,
 		})
 		if err != nil {

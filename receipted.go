@@ -64,7 +64,7 @@ func (c *call) unsigned(ctx context.Context) error {
 	if !c.counts || !acts(c.op) && !lasts(c.op) {
 		return nil
 	}
-	rs, who := &c.calls.node.receipts, debtorOf(c.session.who.Chain)
+	rs, who := &c.calls.node.receipts, c.session.who.TreeMember()
 	var left []debt
 	switch {
 	case c.session.vouched != nil && acts(c.op) && !c.session.who.Self().Tool():

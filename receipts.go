@@ -52,17 +52,11 @@ type receipts struct {
 }
 
 // A debtor is a caller, whatever it is called now.
-type debtor struct {
-	tree   identity.TreeID
-	member identity.MemberID
-}
-
-func debtorOf(who identity.Chain) debtor { return debtor{who.ID.Tree, who.Member()} }
+type debtor = identity.TreeMember
 
 const owedPrefix = "owed/"
 
-func (d debtor) name() string { return d.tree.String() + "/" + d.member.String() }
-func (d debtor) key() string  { return owedPrefix + d.name() }
+func owedKey(who debtor) string { return owedPrefix + who.String() }
 
 // debts are what one caller has to sign.
 type debts struct {
@@ -93,7 +87,7 @@ func (rs *receipts) load(ctx context.Context, n *Node) error {
 			if err != nil {
 				return fmt.Errorf("reading what is owed under %s: %w", key, err)
 			}
-			d := rs.of(debtor{r.CallerTree, r.Caller})
+			d := rs.of(debtor{Tree: r.CallerTree, Member: r.Caller})
 			d.list = append(d.list, debt{Receipt: r, raw: raw, name: name})
 		}
 		return nil
@@ -142,7 +136,7 @@ func (rs *receipts) issue(ctx context.Context, r journal.Receipt) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	who := debtor{r.CallerTree, r.Caller}
+	who := debtor{Tree: r.CallerTree, Member: r.Caller}
 	rs.mu.Lock()
 	d := rs.of(who)
 	if r.Part > 0 {
@@ -193,7 +187,7 @@ func (rs *receipts) changes() (changes map[string][]byte, changed map[debtor]*de
 				return nil, nil, err
 			}
 		}
-		changes[who.key()], changed[who] = data, d
+		changes[owedKey(who)], changed[who] = data, d
 	}
 	for _, d := range changed {
 		d.changed = false
@@ -211,7 +205,7 @@ func (rs *receipts) take(who credential.Principal, countersignatures [][]byte) (
 			n.log.Warn("a countersignature is not its bearer's", "who", who.ID.Path, "error", err)
 			continue
 		}
-		d, ok := rs.settle(debtorOf(who.Chain), c.Receipt)
+		d, ok := rs.settle(who.TreeMember(), c.Receipt)
 		if !ok {
 			continue
 		}
@@ -220,7 +214,7 @@ func (rs *receipts) take(who credential.Principal, countersignatures [][]byte) (
 			Time: n.cfg.Clock(), Thing: n.party(n.self), Caller: n.party(who.Chain), Op: journal.Countersign,
 			Affordance: d.Affordance, Outcome: journal.Served, Call: d.Call, Seal: n.sealFor(who),
 			Exchange: &journal.Exchange{Receipt: d.raw, Countersignature: raw},
-		}, func(journal.Place) { rs.forget(debtorOf(who.Chain), d.name) })
+		}, func(journal.Place) { rs.forget(who.TreeMember(), d.name) })
 		if err != nil {
 			n.log.Error("writing the journal", "error", err) // it is asked for again one day
 		}

@@ -30,7 +30,7 @@ func (rs *receipts) show(w http.ResponseWriter, r *http.Request) {
 		problem(w, &thing.Problem{Status: http.StatusForbidden, Code: codeRefused, Detail: "refused"})
 		return
 	}
-	rs.answer(w, debtorOf(who.Chain))
+	rs.answer(w, who.TreeMember())
 }
 
 // receive takes countersignatures. Where the caller asks, it gives a receipt for what it read since the last.
@@ -58,7 +58,7 @@ func (rs *receipts) receive(w http.ResponseWriter, r *http.Request) {
 		problem(w, &thing.Problem{Status: http.StatusServiceUnavailable, Detail: "the journal cannot be written"})
 		return
 	}
-	rs.answer(w, debtorOf(who.Chain))
+	rs.answer(w, who.TreeMember())
 }
 
 func (rs *receipts) settleAll(ctx context.Context, who credential.Principal, list receiptList) error {
@@ -101,13 +101,13 @@ const (
 // receipt's sake would undo the seal. What such a read was, its person reads in the log, where nobody can alter it, and in
 // the account that the person's own app keeps.
 func (rs *receipts) tellReads(ctx context.Context, who credential.Principal) error {
-	n, reader := rs.node, debtorOf(who.Chain)
+	n, reader := rs.node, who.TreeMember()
 	for _, d := range rs.outstanding(reader) {
 		if d.Entries > 0 {
 			return nil
 		}
 	}
-	key := toldPrefix + reader.name()
+	key := toldPrefix + reader.String()
 	from, err := n.db.Load(ctx, key)
 	if err != nil {
 		return err

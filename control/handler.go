@@ -90,7 +90,7 @@ func handle[Q, A any](s server, call func(context.Context, credential.Principal,
 			s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 			return
 		}
-		done, err := s.shares.call(r.Context(), callerOf(who))
+		done, err := s.shares.call(r.Context(), who.TreeMember())
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -122,7 +122,7 @@ func (s server) watch(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 		return
 	}
-	done, err := s.shares.watch(callerOf(who))
+	done, err := s.shares.watch(who.TreeMember())
 	if err != nil {
 		s.fail(w, r, err)
 		return

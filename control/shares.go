@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 
-	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 )
 
@@ -21,17 +20,8 @@ type shares struct {
 	waiting        int
 
 	mu sync.Mutex
-	by map[caller]*share
+	by map[identity.TreeMember]*share
 }
-
-// A caller is a member of some tree. Trees give out member IDs each on its own, so the ID alone does not say whose share
-// something is.
-type caller struct {
-	tree   identity.TreeID
-	member identity.MemberID
-}
-
-func callerOf(who credential.Principal) caller { return caller{who.ID.Tree, who.Member()} }
 
 // A share is what one member has under way; there is none for those who have nothing.
 type share struct {
@@ -40,7 +30,7 @@ type share struct {
 }
 
 // call waits until a call of the member may be answered, and counts it in until done is called.
-func (s *shares) call(ctx context.Context, who caller) (done func(), err error) {
+func (s *shares) call(ctx context.Context, who identity.TreeMember) (done func(), err error) {
 	s.mu.Lock()
 	m := s.of(who)
 	if m.calls < s.calls {
@@ -67,7 +57,7 @@ func (s *shares) call(ctx context.Context, who caller) (done func(), err error) 
 }
 
 // done gives the place of a call to the first of the same member that waits.
-func (s *shares) done(who caller) {
+func (s *shares) done(who identity.TreeMember) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.of(who)
@@ -81,7 +71,7 @@ func (s *shares) done(who caller) {
 }
 
 // forget takes out a call that does not wait any longer; false if it is not there.
-func (s *shares) forget(who caller, mine chan struct{}) bool {
+func (s *shares) forget(who identity.TreeMember, mine chan struct{}) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.of(who)
@@ -95,7 +85,7 @@ func (s *shares) forget(who caller, mine chan struct{}) bool {
 }
 
 // watch counts a watch in until done is called.
-func (s *shares) watch(who caller) (done func(), err error) {
+func (s *shares) watch(who identity.TreeMember) (done func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.of(who)
@@ -112,12 +102,12 @@ func (s *shares) watch(who caller) (done func(), err error) {
 }
 
 // of returns the share of a member, made if need be. mu is held.
-func (s *shares) of(who caller) *share {
+func (s *shares) of(who identity.TreeMember) *share {
 	m := s.by[who]
 	if m == nil {
 		m = &share{}
 		if s.by == nil {
-			s.by = make(map[caller]*share)
+			s.by = make(map[identity.TreeMember]*share)
 		}
 		s.by[who] = m
 	}
@@ -125,7 +115,7 @@ func (s *shares) of(who caller) *share {
 }
 
 // drop forgets a member that has nothing under way. mu is held.
-func (s *shares) drop(who caller) {
+func (s *shares) drop(who identity.TreeMember) {
 	if m := s.by[who]; m.calls == 0 && m.watches == 0 {
 		delete(s.by, who)
 	}

@@ -18,8 +18,8 @@ import (
 func TestShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shares{calls: 2, watches: 1, waiting: 2}
-		lamp, lock := caller{member: identity.MemberID{1}}, caller{member: identity.MemberID{2}}
-		call := func(who caller) func() {
+		lamp, lock := identity.TreeMember{Member: identity.MemberID{1}}, identity.TreeMember{Member: identity.MemberID{2}}
+		call := func(who identity.TreeMember) func() {
 			t.Helper()
 			done, err := s.call(t.Context(), who)
 			if err != nil {
@@ -67,7 +67,7 @@ func TestShares(t *testing.T) {
 
 func TestWatchesAreFew(t *testing.T) {
 	s := &shares{calls: 1, watches: 1}
-	lamp := caller{member: identity.MemberID{1}}
+	lamp := identity.TreeMember{Member: identity.MemberID{1}}
 	done, err := s.watch(lamp)
 	if err != nil {
 		t.Fatal(err)

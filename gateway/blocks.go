@@ -14,13 +14,7 @@ import (
 // has set, each only so many. Who asks more is given the proof there is.
 type blocks struct {
 	mu   sync.Mutex
-	left map[asker]*rate.Limiter
-}
-
-// An asker is who has blocks made: a member, or another tree as a whole, which can have as many members as it likes.
-type asker struct {
-	tree   identity.TreeID
-	member identity.MemberID
+	left map[identity.TreeMember]*rate.Limiter // by who has them made; of another tree as a whole, which can have as many members as it likes
 }
 
 const (
@@ -46,21 +40,22 @@ func (g *Gateway) young(who identity.Chain, age time.Duration) time.Duration {
 	return 0
 }
 
-func (g *Gateway) askerOf(who identity.Chain) asker {
+// askerOf returns who a block is made for.
+func (g *Gateway) askerOf(who identity.Chain) identity.TreeMember {
 	if g.visits(who) {
-		return asker{tree: who.ID.Tree}
+		return identity.TreeMember{Tree: who.ID.Tree}
 	}
-	return asker{who.ID.Tree, who.Member()}
+	return who.TreeMember()
 }
 
 // take reports whether one more block is made for somebody.
-func (b *blocks) take(who asker, now time.Time) bool {
+func (b *blocks) take(who identity.TreeMember, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.left[who]
 	if l == nil {
 		if b.left == nil {
-			b.left = map[asker]*rate.Limiter{}
+			b.left = map[identity.TreeMember]*rate.Limiter{}
 		}
 		for other, l := range b.left { // those who have all they may
 			if len(b.left) < maxAskers {

@@ -14,9 +14,7 @@ import (
 )
 
 // base32Lower is the alphabet of RFC 4648 §6 in lower case, without padding.
-var base32Lower = base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)
-
-const alphabet = "abcdefghijklmnopqrstuvwxyz234567"
+var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // A TreeID names a tree of trust for as long as it lives: the SHA-256 hash of the SubjectPublicKeyInfo of its
 // first root key. It does not change when the root key does.
@@ -73,27 +71,25 @@ func (m MemberID) String() string { return base32Lower.EncodeToString(m[:]) }
 // IsZero reports whether m names nobody.
 func (m MemberID) IsZero() bool { return m == MemberID{} }
 
-// parseBase32 fills dst from s and accepts only what encoding dst gives back. It does so for every request that a node
-// makes, and keeps nothing.
+// A TreeMember names a member among those of all trees: each gives its members what IDs it likes.
+type TreeMember struct {
+	Tree   TreeID
+	Member MemberID
+}
+
+// String returns both IDs, with a slash between them.
+func (m TreeMember) String() string { return m.Tree.String() + "/" + m.Member.String() }
+
+// parseBase32 fills dst from s and accepts only what encoding dst gives back.
 func parseBase32(dst []byte, s string) error {
 	if want := base32Lower.EncodedLen(len(dst)); len(s) != want {
 		return fmt.Errorf("%.80q has %d characters, want %d", s, len(s), want)
 	}
-	bits, have := 0, 0 // of bits, that many at the end are not in dst yet
-	for i := range len(s) {
-		five := strings.IndexByte(alphabet, s[i])
-		if five < 0 {
-			return fmt.Errorf("%q is not lower-case base32", s)
-		}
-		bits, have = (bits<<5|five)&0xfff, have+5
-		if have >= 8 {
-			have -= 8
-			dst[i*5/8] = byte(bits >> have)
-		}
-	}
-	if bits&(1<<have-1) != 0 { // encoding dst leaves these zero
+	raw, err := base32Lower.DecodeString(s)
+	if err != nil || base32Lower.EncodeToString(raw) != s {
 		return fmt.Errorf("%q is not lower-case base32", s)
 	}
+	copy(dst, raw)
 	return nil
 }
 

@@ -57,6 +57,9 @@ func (c Chain) Kind() Kind { return c.Self().Kind }
 // Member returns the ID of the member itself.
 func (c Chain) Member() MemberID { return c.Self().Member }
 
+// TreeMember names the member itself, whatever it is called now.
+func (c Chain) TreeMember() TreeMember { return TreeMember{c.ID.Tree, c.Member()} }
+
 // Owner reports whether the member acts for an owner, which gives it a right to everything in its tree, and is one
 // of the owner's own apps.
 func (c Chain) Owner() bool {

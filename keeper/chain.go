@@ -52,7 +52,7 @@ func (k *Keeper) checkGiver(by identity.Chain, o grant.Opened) error {
 	if by.Owner() && by.ID.Tree == k.signer.tree {
 		return nil
 	}
-	me := maker{by.ID.Tree, t.Giver}
+	me := maker{Tree: by.ID.Tree, Member: t.Giver}
 	answerable := append(k.makers(parent.ID), me)
 	if err := k.checkRoom(answerable); err != nil {
 		return err

@@ -20,12 +20,9 @@ import (
 const maxTaken = 192
 
 // A maker is who gave a grant, or made a tool.
-type maker struct {
-	tree   identity.TreeID
-	member identity.MemberID
-}
+type maker = identity.TreeMember
 
-func (m maker) record() string { return takenPrefix + m.tree.String() + "/" + m.member.String() }
+func takenKey(m maker) string { return takenPrefix + m.String() }
 
 // taken is when entries that a maker is answerable for were listed as taken away, Unix time in seconds, the oldest first.
 type taken []int64
@@ -56,22 +53,22 @@ func (k *Keeper) checkRoom(makers []maker) error {
 
 // nameOf says who a maker is.
 func (k *Keeper) nameOf(m maker) string {
-	if e, ok := k.state.Member(m.member); ok && m.tree == k.signer.tree {
+	if e, ok := k.state.Member(m.Member); ok && m.Tree == k.signer.tree {
 		return string(e.Path())
 	}
-	if r, ok := k.state.Recognized(m.tree); ok {
-		return fmt.Sprintf("member %s of %s", m.member, r.Name)
+	if r, ok := k.state.Recognized(m.Tree); ok {
+		return fmt.Sprintf("member %s of %s", m.Member, r.Name)
 	}
-	return fmt.Sprintf("member %s of tree %s", m.member, m.tree)
+	return fmt.Sprintf("member %s of tree %s", m.Member, m.Tree)
 }
 
 // makers returns who is answerable for a grant and is no owner, each once: whoever gave it, and whoever gave what it rests
 // on. Whoever lets others give gives as well. The caller holds the turn or mu.
 func (k *Keeper) makers(id tree.GrantID) (makers []maker) {
 	for g, ok := k.state.Grant(id); ok; g, ok = k.state.Stated(k.parties[g.ID].parent) {
-		m := maker{k.signer.tree, g.Giver}
+		m := maker{Tree: k.signer.tree, Member: g.Giver}
 		if !g.GiverTree.IsZero() {
-			m.tree = g.GiverTree
+			m.Tree = g.GiverTree
 		}
 		if !k.isOwner(m) && !slices.Contains(makers, m) {
 			makers = append(makers, m)
@@ -81,13 +78,13 @@ func (k *Keeper) makers(id tree.GrantID) (makers []maker) {
 }
 
 func (k *Keeper) isOwner(m maker) bool {
-	e, ok := k.state.Member(m.member)
-	return ok && m.tree == k.signer.tree && e.Chain.Kind() == identity.Owner
+	e, ok := k.state.Member(m.Member)
+	return ok && m.Tree == k.signer.tree && e.Chain.Kind() == identity.Owner
 }
 
 // toolMaker returns who is answerable for a tool: the person above it; nobody, if that is an owner.
 func (k *Keeper) toolMaker(tool identity.Chain) (makers []maker) {
-	if m := (maker{k.signer.tree, tool.ActsFor()}); tool.Self().Tool() && !k.isOwner(m) {
+	if m := (maker{Tree: k.signer.tree, Member: tool.ActsFor()}); tool.Self().Tool() && !k.isOwner(m) {
 		makers = append(makers, m)
 	}
 	return makers
@@ -117,14 +114,14 @@ func (k *Keeper) account(s *step, u tree.Update) error {
 	}
 	for m, t := range s.taken {
 		if len(t) == 0 {
-			s.records[m.record()] = nil
+			s.records[takenKey(m)] = nil
 			continue
 		}
 		raw, err := signed.Marshal(t)
 		if err != nil {
 			return err
 		}
-		s.records[m.record()] = raw
+		s.records[takenKey(m)] = raw
 	}
 	maps.DeleteFunc(s.taken, func(_ maker, t taken) bool { return len(t) == 0 })
 	return nil
@@ -136,8 +133,8 @@ func (k *Keeper) restoreTaken(ctx context.Context) error {
 		var m maker
 		var t taken
 		var err error
-		if m.tree, err = identity.ParseTreeID(of); err == nil {
-			m.member, err = identity.ParseMemberID(member)
+		if m.Tree, err = identity.ParseTreeID(of); err == nil {
+			m.Member, err = identity.ParseMemberID(member)
 		}
 		if err == nil {
 			err = signed.Unmarshal(value, &t)

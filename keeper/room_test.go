@@ -133,7 +133,7 @@ func TestNobodyFillsTheList(t *testing.T) {
 	if err := h.takeBackAs("sam/adviser/phone", g.id); err != nil {
 		t.Fatal(err)
 	}
-	if got := len(h.taken[maker{h.ID, h.member("sam/adviser")}]); got != 1 {
+	if got := len(h.taken[maker{Tree: h.ID, Member: h.member("sam/adviser")}]); got != 1 {
 		t.Errorf("%d are remembered, of which one is younger than a week", got)
 	}
 }
@@ -155,7 +155,7 @@ func TestToolsTakeRoom(t *testing.T) {
 	admit := func(by, path identity.Path) error {
 		return h.AdmitTool(t.Context(), h.At(by).Chain, h.tool(path, identity.App, time.Hour))
 	}
-	anna := maker{h.ID, h.member("sam/anna")}
+	anna := maker{Tree: h.ID, Member: h.member("sam/anna")}
 	h.taken[anna] = make(taken, maxTaken-1)
 	for i := range h.taken[anna] {
 		h.taken[anna][i] = h.clock().Unix()
@@ -182,7 +182,7 @@ func TestRoomOfAnotherTree(t *testing.T) {
 	if _, err := h.Recognize(t.Context(), h.laptop(), h.recognition("sam/laptop", birch, "birch", h.clock())); err != nil {
 		t.Fatal(err)
 	}
-	twin := maker{birch.ID, h.member("sam/adviser")}
+	twin := maker{Tree: birch.ID, Member: h.member("sam/adviser")}
 	h.taken[twin] = make(taken, maxTaken)
 	for i := range h.taken[twin] {
 		h.taken[twin][i] = h.clock().Unix()
