@@ -117,12 +117,6 @@ func (c Client) Asks(ctx context.Context) (Asks, error) { return call[Asks](ctx,
 // AnswerAsk says what became of an ask.
 func (c Client) AnswerAsk(ctx context.Context, a AskAnswer) error { return do(ctx, c, "asked", a) }
 
-// Neighbours tells which of the homes that are recognized know of all that was taken away, once more than told of them do;
-// five seconds at most.
-func (c Client) Neighbours(ctx context.Context, told int) (Neighbours, error) {
-	return call[Neighbours](ctx, c, "neighbours", NeighboursQuery{told})
-}
-
 // Follow tells how far a taking-back has got, once more things obey than the caller knows of; five seconds at most.
 func (c Client) Follow(ctx context.Context, f Following) (Report, error) {
 	return call[Report](ctx, c, "follow", f)
@@ -188,11 +182,6 @@ func (c Client) Journals(ctx context.Context, q JournalsQuery) (Journals, error)
 // Excerpt fetches entries with what proves them.
 func (c Client) Excerpt(ctx context.Context, q ExcerptQuery) (Excerpt, error) {
 	return call[Excerpt](ctx, c, "excerpt", q)
-}
-
-// Certificates asks with what members' signatures are verified.
-func (c Client) Certificates(ctx context.Context, q CertificatesQuery) (Certificates, error) {
-	return call[Certificates](ctx, c, "certificates", q)
 }
 
 // Entries fetches a part of a member's journal.

@@ -288,26 +288,6 @@ type Reach struct {
 	Offline time.Time     `json:"offline,omitzero"` // and when it refuses what an offline term allows
 }
 
-// NeighboursQuery asks which of the homes that are recognized know of all that was taken away here, once more of them do
-// than the caller knows of; five seconds at most.
-type NeighboursQuery struct {
-	Told int `json:"told"`
-}
-
-// Neighbours are the homes that are recognized, by name. Of a home that recognizes this one alone nothing is known here: it
-// counts who was removed for a day.
-type Neighbours struct {
-	Homes []Neighbour `json:"homes"`
-}
-
-// A Neighbour is a home that is recognized.
-type Neighbour struct {
-	Name  string    `json:"name"`
-	Tree  string    `json:"tree"`
-	Told  bool      `json:"told"`           // its gateway said that it knows of all that was taken away here
-	Until time.Time `json:"until,omitzero"` // of one that did not: when its things refuse all the same whoever was removed by now
-}
-
 // Obeyed tells the gateway that the caller obeys a revocation.
 type Obeyed struct {
 	Leaf []byte `json:"leaf"` // merkle.Hash of the entry taken away
@@ -457,22 +437,6 @@ type ExcerptQuery struct {
 type Excerpt struct {
 	Excerpt []byte `json:"excerpt"`
 	Next    int64  `json:"next"` // -1 at the end
-}
-
-const (
-	MaxCertificates = 64 // members whose certificates are asked for at a time
-	MaxChains       = 16 // that are told of one member, the newest
-)
-
-// A CertificatesQuery asks with which certificates what members signed is verified, of removed members too. Owners may.
-type CertificatesQuery struct {
-	Members []string `json:"members"` // 26 characters each
-}
-
-// Certificates are what members have and had, a chain for each key of their leaf, the oldest first, MaxChains of
-// each member at most.
-type Certificates struct {
-	Chains [][][]byte `json:"chains,omitempty"` // DER, leaf first
 }
 
 // An Event is news that the gateway pushes. One field is set.
