@@ -9,7 +9,6 @@ import (
 	"time"
 
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/kindred-iot/kindred/portmap"
@@ -58,7 +57,7 @@ func (h *Host) throughRouter(epoch uint64, router *portmap.Router) (did bool) {
 	defer h.release(router)
 	for renew := time.Now(); h.nets.changes() == epoch; {
 		if !time.Now().Before(renew) {
-			if !h.outlook.forwards(h.forwards(router)) {
+			if !h.outlook.forwards(h.mapAll(router)) {
 				return did
 			}
 			did, renew = true, time.Now().Add(renewMapping)
@@ -84,8 +83,8 @@ func (h *Host) release(router *portmap.Router) {
 	}
 }
 
-// forwards has the router forward all ports, and returns those that it does.
-func (h *Host) forwards(router *portmap.Router) (all []*forward) {
+// mapAll has the router forward all ports, and returns those that it does.
+func (h *Host) mapAll(router *portmap.Router) (all []*forward) {
 	for _, p := range h.ports() {
 		if h.ctx.Err() != nil {
 			return all
@@ -137,137 +136,5 @@ func (h *Host) ports() (all []port) {
 	slices.SortFunc(all, func(a, b port) int {
 		return cmp.Or(strings.Compare(b.protocol, a.protocol), cmp.Compare(a.number, b.number))
 	})
-	return all
-}
-
-// A forward is a port that the router says it forwards, and what relays found who called there. What the router says of
-// its own address is not believed where anybody can tell: a relay calls the port at the address where it sees the host.
-// It is guarded by its outlook's mu.
-type forward struct {
-	port
-	by     string         // how the router was asked
-	claim  netip.AddrPort // where it says that it forwards
-	knocks map[libp2ppeer.ID]knocked
-	in     netip.Addr // where the last relay got in that did; the zero Addr if none does
-}
-
-// A knocked is what became of one relay's knocking.
-type knocked struct {
-	link  *link // over which it was asked
-	at    netip.Addr
-	door  string
-	tries int // in vain
-}
-
-// maxKnocks is how often a relay knocks in vain, before it does so again when the mapping is renewed.
-const maxKnocks = 3
-
-// same reports whether two forward the same port in the same way.
-func (f *forward) same(o *forward) bool {
-	return f.port == o.port && f.by == o.by && f.claim == o.claim
-}
-
-// note takes a relay's answer. The newest that got in says where; when none does, nobody gets in.
-func (f *forward) note(relay libp2ppeer.ID, k knocked) {
-	f.knocks[relay] = k
-	if k.door == DoorOpen {
-		f.in = k.at
-		return
-	}
-	f.in = netip.Addr{}
-	for _, other := range f.knocks {
-		if other.door == DoorOpen {
-			f.in = other.at
-		}
-	}
-}
-
-// door says whether somebody got in.
-func (f *forward) door() string {
-	answer := DoorUnknown
-	for _, k := range f.knocks {
-		switch k.door {
-		case DoorOpen:
-			return DoorOpen
-		case DoorShut:
-			answer = DoorShut
-		}
-	}
-	return answer
-}
-
-// at is where a forwarded port is at one of the router's addresses.
-func (f *forward) at(ip netip.Addr) ma.Multiaddr {
-	return addressOf(f.protocol, netip.AddrPortFrom(ip, f.claim.Port()))
-}
-
-func addressOf(protocol string, at netip.AddrPort) ma.Multiaddr {
-	if protocol == portmap.TCP {
-		return ma.StringCast(tcpAddress(at))
-	}
-	return ma.StringCast(quicAddress(at))
-}
-
-// forwards notes what the router forwards to the host, in place of what it did, and reports whether it is anything.
-// Whoever got in at a port that is forwarded as before need not knock again.
-func (o *outlook) forwards(now []*forward) bool {
-	o.mu.Lock()
-	same := slices.EqualFunc(o.forwarded, now, (*forward).same)
-	for i, f := range now {
-		if j := slices.IndexFunc(o.forwarded, f.same); j >= 0 {
-			now[i] = o.forwarded[j]
-			for relay, k := range now[i].knocks {
-				k.tries = 0
-				now[i].knocks[relay] = k
-			}
-		}
-	}
-	o.forwarded = now
-	o.mu.Unlock()
-	if !same {
-		o.changed()
-	}
-	return len(now) > 0
-}
-
-// forwardedTo returns the addresses at which ports are forwarded to the host: those where a relay got in. The router's
-// word has to do where there is no relay that could try (alone): it is an address to try, and no more.
-func (o *outlook) forwardedTo(alone bool) (all []ma.Multiaddr) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, f := range o.forwarded {
-		switch {
-		case f.in.IsValid():
-			all = append(all, f.at(f.in))
-		case alone && len(o.seen) == 0 && f.claim.Addr().IsValid() && isPublic(f.at(f.claim.Addr())):
-			all = append(all, f.at(f.claim.Addr()))
-		}
-	}
-	return all
-}
-
-// forwarded returns the addresses at which the router forwards ports to the host, as far as others are told of them.
-func (h *Host) forwarded() []ma.Multiaddr { return h.outlook.forwardedTo(len(h.relays.all()) == 0) }
-
-// A Forward is a port that the router forwards to the host.
-type Forward struct {
-	Address string // a multiaddr: where somebody got in; or else where the router says, which may be wrong
-	By      string // how the router was asked: portmap.PCP, …
-	Door    string // whether relays got in there that tried: DoorOpen, …
-}
-
-// mapped tells what the router forwards. A router that names no address of its own is not told of until a relay got in.
-func (o *outlook) mapped() (all []Forward) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, f := range o.forwarded {
-		ip := f.claim.Addr()
-		if f.in.IsValid() {
-			ip = f.in
-		}
-		if ip.IsValid() {
-			all = append(all, Forward{Address: f.at(ip).String(), By: f.by, Door: f.door()})
-		}
-	}
 	return all
 }

@@ -4,71 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
-	"time"
 )
-
-// pcpPort is where routers take requests of PCP and of NAT-PMP.
-const pcpPort = 5351
-
-// maxDatagram is the longest answer of PCP (RFC 6887 §7).
-const maxDatagram = 1100
-
-// resend is how long an answer is awaited before the request is sent again; each further time twice as long.
-const resend = 250 * time.Millisecond
-
-// exchange sends a request until an answer comes that take takes, or ctx ends.
-func (g gateway) exchange(ctx context.Context, request []byte, take func(answer []byte) (mine bool, err error)) error {
-	from := &net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(g.self, 0))}
-	conn, err := from.DialContext(ctx, "udp4", netip.AddrPortFrom(g.router, pcpPort).String())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	answer := make([]byte, maxDatagram+1)
-	for wait := resend; ; wait *= 2 {
-		_, err := conn.Write(request)
-		for over := time.Now().Add(wait); err == nil; {
-			var n int
-			conn.SetReadDeadline(over)
-			if n, err = conn.Read(answer); err == nil {
-				if mine, err := take(answer[:n]); mine {
-					return err
-				}
-			}
-		}
-		if ctx.Err() != nil {
-			return errors.New("no answer")
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) { // an ICMP error: nobody is there
-			return err
-		}
-	}
-}
-
-// A refusal is a router's result code that is not success.
-type refusal struct {
-	by   string
-	code int
-	name string
-}
-
-func (r refusal) Error() string {
-	return fmt.Sprintf("the router refuses: %s (%s %d)", r.name, r.by, r.code)
-}
-
-func refused(by string, code int, names []string) error {
-	name := "it does not say why"
-	if code < len(names) {
-		name = names[code]
-	}
-	return refusal{by, code, name}
-}
 
 // pcpResults are PCP's result codes (RFC 6887 §7.4).
 var pcpResults = []string{
@@ -93,16 +31,6 @@ func transport(protocol string) byte {
 		return 6
 	}
 	return 17
-}
-
-// seconds is a lease on the wire.
-func seconds(lease time.Duration) uint32 { return uint32(lease / time.Second) }
-
-// maxLease bounds what is believed of a lease.
-const maxLease = 24 * time.Hour
-
-func leaseOf(seconds uint32) time.Duration {
-	return min(time.Duration(seconds)*time.Second, maxLease)
 }
 
 // pcpRequest is a request's header (RFC 6887 §7.1).
@@ -156,14 +84,6 @@ func parsePCPMap(b []byte, w wish) (m Mapping, mine bool, err error) {
 		return Mapping{}, true, fmt.Errorf("the router maps to %s for %d seconds, which is nothing", at, lease)
 	}
 	return Mapping{told(at), leaseOf(lease)}, true, nil
-}
-
-// told is where a router says that it forwards: no address is none that could be meant.
-func told(at netip.AddrPort) netip.AddrPort {
-	if !at.Addr().Is4() || at.Addr().IsUnspecified() {
-		return netip.AddrPortFrom(netip.Addr{}, at.Port())
-	}
-	return at
 }
 
 // pcp asks by PCP.

@@ -19,12 +19,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/libp2p/go-netroute"
 )
 
 // Protocols whose ports are forwarded.
@@ -148,34 +145,4 @@ func (r *Router) Release(ctx context.Context) error {
 		delete(r.held, at)
 	}
 	return errors.Join(errs...)
-}
-
-// A gateway is where packets for everywhere else go, and where they come from.
-type gateway struct {
-	router, self netip.Addr
-}
-
-// elsewhere is nobody's address (RFC 5737): the way there is the way to everywhere that there is no other way to.
-var elsewhere = net.IPv4(192, 0, 2, 1)
-
-// findGateway asks the system for the default gateway.
-func findGateway(ctx context.Context) (gateway, error) {
-	routes, err := netroute.New()
-	if err != nil {
-		return gateway{}, err
-	}
-	_, ip, _, err := routes.Route(elsewhere)
-	if err != nil {
-		return gateway{}, err
-	}
-	router, ok := netip.AddrFromSlice(ip)
-	if router = router.Unmap(); !ok || !router.Is4() || router.IsUnspecified() {
-		return gateway{}, errors.New("no gateway of IPv4")
-	}
-	conn, err := new(net.Dialer).DialContext(ctx, "udp4", netip.AddrPortFrom(router, pcpPort).String()) // nothing is sent
-	if err != nil {
-		return gateway{}, err
-	}
-	defer conn.Close()
-	return gateway{router, conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()}, nil
 }
