@@ -331,6 +331,34 @@ func (h *home) proveRecorded(ctx context.Context, x *journal.Excerpt) error {
 	return nil
 }
 
+// mayTell reports whether an entry of a member's journal is of what is for that member to tell: of what was done at it,
+// under no other's name. Changes of the home are for the gateway to tell. All journals are read together, and what one
+// thing says would be taken for what another does. The journal itself is kept as it is: it shows who lied.
+func (g *Gateway) mayTell(i journal.Item) bool {
+	e, self := i.Entry, g.started().Self()
+	if i.Node == self.Member() {
+		return true
+	}
+	switch e.Op {
+	case journal.Connect:
+		if e.Thing.IsZero() { // strangers, for further reasons
+			return true
+		}
+	case journal.Read, journal.Write, journal.Invoke, journal.Observe, journal.Countersign, journal.Copy, journal.Private, journal.MakeSeal:
+	default:
+		return false
+	}
+	if e.Thing.Member != i.Node || e.Thing.ID.Tree != self.ID.Tree {
+		return false
+	}
+	another := false
+	g.keeper.View(func(s *tree.State) {
+		m, ok := s.At(e.Thing.ID.Path)
+		another = ok && m.Chain.Member() != i.Node
+	})
+	return !another
+}
+
 // Certificates tells owners with what the signatures of members are verified that stand in journals.
 func (h *home) Certificates(ctx context.Context, who credential.Principal, q control.CertificatesQuery) (control.Certificates, error) {
 	var out control.Certificates

@@ -3,33 +3,13 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/grant"
-	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/tree"
 )
-
-// lastTaken returns the newest head with which something was taken away, as far as its list goes back.
-func (g *Gateway) lastTaken() (uint64, error) {
-	raw, list, _ := g.keeper.Head()
-	head, _, err := tree.OpenHead(raw, g.keeper.Charter().Tree, g.keeper.Charter().KeeperKey())
-	if err != nil {
-		return 0, err
-	}
-	l, err := tree.OpenRevocationList(list, head)
-	if err != nil {
-		return 0, err
-	}
-	last := l.From
-	if n := len(l.Revoked); n > 0 {
-		last = max(last, l.Revoked[n-1].Sequence)
-	}
-	return last, nil
-}
 
 // Neighbours tells an owner which of the homes that are recognized know of all that was taken away here.
 func (h *home) Neighbours(ctx context.Context, who credential.Principal, q control.NeighboursQuery) (out control.Neighbours, err error) {
@@ -69,14 +49,4 @@ func (h *home) Neighbours(ctx context.Context, who credential.Principal, q contr
 	}
 	slices.SortFunc(out.Homes, func(a, b control.Neighbour) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
-}
-
-// knowing returns up to which head each home knows what was taken away here, and what is closed when that is more.
-func (ns *news) knowing() (knows map[identity.TreeID]uint64, more <-chan struct{}) {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	if ns.told == nil {
-		ns.told = make(chan struct{})
-	}
-	return maps.Clone(ns.knows), ns.told
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -95,6 +96,16 @@ func (ns *news) asked(other identity.TreeID, after uint64) {
 		close(ns.told)
 		ns.told = nil
 	}
+}
+
+// knowing returns up to which head each home knows what was taken away here, and what is closed when that is more.
+func (ns *news) knowing() (knows map[identity.TreeID]uint64, more <-chan struct{}) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.told == nil {
+		ns.told = make(chan struct{})
+	}
+	return maps.Clone(ns.knows), ns.told
 }
 
 // follows returns what says that a home which is being asked is there.
@@ -282,16 +293,30 @@ func (v visitors) News(ctx context.Context, who credential.Principal, q control.
 // takenSince reports whether something was taken away after the head with a sequence; of what is asked for the first time
 // there is always something to tell.
 func (g *Gateway) takenSince(after uint64) bool {
-	raw, list, sequence := g.keeper.Head()
+	_, _, sequence := g.keeper.Head()
 	if after == 0 || sequence <= after {
 		return after == 0
 	}
+	last, err := g.lastTaken()
+	return err != nil || last > after // of an error it is for the keeper to say so
+}
+
+// lastTaken returns the newest head with which something was taken away, as far as its list goes back.
+func (g *Gateway) lastTaken() (uint64, error) {
+	raw, list, _ := g.keeper.Head()
 	head, _, err := tree.OpenHead(raw, g.keeper.Charter().Tree, g.keeper.Charter().KeeperKey())
 	if err != nil {
-		return true // it is for the keeper to say so
+		return 0, err
 	}
 	l, err := tree.OpenRevocationList(list, head)
-	return err != nil || l.From > after || len(l.Revoked) > 0 && l.Revoked[len(l.Revoked)-1].Sequence > after
+	if err != nil {
+		return 0, err
+	}
+	last := l.From
+	if n := len(l.Revoked); n > 0 {
+		last = max(last, l.Revoked[n-1].Sequence)
+	}
+	return last, nil
 }
 
 // isDoor reports whether somebody of another tree is the gateway of a home that is recognized, as its owner was told when
