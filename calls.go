@@ -255,8 +255,8 @@ func (c *call) begin(d grant.Decision) uint64 {
 	return c.id
 }
 
-// sealed notes what is written of the call is sealed with.
-func (c *call) sealed(with *journal.Seal) *journal.Seal {
+// sealWith notes what is written of the call is sealed with.
+func (c *call) sealWith(with *journal.Seal) *journal.Seal {
 	if with != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -158,7 +158,7 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 		c.w.Header().Set(countsHeader, "1")
 	}
 	entry.Stream = c.begin(d)
-	entry.Seal = c.sealed(n.sealFor(c.session.who))
+	entry.Seal = c.sealWith(n.sealFor(c.session.who))
 	return c.write(r.Context(), entry)
 }
 

@@ -3,10 +3,10 @@
 // It starts the kindred binary once for everybody in the story: the owner's laptop and phone, the gateway with its
 // ledger, a meter, a doorbell with a camera, a lock, a second lock that gets lost, an intercom and a service that hears
 // it, the phones of a guest, a neighbour and an adviser, another neighbour's whole home, and a stranger with a tree of
-// their own. Each has a directory of its own and joins by a real invitation; digits are compared as two people would. What the demo knows, it knows from exit codes, from what the processes print, and from a userspace UDP
-// tap between the owner's phone and the things. It links nothing of Kindred but the encoder and the simulator of
-// telegrams in meter/p1; what the meter tells is compared with what regular expressions of the demo's own find in the
-// telegrams.
+// their own. Each has a directory of its own and joins by a real invitation; digits are compared as two people would.
+// What the demo knows, it knows from exit codes, from what the processes print, and from a userspace UDP tap between the
+// owner's phone and the things. It links nothing of Kindred but the encoder and the simulator of telegrams in meter/p1;
+// what the meter tells is compared with what regular expressions of the demo's own find in the telegrams.
 //
 // With Config.NAT the same story is played between networks that the demo makes for itself (package netlab): the home is
 // behind one router, the phones behind another, both with a NAT, and a relay is in between. Instead of the tap, what

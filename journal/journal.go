@@ -45,9 +45,10 @@
 // number of the entry that made it (absent for 0), and in the box the whole
 // entry, with its length before it in two bytes, big endian, and zeros behind,
 // to a multiple of 256 bytes. Their op is "private", or "countersign" if that
-// or the outcome 3 or 4 is inside, which an entry before tells the beginning of. The additional data is TreeID ‖ time, 8 bytes, big endian ‖
-// the thing's member ID ‖ op. The tree over the log is over the sealed form, so
-// everybody verifies it. testdata/seal.json has an example.
+// or the outcome 3 or 4 is inside, of which an entry before tells the beginning.
+// The additional data is TreeID ‖ time, 8 bytes, big endian ‖ the thing's member
+// ID ‖ op. The tree over the log is over the sealed form, so everybody verifies
+// it. testdata/seal.json has an example.
 //
 // # The tree over them
 //
@@ -98,8 +99,8 @@
 //	5 SHA-256 over them with their lengths
 //
 // Each of the others is {1: [Excerpt]} or {2: [the certificates that an end of
-// what was countersigned had]}. An excerpt has the node's certificates, a checkpoint it
-// signed, the entries with their RFC 6962 inclusion proofs, and the proof that
+// what was countersigned had]}. An excerpt has the node's certificates, a
+// checkpoint it signed, the entries with their RFC 6962 inclusion proofs, and the proof that
 // the tree recorded the same log. testdata/vectors.json has one of everything.
 //
 // # Writing and replicating

@@ -192,8 +192,10 @@ func (p *planner) second() error {
 			order = append(order, s.Grant)
 		}
 		switch {
-		case g.Seconded(s.Consent) == add:
-			return fmt.Errorf("consent %s to grant %s: it is there already is %t", s.Consent, s.Grant, add)
+		case add && g.Seconded(s.Consent):
+			return fmt.Errorf("consent %s to grant %s is there already", s.Consent, s.Grant)
+		case !add && !g.Seconded(s.Consent):
+			return fmt.Errorf("consent %s to grant %s is not there", s.Consent, s.Grant)
 		case add && len(g.Seconds) >= MaxSeconds:
 			return fmt.Errorf("%d stand behind grant %s already, of at most %d", len(g.Seconds), s.Grant, MaxSeconds)
 		case add:

@@ -146,7 +146,7 @@ type account struct {
 // accounted is a grant and what was done under it.
 type accounted struct {
 	sharedGrant
-	Uses    int            `json:"used"` // "uses" is how often it may be
+	Used    int            `json:"used"`
 	Last    *time.Time     `json:"last,omitempty"`
 	Refused []refusedBy    `json:"refused,omitempty"`
 	Copies  []copied       `json:"copies,omitempty"` // what left in clear
@@ -254,7 +254,7 @@ func (a *account) use(e journal.Entry, action grant.Action, times int) {
 	if e.Outcome == journal.Ended {
 		at = at.Add(-lag) // a stream ends a little after its right
 	} else {
-		g.Uses += times
+		g.Used += times
 		last := e.Time.UTC()
 		g.Last = &last
 	}
@@ -331,7 +331,7 @@ func (a *account) close() {
 			at := t.at.UTC()
 			g.Gone, g.GoneBy = &at, t.by
 		}
-		unused := g.Uses == 0 && g.Passed == 0
+		unused := g.Used == 0 && g.Passed == 0
 		if g.terms != nil && (g.Over || unused && !a.maybeUsed(*g.terms)) && !g.Paused && a.takesBack(g.terms.Giver) {
 			g.Advice = "kindred unshare " + g.short
 		}

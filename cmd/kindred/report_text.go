@@ -52,8 +52,8 @@ func (g *accounted) lines(s *session, now time.Time) (lines []string) {
 	case g.terms == nil:
 		lines = append(lines, "taken back before, or gone with whom or what it was for")
 	}
-	if g.Uses > 0 {
-		lines = append(lines, fmt.Sprintf("used %s, last %s", often(g.Uses), stamp(*g.Last, now)))
+	if g.Used > 0 {
+		lines = append(lines, fmt.Sprintf("used %s, last %s", often(g.Used), stamp(*g.Last, now)))
 	}
 	if g.Passed > 0 {
 		lines = append(lines, fmt.Sprintf("passed on %s", often(g.Passed)))
