@@ -57,7 +57,7 @@ func TestActionIsDoneOnce(t *testing.T) {
 
 func TestRememberedAnswersAreBounded(t *testing.T) {
 	h, n := counter()
-	for i := range maxRemembered + 1 {
+	for i := range maxOfOne + 1 {
 		invoke(h, "sam", fmt.Sprint(i), "{}")
 	}
 	before := n.Load()
@@ -68,6 +68,39 @@ func TestRememberedAnswersAreBounded(t *testing.T) {
 	invoke(h, "sam", "0", "{}")
 	if n.Load() != before+1 {
 		t.Error("the oldest of too many answers was not forgotten")
+	}
+}
+
+// Whoever asks as often as it likes has its own answers forgotten, and nobody else's.
+func TestNobodyPushesOutAnothersAnswers(t *testing.T) {
+	h, _ := counter()
+	want := invoke(h, "anna", "open", "{}")
+	for i := range 2 * maxRemembered {
+		invoke(h, "mallory", fmt.Sprint(i), "{}")
+	}
+	if got := invoke(h, "anna", "open", "{}"); got != want {
+		t.Errorf("anna was answered %q, and then %q: it was done twice", want, got)
+	}
+}
+
+// Where many callers have all that is remembered, the one that has the most makes room.
+func TestTheLargestShareMakesRoom(t *testing.T) {
+	h, n := counter()
+	want := invoke(h, "anna", "open", "{}")
+	for i := range maxRemembered {
+		invoke(h, fmt.Sprint("guest", i/(maxOfOne-1)), fmt.Sprint(i), "{}")
+	}
+	if got := invoke(h, "anna", "open", "{}"); got != want {
+		t.Errorf("anna was answered %q, and then %q: it was done twice", want, got)
+	}
+	o, before := newOnce(), n.Load()
+	for i := range maxRemembered + 100 {
+		if _, err := o.do(t.Context(), onceKey{caller: fmt.Sprint(i)}, nil, func() ([]byte, error) { return nil, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(o.answers) != maxRemembered || len(o.callers) != maxRemembered || n.Load() != before {
+		t.Errorf("%d answers of %d callers are remembered, want %d of each", len(o.answers), len(o.callers), maxRemembered)
 	}
 }
 
@@ -120,14 +153,29 @@ func TestBrokenOffActionIsNotRemembered(t *testing.T) {
 func TestTooManyActionsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, release := newOnce(), make(chan struct{})
-		for i := range maxRemembered {
-			go o.do(t.Context(), onceKey{key: fmt.Sprint(i)}, nil, func() ([]byte, error) { <-release; return nil, nil })
+		busy := func(caller string) {
+			for i := range maxOfOne {
+				go o.do(t.Context(), onceKey{caller: caller, key: fmt.Sprint(i)}, nil, func() ([]byte, error) { <-release; return nil, nil })
+			}
+			synctest.Wait()
 		}
-		synctest.Wait()
-		_, err := o.do(t.Context(), onceKey{key: "one more"}, nil, func() ([]byte, error) { return nil, nil })
+		one := func(caller string) error {
+			_, err := o.do(t.Context(), onceKey{caller: caller, key: "one more"}, nil, func() ([]byte, error) { return nil, nil })
+			return err
+		}
 		var p *Problem
-		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
-			t.Errorf("one action too many: %v", err)
+		busy("mallory")
+		if err := one("mallory"); !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
+			t.Errorf("one action too many of one caller: %v", err)
+		}
+		if err := one("anna"); err != nil {
+			t.Errorf("another caller's first: %v", err)
+		}
+		for i := range maxRemembered/maxOfOne - 1 {
+			busy(fmt.Sprint("guest", i))
+		}
+		if err := one("sam"); !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
+			t.Errorf("one action too many of all: %v", err)
 		}
 		close(release)
 	})

@@ -60,8 +60,8 @@
 // the current value.
 //
 // An action with an Idempotency-Key is done once: the same caller asking again
-// with the same key gets the same answer. The last 256 are remembered, until
-// the process ends.
+// with the same key gets the same answer. The last 64 of each caller are
+// remembered, 512 in all, until the process ends.
 //
 // # Bounds
 //
