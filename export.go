@@ -3,6 +3,7 @@ package kindred
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/identity"
-	"github.com/kindred-iot/kindred/pairing"
 )
 
 // An Exported is a member for software that knows nothing of Kindred, with all that such software has to be given.
@@ -55,9 +55,16 @@ func (n *Node) export(ctx context.Context, name string, life time.Duration) (e E
 	if err != nil {
 		return e, err
 	}
+	member, err := identity.NewMemberID(rand.Reader)
+	if err != nil {
+		return e, err
+	}
 	now := n.cfg.Clock()
 	e.ID, e.Until = identity.ID{Tree: n.self.ID.Tree, Path: authority.Path().Join(name)}, now.Add(life)
-	chain, err := pairing.Issue(authority, identity.App, e.ID.Path, pairing.PublicKeys{Leaf: key.Public()}, now, e.Until)
+	chain, err := authority.Issue(identity.Subject{
+		Kind: identity.App, Tool: true, Member: member, Name: name, Key: key.Public(),
+		NotBefore: now.Add(MaxExport - identity.ToolLife), NotAfter: e.Until,
+	})
 	if err != nil {
 		return e, err
 	}

@@ -9,6 +9,7 @@
 //	                    CAs: spiffe://TREE
 //	2.25.1802071524.1   INTEGER, the Kind
 //	2.25.1802071524.2   OCTET STRING, the MemberID: 16 random bytes, kept through renewals and moves
+//	2.25.1802071524.3   BOOLEAN, true: of a tool, an app for a day that software has which knows nothing of Kindred
 //	basicConstraints    CA or leaf; pathLen 1 for an owner, 0 for a person
 //	keyUsage            keyCertSign for CAs, digitalSignature for leaves
 //	nameConstraints     (CAs, critical) URIs of the tree's trust domain; every DNS name, address and mail box excluded

@@ -20,8 +20,12 @@ const arc = 1802071524
 var (
 	oidKind    = asn1.ObjectIdentifier{2, 25, arc, 1} // INTEGER, a Kind
 	oidMember  = asn1.ObjectIdentifier{2, 25, arc, 2} // OCTET STRING, a MemberID
+	oidTool    = asn1.ObjectIdentifier{2, 25, arc, 3} // BOOLEAN, true: a tool's
 	oidAltName = asn1.ObjectIdentifier{2, 5, 29, 17}  // subjectAltName
 )
+
+// derTrue is the only value that oidTool has.
+var derTrue = []byte{asn1.TagBoolean, 1, 0xff}
 
 // rootName is the common name of every root. What a household calls itself stays out of certificates.
 const rootName = "root"
@@ -34,6 +38,7 @@ type Subject struct {
 	Key       crypto.PublicKey // Ed25519, or ECDSA on P-256
 	NotBefore time.Time
 	NotAfter  time.Time
+	Tool      bool // of an app, for ToolLife at most: see Link.Tool
 }
 
 // An Authority signs certificates for the members right below it.
@@ -112,6 +117,9 @@ func (a *Authority) Issue(s Subject) ([][]byte, error) {
 	if _, err := ParsePath(string(path)); err != nil {
 		return fail(err)
 	}
+	if s.Tool && (s.Kind != App || s.NotAfter.Sub(s.NotBefore) > ToolLife) {
+		return fail(fmt.Errorf("a tool is an app for %s at most", ToolLife))
+	}
 	if s.NotAfter.After(a.cert.NotAfter) {
 		s.NotAfter = a.cert.NotAfter
 	}
@@ -156,6 +164,9 @@ func create(tree TreeID, path Path, s Subject, parent *x509.Certificate, key cry
 			{Id: oidMember, Value: member},
 		},
 		BasicConstraintsValid: true,
+	}
+	if s.Tool {
+		t.ExtraExtensions = append(t.ExtraExtensions, pkix.Extension{Id: oidTool, Value: derTrue})
 	}
 	if s.Kind.Leaf() {
 		t.URIs = []*url.URL{ID{tree, path}.url()}

@@ -26,16 +26,21 @@ type Link struct {
 	Digest   [sha256.Size]byte // of the bytes that were signed (TBSCertificate); the signature can be altered and stay valid
 	NotAfter time.Time
 
-	notBefore time.Time
+	tool bool
 }
 
 // ToolLife is the longest life of a tool's certificate: a day, and an hour that it is dated back for clocks that are
 // behind. A tool is an app's leaf made for software that knows nothing of Kindred, and so can renew nothing.
 const ToolLife = 25 * time.Hour
 
-// Tool reports whether the certificate is that of a tool: of an app, and for so short a time that it was not meant to
-// be renewed.
-func (l Link) Tool() bool { return l.Kind == App && l.NotAfter.Sub(l.notBefore) <= ToolLife }
+// Tool reports whether the certificate is that of a tool, as it says itself.
+func (l Link) Tool() bool { return l.tool }
+
+// unmarkedTool reports whether a certificate is that of a tool issued before they said so: of an app, for so short a
+// time that it was not meant to be renewed, and not because what signed it ends at until.
+func unmarkedTool(cert *x509.Certificate, kind Kind, until time.Time) bool {
+	return kind == App && cert.NotAfter.Sub(cert.NotBefore) <= ToolLife && cert.NotAfter.Before(until)
+}
 
 // A Chain is a certificate chain that Verify found in order. Only Verify makes one.
 type Chain struct {
@@ -138,6 +143,7 @@ func verify(chain [][]byte, tree TreeID, root *x509.Certificate, now time.Time) 
 			return Chain{}, fmt.Errorf("the certificate of %q: its key is that of a member above it", link.Name)
 		}
 		keys = append(keys, cert.RawSubjectPublicKeyInfo)
+		link.tool = link.tool || unmarkedTool(cert, link.Kind, c.NotAfter)
 		if link.NotAfter.Before(c.NotAfter) {
 			c.NotAfter = link.NotAfter
 		}
@@ -200,7 +206,7 @@ func CheckKey(pub crypto.PublicKey) error {
 
 // readLink reads what Kindred puts into every certificate.
 func readLink(cert *x509.Certificate) (Link, error) {
-	link := Link{Name: cert.Subject.CommonName, Digest: sha256.Sum256(cert.RawTBSCertificate), NotAfter: cert.NotAfter, notBefore: cert.NotBefore}
+	link := Link{Name: cert.Subject.CommonName, Digest: sha256.Sum256(cert.RawTBSCertificate), NotAfter: cert.NotAfter}
 	if !validName(link.Name) {
 		return Link{}, fmt.Errorf("a certificate with the common name %.80q, which is no name", link.Name)
 	}
@@ -222,6 +228,11 @@ func readLink(cert *x509.Certificate) (Link, error) {
 	copy(link.Member[:], member)
 	if link.Member.IsZero() {
 		return fail("no member ID")
+	}
+	if mark := find(cert, oidTool); mark != nil {
+		if link.tool = true; !bytes.Equal(mark, derTrue) || link.Kind != App || cert.NotAfter.Sub(cert.NotBefore) > ToolLife {
+			return fail("marked as a tool's, which is an app's for " + ToolLife.String() + " at most")
+		}
 	}
 	return link, nil
 }

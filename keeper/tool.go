@@ -95,7 +95,7 @@ func (k *Keeper) checkTool(by, tool identity.Chain, now time.Time) error {
 		func(a, b identity.Link) bool { return a.Member == b.Member })
 	switch {
 	case !tool.Self().Tool():
-		return denied("%s is no tool: an app whose certificate lasts %s at most", path, identity.ToolLife)
+		return denied("%s is no tool: its certificate does not say so", path)
 	case by.Kind() != identity.App || !beside:
 		return denied("%s is no app of %s", by.ID.Path, path.Parent())
 	case k.gone[tree.MemberKey(tool.Member())]:

@@ -13,7 +13,7 @@ import (
 	"github.com/kindred-iot/kindred/identity/identitytest"
 )
 
-// tool makes a tool for so long from now on.
+// tool makes a tool for so long from now on; what cannot be one without the mark of one.
 func (h *home) tool(path identity.Path, kind identity.Kind, life time.Duration) identity.Chain {
 	h.t.Helper()
 	member, err := identity.NewMemberID(rand.Reader)
@@ -23,6 +23,7 @@ func (h *home) tool(path identity.Path, kind identity.Kind, life time.Duration) 
 	raw, err := h.Authority(path.Parent()).Issue(identity.Subject{
 		Kind: kind, Member: member, Name: path.Name(), Key: identitytest.NewKey(h.t).Public(),
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life),
+		Tool: kind == identity.App && life < identity.ToolLife-time.Hour,
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -42,7 +43,7 @@ func TestWhoMayAdmitTools(t *testing.T) {
 	}{
 		{"sam/laptop", identity.App, "sam/tools", day, ""},
 		{"sam/anna/phone", identity.App, "sam/anna/tools", day, ""},
-		{"sam/anna/phone", identity.App, "sam/anna/watch", day + time.Minute, "is no tool"},
+		{"sam/anna/phone", identity.App, "sam/anna/watch", 25 * time.Hour, "is no tool"},
 		{"sam/laptop", identity.Service, "sam/doctor", time.Hour, "is no tool"},
 		{"sam/laptop", identity.App, "sam/anna/other", day, "is no app of sam/anna"}, // an owner signs no app of a person's
 		{"sam/anna/phone", identity.App, "sam/other", day, "is no app of sam"},
