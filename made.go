@@ -53,8 +53,10 @@ func (r Roster) MadeSince(self identity.Chain, m RosterMember, since time.Time) 
 		if slices.ContainsFunc(ended, func(other RosterGrant) bool { return other.Terms.ID == g.Terms.ID }) {
 			continue
 		}
-		makings = append(makings, tree.Making{By: entry.By, Since: entry.Since})
-		take = append(take, func() { made.Grants = append(made.Grants, g) })
+		if entry.GiverTree.IsZero() {
+			makings = append(makings, tree.Making{By: entry.By, Since: entry.Since})
+			take = append(take, func() { made.Grants = append(made.Grants, g) })
+		}
 		for _, second := range entry.Seconds {
 			makings = append(makings, tree.Making{By: second.By, Since: second.Since})
 			take = append(take, func() { made.Approved = append(made.Approved, g) })

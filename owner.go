@@ -394,7 +394,8 @@ func (r Roster) Member(m RosterMember) Target {
 	}
 	for _, d := range r.Members {
 		concerned := m.Who.Owner() || slices.ContainsFunc(r.Grants, func(g RosterGrant) bool {
-			return (below[g.Terms.Subject.Member] || below[g.Terms.Giver]) && g.Terms.On(d.Who)
+			t := g.Terms
+			return (t.Subject.Tree == t.Tree && below[t.Subject.Member] || t.GivenIn() == t.Tree && below[t.Giver]) && t.On(d.Who)
 		})
 		if r.isThing(d) && concerned && !below[d.Who.Member()] {
 			t.Things = append(t.Things, d.Who.Member())

@@ -66,7 +66,8 @@ func (r Roster) Ended(m RosterMember) []RosterGrant {
 	}
 	var ended []RosterGrant
 	for _, g := range r.Grants {
-		if below[g.Terms.Giver] || below[g.Terms.Subject.Member] || below[g.Terms.Thing.Member] {
+		t := g.Terms
+		if t.GivenIn() == t.Tree && below[t.Giver] || t.Subject.Tree == t.Tree && below[t.Subject.Member] || below[t.Thing.Member] {
 			ended = append(ended, g)
 		}
 	}

@@ -144,7 +144,7 @@ func mayRevokeGrant(signer identity.Chain, value []byte) error {
 	if err := signed.Unmarshal(value, &g); err != nil {
 		return err
 	}
-	if signer.Owner() || !g.Giver.IsZero() && g.GiverTree.IsZero() && (signer.ActsFor() == g.Giver || signer.Member() == g.Giver) {
+	if signer.Owner() || g.GivenBy(signer, signer.ID.Tree) {
 		return nil
 	}
 	return fmt.Errorf("%s neither gave the grant nor acts for an owner", signer.ID.Path)

@@ -158,7 +158,8 @@ func (h *home) Asks(ctx context.Context, who credential.Principal, _ control.Non
 	all, err := h.allAsks(ctx)
 	out := control.Asks{Asks: []control.AskState{}}
 	for _, a := range all {
-		if who.Owner() || a.Terms.Subject.Member == who.ActsFor() || a.signer.Member() == who.Member() {
+		theirs := a.signer.ID.Tree == who.ID.Tree && a.Terms.Subject.Member == who.ActsFor()
+		if who.Owner() || theirs || a.signer.TreeMember() == who.TreeMember() {
 			out.Asks = append(out.Asks, a.AskState)
 		}
 	}
@@ -179,7 +180,7 @@ func (h *home) AnswerAsk(ctx context.Context, who credential.Principal, answered
 		return none, err
 	}
 	i := slices.IndexFunc(all, func(a ask) bool { return a.Terms.ID == id })
-	own := i >= 0 && all[i].signer.Member() == who.Member() && answered.Grant == ""
+	own := i >= 0 && all[i].signer.TreeMember() == who.TreeMember() && answered.Grant == ""
 	switch {
 	case i < 0 || !own && !who.Owner():
 		return none, &control.Error{Code: control.NotFound, Message: "there is no such request"}

@@ -26,7 +26,7 @@ func (g *Gateway) visible(who identity.Chain) (grants []tree.Admitted, parties m
 		case err != nil:
 		case who.Owner():
 			seen[a.ID] = true
-		case a.Giver == who.Member() || a.Giver == who.ActsFor():
+		case t.GivenBy(who):
 			for _, b := range g.keeper.Resting(a.ID) {
 				seen[b.ID] = true
 			}
@@ -44,7 +44,10 @@ func (g *Gateway) visible(who identity.Chain) (grants []tree.Admitted, parties m
 		}
 		grants = append(grants, a)
 		if t, _, err := grant.Parse(a.Raw); err == nil && t.Subject.Tree == t.Tree {
-			parties[t.Giver], parties[t.Subject.Member] = true, true
+			parties[t.Subject.Member] = true
+			if t.GivenIn() == t.Tree {
+				parties[t.Giver] = true
+			}
 		}
 	}
 	return grants, parties

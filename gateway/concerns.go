@@ -59,7 +59,7 @@ func (h *home) concernOf(ctx context.Context, who credential.Principal, q contro
 			}
 		}
 		for a := range s.Grants() {
-			if c.self[a.Giver] {
+			if a.GiverTree.IsZero() && c.self[a.Giver] {
 				gave = append(gave, a.ID)
 			}
 		}

@@ -22,7 +22,8 @@ func (h *home) Consent(ctx context.Context, who credential.Principal, c control.
 	if err != nil {
 		return control.None{}, answer(err)
 	}
-	var thing, subject tree.Entry
+	var thing tree.Entry
+	var subject journal.Party
 	op := journal.Approve
 	if said.Grant.IsZero() {
 		op = journal.SetApart
@@ -32,14 +33,14 @@ func (h *home) Consent(ctx context.Context, who credential.Principal, c control.
 		if a, ok := s.Grant(said.Grant); ok {
 			if t, _, err := grant.Parse(a.Raw); err == nil {
 				thing, _ = s.Member(t.Thing.Member)
-				subject, _ = s.Member(t.Subject.Member)
-				if t.Subject.Member == said.By {
+				subject = subjectOf(s, t)
+				if subject.Member == said.By && t.Subject.Tree == s.Tree() {
 					op = journal.Accept
 				}
 			}
 		}
 	})
-	h.tell(ctx, op, who.Chain, party(thing.Chain), party(subject.Chain), said.Grant)
+	h.tell(ctx, op, who.Chain, party(thing.Chain), subject, said.Grant)
 	h.renewBelow(thing.Chain)
 	return control.None{}, nil
 }

@@ -41,7 +41,7 @@ func (e ending) concerns(who identity.Chain) bool {
 		return false // nobody reads there
 	}
 	t := e.terms
-	return who.Owner() || t.To(who) || t.GiverTree.IsZero() && (t.Giver == who.ActsFor() || t.Giver == who.Member())
+	return who.Owner() || t.To(who) || t.GivenBy(who)
 }
 
 // soon returns which grants end soon. The caller holds mu.

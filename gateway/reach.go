@@ -283,7 +283,10 @@ func (g *Gateway) concerned(p credential.Pending) (things []tree.Entry, about, w
 			if err != nil {
 				continue
 			}
-			subject, _ := s.Member(t.Subject.Member)
+			var subject tree.Entry // one of another tree is nowhere in this one
+			if t.Subject.Tree == s.Tree() {
+				subject, _ = s.Member(t.Subject.Member)
+			}
 			switch {
 			case a.ID == p.Grant:
 				place, _ := s.Member(t.Thing.Member)
@@ -324,7 +327,8 @@ func (h *home) Follow(ctx context.Context, who credential.Principal, q control.F
 		return control.Report{}, err
 	}
 	t, ok := h.takings.find(leaf)
-	if !ok || !who.Owner() && who.ActsFor() != t.by {
+	own := ok && !t.by.IsZero() && (who.ActsFor() == t.by || who.Member() == t.by)
+	if !ok || !own && !who.Owner() {
 		return control.Report{}, &control.Error{Code: control.NotFound, Message: "nothing is known any more of what was taken back"}
 	}
 	soon, cancel := context.WithTimeout(ctx, followFor)

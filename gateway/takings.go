@@ -26,7 +26,7 @@ const maxTakings = 64
 // A taking is one revocation on its way to the things it concerns.
 type taking struct {
 	leaf   merkle.Hash
-	by     identity.MemberID // who took it away
+	by     identity.MemberID // who took it away; zero: an owner
 	notice []byte
 
 	mu    sync.Mutex
@@ -41,7 +41,7 @@ func (ts *takings) begin(p credential.Pending, notice []byte, reach map[identity
 	if i := ts.index(p.Leaf); i >= 0 {
 		return ts.recent[i]
 	}
-	t := &taking{leaf: p.Leaf, by: p.Signer.ActsFor(), notice: notice, reach: reach, news: make(chan struct{})}
+	t := &taking{leaf: p.Leaf, by: p.Giver(), notice: notice, reach: reach, news: make(chan struct{})}
 	ts.recent = append(ts.recent, t)
 	if more := len(ts.recent) - maxTakings; more > 0 {
 		ts.recent = slices.Delete(ts.recent, 0, more)

@@ -132,6 +132,11 @@ type Subject struct {
 	Path   identity.Path     `cbor:"4,keyasint,omitempty"` // of another tree's member: what it was called then, for people
 }
 
+// TreeMember names whom it is.
+func (s Subject) TreeMember() identity.TreeMember {
+	return identity.TreeMember{Tree: s.Tree, Member: s.Member}
+}
+
 // An Agreement is what a service and whoever gives it something agree on, beside the other terms. Nothing is shown to a
 // service but the fields named here.
 type Agreement struct {
@@ -344,6 +349,11 @@ func (t *Terms) GivenIn() identity.TreeID {
 		return t.Tree
 	}
 	return t.GiverTree
+}
+
+// GivenBy reports whether a leaf, or whom it acts for, is the giver.
+func (t *Terms) GivenBy(leaf identity.Chain) bool {
+	return leaf.ID.Tree == t.GivenIn() && !t.Giver.IsZero() && (leaf.ActsFor() == t.Giver || leaf.Member() == t.Giver)
 }
 
 // To reports whether the grant is for a leaf: see the package doc for who a subject is.

@@ -183,7 +183,7 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 	switch {
 	case !ok:
 		return fmt.Errorf("grant %s is %w", id, ErrNotLive)
-	case !by.Owner() && by.ActsFor() != g.Giver && by.Member() != g.Giver:
+	case !by.Owner() && !g.GivenBy(by, k.signer.tree):
 		return denied("%s neither gave grant %s nor acts for an owner", by.ID.Path, id)
 	case !g.Paused:
 		return nil
@@ -234,7 +234,7 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		if !ok {
 			return false, denied("grant %s is not live, and nothing says that this was its entry", p.Grant)
 		}
-		if !p.Signer.Owner() && p.Signer.ActsFor() != g.Giver && p.Signer.Member() != g.Giver {
+		if !p.Signer.Owner() && !g.GivenBy(p.Signer, k.signer.tree) {
 			return false, denied("%s neither gave grant %s nor acts for an owner", p.Signer.ID.Path, g.ID)
 		}
 		if p.Pause {
@@ -311,8 +311,10 @@ func (k *Keeper) takeMade(u *tree.Update, event *Event, p credential.Pending) {
 		}
 	}
 	for g := range k.state.Grants() {
-		makings = append(makings, tree.Making{By: g.By, Since: g.Since})
-		take = append(take, func() { event.Grants = append(event.Grants, g) })
+		if g.GiverTree.IsZero() {
+			makings = append(makings, tree.Making{By: g.By, Since: g.Since})
+			take = append(take, func() { event.Grants = append(event.Grants, g) })
+		}
 		for _, second := range g.Seconds {
 			makings = append(makings, tree.Making{By: second.By, Since: second.Since})
 			take = append(take, func() {

@@ -355,7 +355,7 @@ func (k *Keeper) restoreConsents(ctx context.Context) error {
 		}
 		g, _ := k.state.Grant(c.Grant)
 		t, _, err := grant.Parse(g.Raw)
-		if accepts := err == nil && t.Subject.Member == c.By; accepts || g.Seconded(s.Digest) {
+		if accepts := err == nil && t.Subject.Tree == t.Tree && t.Subject.Member == c.By; accepts || g.Seconded(s.Digest) {
 			k.consents.add(c.Grant, c.By, raw)
 		}
 		return nil

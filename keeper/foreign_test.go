@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/credential/credentialtest"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
@@ -140,5 +141,48 @@ func TestForgetHomeInTheMiddle(t *testing.T) {
 	}
 	if !h.live(top) || h.live(second) || h.live(third) {
 		t.Errorf("live are %t, %t, %t; want the top alone", h.live(top), h.live(second), h.live(third))
+	}
+}
+
+// A home gives its members the IDs of members of this one, and gets nothing by that, nor is anything taken from it: whose
+// ID it is says the tree.
+func TestSameIDsInAnotherHome(t *testing.T) {
+	h := newHamlet(t)
+	ctx, a := t.Context(), h.others[0]
+	phone := h.At("sam/anna/phone").Chain
+	a.AddAs(h.member("sam/anna"), identity.Person, "sam/anna")
+	a.AddAs(phone.Member(), identity.App, "sam/anna/phone")
+	top := h.starts(1)
+	passed, err := h.passes(a, top, annaOf(h.others[1]), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	revoked := credential.Pending{Revocation: tree.Revocation{Tree: h.ID, Grant: passed}, Signer: phone, Raw: []byte{0}}
+	_, err = h.Revoke(ctx, revoked)
+	wants(t, "taken back by her namesake", err, ErrDenied, "neither gave grant")
+	revoked.Pause = true
+	_, err = h.Revoke(ctx, revoked)
+	wants(t, "paused by her namesake", err, ErrDenied, "neither gave grant")
+	wants(t, "taken back by her namesake as if she visited", h.RevokeByVisitor(ctx, phone, passed), ErrDenied, "is no visitor")
+	if _, err := h.Revoke(ctx, h.pending("sam/laptop", tree.Revocation{Grant: passed, Pause: true})); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, "resumed by her namesake", h.Resume(ctx, phone, passed), ErrDenied, "neither gave grant")
+	must(t, h.Resume(ctx, h.laptop(), passed))
+
+	for _, path := range []identity.Path{"sam/anna/phone", "sam/anna"} {
+		p := h.revokeMember(path)
+		p.MadeSince = 1
+		if _, err := h.Revoke(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		if !h.live(top) || !h.live(passed) {
+			t.Errorf("%s was removed: live are %t, %t; want both", path, h.live(top), h.live(passed))
+		}
+		h.restart()
+	}
+	if err := h.RevokeByVisitor(ctx, a.At("sam/anna/phone").Chain, passed); err != nil || h.live(passed) {
+		t.Errorf("taken back by who gave it: %v, live %t", err, h.live(passed))
 	}
 }

@@ -89,7 +89,7 @@ type Keeper struct {
 
 // parties are whom a grant concerns, and what it passes on.
 type parties struct {
-	giver, subject, thing identity.MemberID
+	giver, subject, thing identity.MemberID // zero: of another tree, whose IDs say nothing here
 	parent                signed.Digest     // zero: nothing
 	trees                 []identity.TreeID // other trees whose members are among them
 }

@@ -220,10 +220,16 @@ func (k *Keeper) concerns(id tree.GrantID, p parties) {
 // partiesOf returns whom a grant concerns, and checks that its statement says what its entry does.
 func partiesOf(g tree.Admitted) (parties, error) {
 	t, _, err := grant.Parse(g.Raw)
-	if err == nil && (t.ID != g.ID || t.Giver != g.Giver) {
+	if err == nil && (t.ID != g.ID || t.Giver != g.Giver || t.GiverTree != g.GiverTree) {
 		err = fmt.Errorf("the statement is of grant %s from %s", t.ID, t.Giver)
 	}
-	p := parties{giver: t.Giver, subject: t.Subject.Member, thing: t.Thing.Member, parent: t.Parent}
+	p := parties{thing: t.Thing.Member, parent: t.Parent}
+	if t.GivenIn() == t.Tree {
+		p.giver = t.Giver
+	}
+	if t.Subject.Tree == t.Tree {
+		p.subject = t.Subject.Member
+	}
 	for _, of := range []identity.TreeID{t.Subject.Tree, t.GivenIn()} {
 		if of != t.Tree && !slices.Contains(p.trees, of) {
 			p.trees = append(p.trees, of)

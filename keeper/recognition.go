@@ -186,7 +186,7 @@ func (k *Keeper) RevokeByVisitor(ctx context.Context, by identity.Chain, id tree
 	if !ok {
 		return nil // taken back already
 	}
-	if g.GiverTree != by.ID.Tree || g.Giver != by.Member() && (by.ActsFor().IsZero() || g.Giver != by.ActsFor()) {
+	if !g.GivenBy(by, k.signer.tree) {
 		return fail(denied("%s did not give grant %s", by.ID, id))
 	}
 	u, event := tree.Update{By: by.Member()}, Event{Grants: []tree.Admitted{g}}

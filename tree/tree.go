@@ -207,6 +207,16 @@ type Second struct {
 // MaxSeconds is how many stand behind a grant beside its giver, at most.
 const MaxSeconds = 8
 
+// GivenBy reports whether a leaf, or whom it acts for, gave the grant, which is in the roster of tree here. Each tree gives
+// its members what IDs it likes, so that a giver of another one may have the ID of somebody here.
+func (g Grant) GivenBy(leaf identity.Chain, here identity.TreeID) bool {
+	of := g.GiverTree
+	if of.IsZero() {
+		of = here
+	}
+	return leaf.ID.Tree == of && !g.Giver.IsZero() && (leaf.ActsFor() == g.Giver || leaf.Member() == g.Giver)
+}
+
 // Seconded reports whether the roster took in a consent to the grant.
 func (g Grant) Seconded(consent signed.Digest) bool {
 	return slices.ContainsFunc(g.Seconds, func(s Second) bool { return s.Consent == consent })

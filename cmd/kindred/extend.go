@@ -62,7 +62,7 @@ func (s *session) extend(ctx context.Context, n *kindred.Node, arg string, end t
 	}
 	t.Until = end.Unix()
 	self := n.Self()
-	switch own := t.Giver == self.ActsFor() || t.Giver == self.Member(); {
+	switch own := t.GivenBy(self); {
 	case !own && t.To(self) && !self.Owner():
 		return s.requestMore(ctx, n, r, t)
 	case !own && !self.Owner():

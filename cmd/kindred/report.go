@@ -332,7 +332,7 @@ func (a *account) close() {
 			g.Gone, g.GoneBy = &at, t.by
 		}
 		unused := g.Used == 0 && g.Passed == 0
-		if g.terms != nil && (g.Over || unused && !a.maybeUsed(*g.terms)) && !g.Paused && a.takesBack(g.terms.Giver) {
+		if g.terms != nil && (g.Over || unused && !a.maybeUsed(*g.terms)) && !g.Paused && a.takesBack(g.terms) {
 			g.Advice = "kindred unshare " + g.short
 		}
 	}
@@ -345,15 +345,15 @@ func (a *account) maybeUsed(t grant.Terms) bool {
 	})
 }
 
-// takesBack reports whether whoever reads it may take back what somebody gave.
-func (a *account) takesBack(giver identity.MemberID) bool {
-	return a.reader.Owner() || giver == a.reader.ActsFor() || giver == a.reader.Member()
+// takesBack reports whether whoever reads it may take back a grant.
+func (a *account) takesBack(t *grant.Terms) bool {
+	return a.reader.Owner() || t.GivenBy(a.reader)
 }
 
 // grantsFor returns the grants that serve a member, or an app of theirs.
 func grantsFor(r kindred.Roster, who kindred.RosterMember) (found []kindred.RosterGrant) {
 	for _, g := range r.Grants {
-		serves := g.Terms.Subject.Member == who.Who.Member() || who.Who.Kind().Leaf() && g.Terms.To(who.Who)
+		serves := g.Terms.Subject.TreeMember() == who.Who.TreeMember() || who.Who.Kind().Leaf() && g.Terms.To(who.Who)
 		for _, m := range r.Members {
 			serves = serves || m.Who.ActsFor() == who.Who.Member() && g.Terms.To(m.Who)
 		}

@@ -49,7 +49,7 @@ func (s *session) onGrants(c *cobra.Command, withHelp string, do func(context.Co
 				return err
 			}
 			for _, g := range found {
-				if self := n.Self(); !self.Owner() && g.Terms.Giver != self.ActsFor() && g.Terms.Giver != self.Member() {
+				if self := n.Self(); !self.Owner() && !g.Terms.GivenBy(self) {
 					return refused("only owners, and who gave it, may %s %s", c.Name(), r.ShortID(g.Terms.ID))
 				}
 			}
@@ -83,7 +83,7 @@ func chosen(n *kindred.Node, r kindred.Roster, arg, with string) ([]kindred.Rost
 	}
 	found := slices.Collect(func(yield func(kindred.RosterGrant) bool) {
 		for _, g := range r.Grants {
-			if g.Terms.Thing.Member == what.Who.Member() && g.Terms.Subject.Member == whom && !yield(g) {
+			if g.Terms.Thing.Member == what.Who.Member() && g.Terms.Subject.TreeMember() == whom && !yield(g) {
 				return
 			}
 		}
@@ -99,12 +99,12 @@ func chosen(n *kindred.Node, r kindred.Roster, arg, with string) ([]kindred.Rost
 func begins(arg, prefix string) bool { return len(arg) > len(prefix) && strings.HasPrefix(arg, prefix) }
 
 // holder finds who has been given something: a member, or by what they are called in lists somebody of another home.
-func holder(n *kindred.Node, r kindred.Roster, arg string) (who identity.MemberID, name string, err error) {
+func holder(n *kindred.Node, r kindred.Roster, arg string) (who identity.TreeMember, name string, err error) {
 	for _, g := range r.Grants {
 		s := g.Terms.Subject
 		id := identity.ID{Tree: s.Tree, Path: s.Path}
 		if s.Path != "" && (arg == r.Elsewhere(id) || arg == id.String()) {
-			return s.Member, arg, nil
+			return s.TreeMember(), arg, nil
 		}
 	}
 	if strings.Contains(arg, ":") && !strings.Contains(arg, "://") {
@@ -114,7 +114,7 @@ func holder(n *kindred.Node, r kindred.Roster, arg string) (who identity.MemberI
 	if err != nil {
 		return who, arg, err
 	}
-	return m.Who.Member(), string(m.Who.ID.Path), nil
+	return m.Who.TreeMember(), string(m.Who.ID.Path), nil
 }
 
 // taken is the result of "unshare" and "remove".

@@ -55,9 +55,15 @@ func NewTree(t testing.TB, now time.Time) *Tree {
 // path before is forgotten.
 func (tr *Tree) Add(kind identity.Kind, path identity.Path) *Member {
 	tr.t.Helper()
+	return tr.AddAs(newMember(tr.t), kind, path)
+}
+
+// AddAs is Add with an ID that is chosen: nobody keeps a tree from giving its members those of another one's.
+func (tr *Tree) AddAs(id identity.MemberID, kind identity.Kind, path identity.Path) *Member {
+	tr.t.Helper()
 	key := NewKey(tr.t)
 	chain, err := tr.Authority(path.Parent()).Issue(identity.Subject{
-		Kind: kind, Member: newMember(tr.t), Name: path.Name(), Key: key.Public(),
+		Kind: kind, Member: id, Name: path.Name(), Key: key.Public(),
 		NotBefore: tr.now.Add(-time.Hour), NotAfter: tr.now.Add(Lifetime),
 	})
 	if err != nil {
