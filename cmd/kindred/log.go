@@ -59,7 +59,7 @@ type logOptions struct {
 
 func (s *session) history(ctx context.Context, n *kindred.Node, o logOptions) error {
 	now := s.now()
-	q := control.HistoryQuery{Limit: o.count}
+	q := control.HistoryQuery{Limit: min(2*o.count, control.MaxHistory)} // of what failed there are two
 	var err error
 	if o.since != "" {
 		if q.Since, err = parsePast(o.since, now); err != nil {
@@ -74,10 +74,11 @@ func (s *session) history(ctx context.Context, n *kindred.Node, o logOptions) er
 	} else if r, err = n.Roster(ctx); err == nil {
 		entries, err = homeEntries(ctx, n, r, o, q)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case o.csv:
+	}
+	entries = withOutcomes(entries)
+	if entries = entries[max(0, len(entries)-o.count):]; o.csv {
 		return s.printCSV(entries, r, now)
 	}
 	return s.printLog(entries, r, now)
@@ -112,7 +113,7 @@ func homeEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOp
 		entries = slices.DeleteFunc(entries, func(e journal.Entry) bool { return e.Op == journal.Private })
 	}
 	slices.SortStableFunc(entries, func(a, b journal.Entry) int { return a.Time.Compare(b.Time) })
-	return entries[max(0, len(entries)-o.count):], nil
+	return entries, nil
 }
 
 // callersOf returns the member IDs of the leaves that a member stands for: its apps, or itself.
@@ -210,7 +211,7 @@ func (s *session) printLog(entries []journal.Entry, r kindred.Roster, now time.T
 			lines[len(lines)-1] = fmt.Sprintf("%s, %d times", last, times)
 		}
 	}
-	for _, e := range withoutFailed(entries) {
+	for _, e := range entries {
 		line := stamp(e.Time, now) + " " + t.sentence(e)
 		if line == last {
 			times += count(e)
@@ -223,14 +224,16 @@ func (s *session) printLog(entries []journal.Entry, r kindred.Roster, now time.T
 	return s.print(nil, strings.Join(lines, "\n"))
 }
 
-// withoutFailed leaves out that something was begun where an entry after it tells that it failed. A caller chooses the
-// number of its call, and may choose one twice: each failure stands for one beginning, the last.
-func withoutFailed(entries []journal.Entry) []journal.Entry {
+// withOutcomes leaves out that something was begun where an entry after it tells that it failed: that one stands for both,
+// and for what the caller signed. A caller chooses the number of its call, and may choose one twice: each failure stands
+// for one beginning, the last.
+func withOutcomes(entries []journal.Entry) []journal.Entry {
 	type call struct {
 		thing, caller identity.MemberID
 		number        uint64
 	}
 	begun, failed := map[call]int{}, map[int]bool{}
+	came := slices.Clone(entries)
 	for i, e := range entries {
 		if e.Call == 0 {
 			continue
@@ -240,12 +243,13 @@ func withoutFailed(entries []journal.Entry) []journal.Entry {
 		case e.Outcome == journal.Served:
 			begun[of] = i
 		case e.Outcome == journal.Failed && ok:
+			came[i].Countersigned = e.Countersigned || entries[at].Countersigned
 			failed[at] = true
 			delete(begun, of)
 		}
 	}
-	var left []journal.Entry
-	for i, e := range entries {
+	left := came[:0]
+	for i, e := range came {
 		if !failed[i] {
 			left = append(left, e)
 		}

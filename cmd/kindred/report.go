@@ -64,7 +64,7 @@ func (s *session) report(ctx context.Context, n *kindred.Node, o logOptions) err
 	}
 	a := account{Since: since.UTC(), Until: now.UTC(), reader: n.Self(), teller: teller{namesOf(r), now}, language: s.language}
 	a.open(grants)
-	for _, e := range withoutFailed(entries) {
+	for _, e := range withOutcomes(entries) {
 		a.enter(e)
 	}
 	a.close()
