@@ -21,11 +21,15 @@ type Keys interface {
 	Create(name string) (crypto.Signer, error)
 	// CreateP256 is Create for an ECDSA key on P-256, for what is shown to software that knows no Ed25519.
 	CreateP256(name string) (crypto.Signer, error)
-	// Open returns the key stored under name; an error that is fs.ErrNotExist says there is none.
+	// Open returns the key stored under name; an error that is fs.ErrNotExist says there is none, an *ExposedError that
+	// others can read it.
 	Open(name string) (crypto.Signer, error)
 }
 
 const pemKey = "PRIVATE KEY" // PKCS #8, RFC 5958
+
+// maxKeyFile is far more than a key file takes, in bytes.
+const maxKeyFile = 4 << 10
 
 // KeyDir returns the keys kept as files (PEM, PKCS #8, mode 0600) in dir, which is made with mode 0700.
 func KeyDir(dir string) Keys { return keyDir(dir) }
@@ -89,7 +93,7 @@ func (d keyDir) Open(name string) (crypto.Signer, error) {
 	if !validName(name) {
 		return fail(errors.New("not a name"))
 	}
-	data, err := os.ReadFile(d.file(name))
+	data, err := ReadKeyFile(d.file(name), maxKeyFile)
 	if err != nil {
 		return fail(err)
 	}

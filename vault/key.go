@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"filippo.io/age"
+
+	"github.com/kindred-iot/kindred/identity"
 )
 
 // KeyFile is the name of a member's key in its folder of keys.
@@ -23,11 +25,11 @@ type Recipient struct{ recipient *age.HybridRecipient }
 
 // NewKey makes a key that is kept nowhere.
 func NewKey() (Key, error) {
-	identity, err := age.GenerateHybridIdentity()
+	made, err := age.GenerateHybridIdentity()
 	if err != nil {
 		return Key{}, fmt.Errorf("vault: making a key: %w", err)
 	}
-	return Key{identity}, nil
+	return Key{made}, nil
 }
 
 // Recipient returns to whom is sealed for the holder of the key.
@@ -61,11 +63,12 @@ const maxKeyFile = 4 << 10
 // keyFileHead begins a key file. The form is that of age: its command opens with the file what kindred sealed.
 const keyFileHead = "# Opens what is sealed to this member. Whoever has this file can read all of it.\n"
 
-// OpenKey returns the key kept in a folder of keys; an error that is fs.ErrNotExist says that there is none.
+// OpenKey returns the key kept in a folder of keys; an error that is fs.ErrNotExist says that there is none, an
+// *identity.ExposedError that others can read it.
 func OpenKey(dir string) (Key, error) {
 	fail := func(err error) (Key, error) { return Key{}, fmt.Errorf("vault: opening the key: %w", err) }
 	name := filepath.Join(dir, KeyFile)
-	data, err := os.ReadFile(name)
+	data, err := identity.ReadKeyFile(name, maxKeyFile)
 	if err != nil {
 		return fail(err)
 	}
@@ -87,11 +90,11 @@ func parseKey(data []byte) (Key, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		identity, err := age.ParseHybridIdentity(line)
+		parsed, err := age.ParseHybridIdentity(line)
 		if err != nil || found.identity != nil {
 			return Key{}, errors.New("it is no file with one key AGE-SECRET-KEY-PQ-1…")
 		}
-		found.identity = identity
+		found.identity = parsed
 	}
 	if found.identity == nil {
 		return Key{}, errors.New("there is no key in it")

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kindred-iot/kindred/identity"
 )
 
 func newKey(t testing.TB) Key {
@@ -191,6 +193,20 @@ func TestKeyFilesSayNothingOfKeysInErrors(t *testing.T) {
 		if _, err := parseKey([]byte(data)); err == nil || strings.Contains(err.Error(), line[20:30]) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestExposedKeyIsNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := CreateKey(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, KeyFile), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	var exposed *identity.ExposedError
+	if _, err := OpenOrCreateKey(dir); !errors.As(err, &exposed) {
+		t.Errorf("a key that a group can read: %v", err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/pairing"
 	"github.com/kindred-iot/kindred/peer"
 	"github.com/kindred-iot/kindred/store"
@@ -151,6 +152,7 @@ func explain(err error) *failure {
 	var said *control.Error
 	var problem *thing.Problem
 	var turned *pairing.RefusedError
+	var exposed *identity.ExposedError
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -158,6 +160,9 @@ func explain(err error) *failure {
 		return &failure{Code: string(said.Code), Message: packages.ReplaceAllString(said.Message, "$1"), Hint: said.Hint, exit: exitOr(gatewaySays[said.Code])}
 	case errors.As(err, &turned):
 		return &failure{Code: "refused", Message: turned.Error(), Hint: "ask whoever invited you", exit: exitRefused}
+	case errors.As(err, &exposed):
+		return &failure{Code: "exposed", Message: own(err), exit: exitFailed,
+			Hint: exposed.Command() + "; if somebody may have done so already, remove this member and let it join anew"}
 	case errors.As(err, &problem):
 		what := thingSays[problem.Status]
 		code := what.code

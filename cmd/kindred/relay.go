@@ -162,11 +162,12 @@ func forHomes(addresses []string) (use []string) {
 const keyRelay = "relay"
 
 // relayKey takes a directory for this process, and returns the relay's key, which is made if there is none.
-func relayKey(dir string) (lock *store.DirLock, key ed25519.PrivateKey, err error) {
+func relayKey(dir string) (_ *store.DirLock, _ ed25519.PrivateKey, err error) {
 	if exists(filepath.Join(dir, kindred.StoreFile)) {
 		return nil, nil, hinted(conflict("%s is a member's directory", dir), "a relay has a directory of its own: --dir")
 	}
-	if lock, err = store.Lock(dir); err != nil {
+	lock, err := store.Lock(dir)
+	if err != nil {
 		return nil, nil, err
 	}
 	defer func() {
