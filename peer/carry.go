@@ -123,12 +123,12 @@ func (s *carried) wait(n int) error {
 			return err
 		}
 		s.carrier.mu.Lock()
-		q := s.holder.queue
+		share := s.holder.share
 		s.carrier.mu.Unlock()
-		if q == nil {
+		if share == nil {
 			continue
 		}
-		if err := s.carrier.line.wait(s.ctx, q, piece); err != nil {
+		if err := s.carrier.line.wait(s.ctx, share, piece); err != nil {
 			return err
 		}
 	}

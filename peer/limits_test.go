@@ -37,7 +37,7 @@ func quiet(c *Config) { c.Log = nil }
 func patient(*timing) {}
 
 // eventually waits until something holds, or the test fails.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -8,34 +9,29 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A line carries a number of bytes a second, and shares them fairly when more are waiting: among houses equally, and
-// what falls to a house among its queues equally (fair queueing by virtual time, on two levels). Who sends little hardly
-// waits, who sends without end gets what is left.
+// A line carries a number of bytes a second, and shares them fairly when more are waiting: among its parts equally, what
+// falls to a part among that one's parts equally, and so on (fair queueing by virtual time, on each level). Who sends
+// little hardly waits, who sends without end gets what is left.
 //
-// Each house and queue has a start: how many bytes it was carried so far, or would have been had it not been idle. The
-// one comes next that would have been carried least with its next piece. Whoever comes back from idling starts where the
-// one is that was carried least of those who wait, so that nobody saves up.
+// Each share has a start: how many bytes it was carried so far, or would have been had it not been idle. The one comes
+// next that would have been carried least with its next piece. Whoever comes back from idling starts where the one is
+// that was carried least of those who wait, so that nobody saves up.
 type line struct {
 	pace *rate.Limiter
 	work chan struct{} // capacity 1: somebody waits
 
 	mu    sync.Mutex
-	clock int64 // the least start of a house that waited when one was served last
-	busy  []*house
+	whole *share
 }
 
-// A house is what shares the line; all of it is guarded by the line's mu.
-type house struct {
-	start int64
-	clock int64 // the least start of a queue that waited when one was served last
-	busy  []*queue
-}
-
-// A queue is of one holder: pieces leave it in the order in which they came. Guarded by the line's mu.
-type queue struct {
-	household *house
-	start     int64
-	pieces    []*piece
+// A share is of what falls to another, and has either shares of its own or pieces that wait, which leave it in the order
+// in which they came. All but of is guarded by the line's mu.
+type share struct {
+	of     *share // nil: the line's whole
+	start  int64
+	clock  int64    // the least start of a share that waited in it when one was served last
+	busy   []*share // its shares in which something waits
+	pieces []*piece
 }
 
 // A piece waits to be carried.
@@ -46,13 +42,16 @@ type piece struct {
 }
 
 func newLine(bytesPerSecond int64) *line {
-	return &line{pace: rate.NewLimiter(rate.Limit(bytesPerSecond), relayBuffer), work: make(chan struct{}, 1)}
+	return &line{pace: rate.NewLimiter(rate.Limit(bytesPerSecond), relayBuffer), work: make(chan struct{}, 1), whole: &share{}}
 }
 
-// wait waits until n bytes, at most relayBuffer, are q's to carry.
-func (l *line) wait(ctx context.Context, q *queue, n int) error {
+// part makes a share of s.
+func (s *share) part() *share { return &share{of: s} }
+
+// wait waits until n bytes, at most relayBuffer, are s's to carry.
+func (l *line) wait(ctx context.Context, s *share, n int) error {
 	p := &piece{bytes: n, turn: make(chan struct{})}
-	l.enter(q, p)
+	l.enter(s, p)
 	select {
 	case l.work <- struct{}{}:
 	default:
@@ -68,76 +67,72 @@ func (l *line) wait(ctx context.Context, q *queue, n int) error {
 	}
 }
 
-func (l *line) enter(q *queue, p *piece) {
+func (l *line) enter(s *share, p *piece) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := q.household
-	if len(h.busy) == 0 {
-		h.start = max(h.start, l.clock)
-		l.busy = append(l.busy, h)
-	}
-	if len(q.pieces) == 0 {
-		q.start = max(q.start, h.clock)
-		h.busy = append(h.busy, q)
-	}
-	q.pieces = append(q.pieces, p)
+	s.wake()
+	s.pieces = append(s.pieces, p)
 }
 
 // next takes the piece whose turn it is off the line; nil if nobody waits.
 func (l *line) next() *piece {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.busy) > 0 {
-		h, clock := first(l.busy)
-		l.clock = clock
-		if p := l.take(h); !p.left {
+	for l.whole.waits() {
+		if p := l.whole.take(); !p.left {
 			return p
 		}
 	}
 	return nil
 }
 
-// take takes the piece whose turn it is in a house.
-func (l *line) take(h *house) *piece {
-	var q *queue
-	q, h.clock = first(h.busy)
-	p := q.pieces[0]
-	q.pieces = q.pieces[1:]
+func (s *share) waits() bool { return len(s.busy) > 0 || len(s.pieces) > 0 }
+
+// wake notes that something is about to wait in s.
+func (s *share) wake() {
+	if s.of == nil || s.waits() {
+		return
+	}
+	s.of.wake()
+	s.start = max(s.start, s.of.clock)
+	s.of.busy = append(s.of.busy, s)
+}
+
+// take takes the piece whose turn it is in s.
+func (s *share) take() (p *piece) {
+	if len(s.busy) == 0 {
+		p, s.pieces = s.pieces[0], s.pieces[1:]
+	} else {
+		next := s.first()
+		s.clock = slices.MinFunc(s.busy, func(a, b *share) int { return cmp.Compare(a.start, b.start) }).start
+		p = next.take()
+		if !next.waits() {
+			s.busy = slices.DeleteFunc(s.busy, func(o *share) bool { return o == next })
+		}
+	}
 	if !p.left {
-		h.start += int64(p.bytes)
-		q.start += int64(p.bytes)
-	}
-	if len(q.pieces) == 0 {
-		h.busy = slices.DeleteFunc(h.busy, func(o *queue) bool { return o == q })
-	}
-	if len(h.busy) == 0 {
-		l.busy = slices.DeleteFunc(l.busy, func(o *house) bool { return o == h })
+		s.start += int64(p.bytes)
 	}
 	return p
 }
 
-// first returns which of those who wait comes next, and the least start among them.
-func first[W interface{ turn() (start, end int64) }](waiting []W) (next W, clock int64) {
+// first returns which of its shares comes next.
+func (s *share) first() (next *share) {
 	var soonest int64
-	for i, w := range waiting {
-		start, end := w.turn()
-		if i == 0 || end < soonest {
-			next, soonest = w, end
-		}
-		if i == 0 || start < clock {
-			clock = start
+	for _, o := range s.busy {
+		if end := o.start + int64(o.peek().bytes); next == nil || end < soonest {
+			next, soonest = o, end
 		}
 	}
-	return next, clock
+	return next
 }
 
-// turn returns how much q was carried, and would have been with its next piece.
-func (q *queue) turn() (start, end int64) { return q.start, q.start + int64(q.pieces[0].bytes) }
-
-// turn returns how much h was carried, and would have been with its next piece.
-func (h *house) turn() (start, end int64) {
-	q, _ := first(h.busy)
-	return h.start, h.start + int64(q.pieces[0].bytes)
+// peek returns the piece that take would take.
+func (s *share) peek() *piece {
+	if len(s.busy) > 0 {
+		return s.first().peek()
+	}
+	return s.pieces[0]
 }
 
 // run lets one piece after the other go until ctx ends.

@@ -4,9 +4,11 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
@@ -32,8 +34,10 @@ type RelayLimits struct {
 	// which is several videos. So one that is greedy delays itself alone.
 	HolderRate int64
 
-	// Rate is how many bytes a second are carried in all. Where that is not enough, it is shared: among households
-	// (the tags shown, else the addresses) equally, then among the holders of each. 0: as many as the machine can.
+	// Rate is how many bytes a second are carried in all. Where that is not enough, it is shared: among the addresses from
+	// which reservations are held (as PerAddress counts them) equally, what falls to one among its households (the tags
+	// shown) equally, and then among the holders of each. Behind one address the first eight tags have a share each; those
+	// who show none or another have one together. So nobody gets more by making up tags. 0: as many as the machine can.
 	Rate int64
 }
 
@@ -45,6 +49,8 @@ const (
 	defaultCircuits     = 64
 	defaultCalls        = 32
 	defaultHolderRate   = 8 << 20
+
+	tagsPerAddress = 8 // with a share each of what falls to their address
 
 	reservationLife = time.Hour
 	relayBuffer     = 64 << 10 // half of it costs a third of the throughput
@@ -101,18 +107,20 @@ type carrier struct {
 
 	mu      sync.Mutex
 	holders map[libp2ppeer.ID]*holder
-	tags    map[libp2ppeer.ID]Tag // of those who are connected
-	asking  map[netip.Prefix]int  // how many streams are open on which reservations and circuits are asked for
-	stats   RelayStats            // all but Reservations
+	tags    map[libp2ppeer.ID]Tag                // of those who are connected
+	wholes  map[netip.Prefix]weak.Pointer[share] // what falls to an address, for as long as anybody has a part of it
+	asking  map[netip.Prefix]int                 // how many streams are open on which reservations and circuits are asked for
+	stats   RelayStats                           // all but Reservations
 }
 
 // A holder is a member that can be called through the relay.
 type holder struct {
 	until     time.Time
-	household any // a Tag, or else a netip.Prefix
+	household any // a Tag, or else the address
 	address   netip.Prefix
 	pace      *rate.Limiter
-	queue     *queue
+	sharing   any    // with whom behind its address: household, or the address for all who have no share apart
+	share     *share // nil: nobody has to wait
 }
 
 // startRelay makes the host carry others' calls.
@@ -120,7 +128,8 @@ func (h *Host) startRelay(limits RelayLimits) error {
 	c := &carrier{
 		host: h, limits: limits.withDefaults(),
 		holders: make(map[libp2ppeer.ID]*holder), tags: make(map[libp2ppeer.ID]Tag), asking: make(map[netip.Prefix]int),
-		stats: RelayStats{Refused: make(map[string]uint64)},
+		wholes: make(map[netip.Prefix]weak.Pointer[share]),
+		stats:  RelayStats{Refused: make(map[string]uint64)},
 	}
 	if limits.Rate > 0 {
 		c.line = newLine(limits.Rate)
@@ -185,7 +194,8 @@ func (h *Host) Tag(key crypto.PublicKey, tag Tag) error {
 			c.stats.Refused[RefusedHousehold]++
 			return fmt.Errorf("peer: tagging %s: %w", id, ErrHouseholdFull)
 		}
-		held.household, held.queue = tag, c.queueFor(tag)
+		held.household = tag
+		c.allot(held)
 	}
 	c.tags[id] = tag
 	return nil
@@ -210,8 +220,10 @@ func (c *carrier) AllowReserve(p libp2ppeer.ID, at ma.Multiaddr) bool {
 			c.stats.Refused[reason]++
 			return false
 		}
-		held.queue = c.queueFor(held.household)
 		c.holders[p] = held
+	}
+	if !renewed || held.sharing != held.household { // a place may have come free
+		c.allot(held)
 	}
 	held.until = time.Now().Add(reservationLife)
 	c.stats.Reserved++
@@ -243,21 +255,40 @@ func (c *carrier) count(is func(*holder) bool) (n int) {
 	return n
 }
 
-// queueFor returns a queue of a household, nil if nobody has to wait. c.mu is held.
-func (c *carrier) queueFor(household any) *queue {
+// allot gives a holder its share of the line. c.mu is held.
+func (c *carrier) allot(held *holder) {
 	if c.line == nil {
-		return nil
+		return
 	}
-	for _, h := range c.holders {
-		if h.household == household {
-			return &queue{household: h.queue.household}
+	whole := c.wholes[held.address].Value()
+	if whole == nil {
+		whole = c.line.whole.part()
+		c.wholes[held.address] = weak.Make(whole)
+	}
+	parts := make(map[any]*share)
+	for _, o := range c.holders {
+		if o != held && o.address == held.address {
+			parts[o.sharing] = o.share.of
 		}
 	}
-	return &queue{household: &house{}}
+	tags := len(parts)
+	if parts[held.address] != nil {
+		tags--
+	}
+	held.sharing = held.household
+	if parts[held.sharing] == nil && tags >= tagsPerAddress {
+		held.sharing = held.address
+	}
+	part := parts[held.sharing]
+	if part == nil {
+		part = whole.part()
+	}
+	held.share = part.part()
 }
 
-// sweep forgets reservations that were not renewed. c.mu is held.
+// sweep forgets reservations that were not renewed, and addresses that have none. c.mu is held.
 func (c *carrier) sweep() {
+	maps.DeleteFunc(c.wholes, func(_ netip.Prefix, w weak.Pointer[share]) bool { return w.Value() == nil })
 	for p, h := range c.holders {
 		if time.Now().After(h.until) {
 			delete(c.holders, p)

@@ -314,60 +314,121 @@ func TestRelayHoldsBack(t *testing.T) {
 	}
 }
 
-// TestRelayIsFair has two households watch films through one relay, one of them ten films at a time.
-func TestRelayIsFair(t *testing.T) {
-	p := newPlace(t)
-	r := p.relay(RelayLimits{Rate: 2 << 20})
-	greedy, modest, phone := p.join("greedy", film(64<<20)), p.join("modest", film(512<<10)), p.join("phone", nil)
-	for i, m := range []*member{greedy, modest} {
-		if err := m.reserve(r); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.Tag(m.public(), Tag{byte(i)}); err != nil {
-			t.Fatal(err)
-		}
+// elsewhere starts a member at another address of this machine, and has a relay connect with it: whoever calls from
+// there is seen at the address by which the machine would call.
+func (p *place) elsewhere(ip, name string, handler http.Handler, relay *member) *member {
+	p.t.Helper()
+	m := p.join(name, handler, func(cfg *Config) { cfg.Listen = []string{ip + ":0"} })
+	at, _, err := parseRelays([]string{m.at()})
+	if err == nil {
+		_, err = relay.connectRelay(p.t.Context(), m.id, at[m.id])
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	began := make(chan struct{}, 10)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	eventually(p.t, "both ends have the connection", func() bool { return m.best(relay.id) != nil })
+	return m
+}
+
+// hold has a member reserve at a relay, for a household.
+func (m *member) hold(relay *member, tag Tag) {
+	m.t.Helper()
+	if err := m.reserve(relay); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := relay.Tag(m.public(), tag); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// watch has a viewer for each of many members, of whom each shows it a film through a relay, until the test ends. It
+// returns once all films run, and counts what is seen of them.
+func (p *place) watch(relay *member, many ...*member) *counter {
+	p.t.Helper()
 	var seen counter
-	for range 10 {
-		viewer := p.join("viewer", nil)
-		c := viewer.client(through(r), greedy)
-		go func() {
-			defer func() { began <- struct{}{} }()
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "kindred://greedy/", nil)
+	var ended sync.WaitGroup
+	ctx, stop := context.WithCancel(p.t.Context())
+	p.t.Cleanup(func() { stop(); ended.Wait() })
+	began := make(chan error, len(many))
+	for _, m := range many {
+		c := p.join("viewer", nil).client(through(relay), m)
+		ended.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "kindred://"+m.name+"/", nil)
 			if err != nil {
+				began <- err
 				return
 			}
 			resp, err := c.Do(req)
 			if err != nil {
+				began <- err
 				return
 			}
 			defer resp.Body.Close()
-			resp.Body.Read(make([]byte, 1))
-			began <- struct{}{}
+			_, err = io.ReadFull(resp.Body, make([]byte, 1))
+			began <- err
 			io.Copy(&seen, resp.Body)
-		}()
+		})
 	}
-	for range 10 {
-		<-began
+	for range many {
+		if err := <-began; err != nil {
+			p.t.Fatal(err)
+		}
 	}
-	resp, err := phone.client(through(r), modest).Get("kindred://modest/")
+	return &seen
+}
+
+const half = 512 << 10 // half a MiB, a short film
+
+// whileWatched is how much is counted of others' films while a short one of a member is seen through a relay.
+func (p *place) whileWatched(relay, m *member, others *counter) int64 {
+	p.t.Helper()
+	resp, err := p.join("phone", nil).client(through(relay), m).Get("kindred://" + m.name + "/")
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	if _, err := io.ReadFull(resp.Body, make([]byte, 1)); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	before := seen.Load()
-	if n := len(body(t, resp)); n != 512<<10-1 {
-		t.Fatalf("%d bytes came", n)
+	before := others.Load()
+	if n := len(body(p.t, resp)); n != half-1 {
+		p.t.Fatalf("%d bytes came", n)
 	}
+	return others.Load() - before
+}
+
+// TestRelayIsFair has two households watch films through one relay, one of them ten films at a time.
+func TestRelayIsFair(t *testing.T) {
+	p := newPlace(t)
+	r := p.relay(RelayLimits{Rate: 2 << 20})
+	greedy, modest := p.join("greedy", film(64<<20)), p.join("modest", film(half))
+	greedy.hold(r, Tag{0})
+	modest.hold(r, Tag{1})
+	films := p.watch(r, slices.Repeat([]*member{greedy}, 10)...)
 	// By households the others got as much meanwhile, or a few times that while a busy machine kept this one from reading; by
 	// circuits, of which they have ten, they would have got ten times that.
-	if others := seen.Load() - before; others > 6*512<<10 {
+	if others := p.whileWatched(r, modest, films); others > 6*half {
 		t.Errorf("while one household got 512 KiB, the other got %d KiB", others>>10)
+	}
+}
+
+// TestRelayTagsMadeUp has one address hold reservations for a hundred households that it made up, and thirty of them
+// show films: together they get as much of a relay as the household at another address.
+func TestRelayTagsMadeUp(t *testing.T) {
+	const made = 100
+	p := newPlace(t)
+	p.timing = hasty(func(t *timing) { t.hello = time.Minute }) // however long it takes
+	r := p.relay(RelayLimits{Rate: 4 << 20, PerAddress: made, CallsPerAddress: made})
+	var strangers []*member
+	for i := range made {
+		m := p.elsewhere("127.0.0.2", fmt.Sprint("stranger", i), film(64<<20), r)
+		m.hold(r, Tag{1, byte(i)})
+		strangers = append(strangers, m)
+	}
+	honest := p.join("honest", film(half))
+	honest.hold(r, Tag{2})
+	films := p.watch(r, strangers[:30]...)
+	if others := p.whileWatched(r, honest, films); others > 6*half { // as in TestRelayIsFair; by tags, thirty times as much
+		t.Errorf("while the honest got 512 KiB, one address got %d KiB", others>>10)
 	}
 }
 
