@@ -26,8 +26,10 @@ var (
 	errFull  = errors.New("relay: the board is full")
 )
 
-// A board holds notes by their points. Nobody can list them, and none makes way for another.
+// A board holds notes by their points. Nobody can list them. None makes way for another until the board is full, and then
+// those do of which one network has most, see makeRoom.
 type board struct {
+	room   int // in bytes
 	mu     sync.Mutex
 	notes  map[Identifier]kept
 	from   map[netip.Prefix]int // how many of notes
@@ -38,11 +40,12 @@ type board struct {
 
 type kept struct {
 	note
-	from netip.Prefix
+	from  netip.Prefix
+	since time.Time // when the first note was left at its point
 }
 
 func newBoard() *board {
-	return &board{notes: map[Identifier]kept{}, from: map[netip.Prefix]int{}, asking: map[netip.Prefix]*rate.Limiter{}}
+	return &board{room: maxBytes, notes: map[Identifier]kept{}, from: map[netip.Prefix]int{}, asking: map[netip.Prefix]*rate.Limiter{}}
 }
 
 // put keeps a note in place of an earlier one.
@@ -63,15 +66,18 @@ func (b *board) put(n note, from netip.Prefix, now time.Time) error {
 	if !replaces && b.from[from] >= maxPerAddress {
 		return errMany
 	}
-	if b.bytes-len(old.raw)+len(n.raw) > maxBytes {
-		return errFull
-	}
+	since := now
 	if replaces {
+		since = old.since
 		b.drop(n.id)
 	}
-	b.notes[n.id] = kept{n, from}
+	b.notes[n.id] = kept{n, from, since}
 	b.from[from]++
 	b.bytes += len(n.raw)
+	b.makeRoom()
+	if _, ok := b.notes[n.id]; !ok {
+		return errFull
+	}
 	return nil
 }
 

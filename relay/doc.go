@@ -48,7 +48,7 @@
 //
 //	PUT /rendezvous/1/IDENTIFIER   a note is left: 204; 400 malformed or from the future, 403 not signed by the point's
 //	                               key, 409 a later one is there, 410 expired, 413 too long, 429 too many requests or
-//	                               notes from one address, 507 full
+//	                               notes from one address, 507 full, and the network has its share
 //	GET /rendezvous/1/IDENTIFIER   the note, or 404
 //	PUT /household/1               the tag, 32 bytes, of the household to which the caller's reservation counts: 204;
 //	                               429 the household holds as many as it may
@@ -60,7 +60,9 @@
 // # Bounds
 //
 // Notes are kept in memory, at most 64 MiB of them and 256 from one IPv4 address or IPv6 /56, until they expire; a relay
-// that starts anew knows none. Nobody's note makes way for another's. Five requests a second are answered for one
+// that starts anew knows none. None makes way for another's until there is no more room. Then so many go that a sixteenth is
+// free, of the networks that have most: no IPv4 /24 and no IPv6 /32 loses a note while another has more than it, and so
+// within an IPv6 /32 among /48s and in these among addresses; of one address the points go that came last. Five requests a second are answered for one
 // address, sixty at once. Who asks stays a stranger, of whom there are at most 256 connections together and each is closed
 // after a quarter of a minute (package peer); whoever holds a reservation, or calls somebody who does, is none.
 package relay

@@ -66,7 +66,7 @@ A line on standard output says when it is ready. Homes use it with "kindred up -
 	f.IntVar(&o.limits.Circuits, "max-calls", 64, "how many `calls` of one member at a time")
 	f.IntVar(&o.limits.CallsPerAddress, "max-calls-per-address", 32, "how many `calls` made from one IP address at a time")
 	f.Int64Var(&o.each, "rate-each", 64, "how much is carried for one member, in `Mbit/s`")
-	f.Int64Var(&o.rate, "rate", 0, "how much is carried in all, in `Mbit/s`, shared fairly among homes (default: no limit)")
+	f.Int64Var(&o.rate, "rate", 0, "how much is carried in all, in `Mbit/s`, shared fairly among addresses and homes (default: no limit)")
 	return s.does(c, func(ctx context.Context, _ []string) error { return s.relay(ctx, o) })
 }
 
