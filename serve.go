@@ -22,6 +22,7 @@ import (
 func (n *Node) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+revokePath, n.takeNotice)
+	mux.HandleFunc("HEAD "+probePath, n.tellPath)
 	if g := n.cfg.Gateway; g != nil {
 		mux.Handle("/", g.Handler(n.caller))
 		return mux

@@ -1,8 +1,10 @@
 package peer
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -124,6 +126,19 @@ type Forward struct {
 	Address string // a multiaddr: where somebody got in; or else where the router says, which may be wrong
 	By      string // how the router was asked: portmap.PCP, …
 	Door    string // whether relays got in there that tried: DoorOpen, …
+}
+
+// String returns what the other end of a call is told of f: its address, and how the router was asked.
+func (f Forward) String() string { return f.Address + " " + f.By }
+
+// ParseForward reads what String returns. What relays found is not in it.
+func ParseForward(text string) (Forward, error) {
+	address, by, _ := strings.Cut(text, " ")
+	if a, err := parseAddress(address, ""); err != nil || isCircuit(a) || a.String() != address ||
+		!slices.Contains([]string{portmap.PCP, portmap.NATPMP, portmap.UPnP}, by) {
+		return Forward{}, fmt.Errorf("peer: %.80q is no port that a router forwards", text)
+	}
+	return Forward{Address: address, By: by}, nil
 }
 
 // mapped tells what the router forwards. A router that names no address of its own is not told of until a relay got in.

@@ -167,3 +167,17 @@ func FuzzDoor(f *testing.F) {
 		}
 	})
 }
+
+func FuzzForward(f *testing.F) {
+	for _, text := range []string{
+		"/ip4/9.9.9.9/udp/4711/quic-v1 PCP", "/ip4/9.9.9.9/tcp/4711 UPnP", "/ip6/2a00::1/tcp/4711 NAT-PMP", "9.9.9.9:4711 PCP",
+		"/ip4/9.9.9.9/tcp/4711", "/ip4/9.9.9.9/tcp/4711 \x1b[2J", "/dns4/birch.example/tcp/4711 PCP",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := ParseForward(text); err == nil && (got.String() != text || pathKind(ma.StringCast(got.Address)) == Relayed) {
+			t.Fatalf("%q was taken for %+v", text, got)
+		}
+	})
+}

@@ -33,6 +33,10 @@ type Path struct {
 	RTT       time.Duration // smoothed round-trip time; 0 before it was measured
 	Punch     string        // of a relayed path: what came of looking for a direct one, PunchNever, …
 	NAT       string        // how the NAT in front of this host maps, NATCone, …
+
+	// Forwarded is how the other end's router was asked to let callers in at Address, portmap.PCP, …; "" if it was not, or
+	// the other end was not asked or does not say. A Host does not ask.
+	Forwarded string
 }
 
 // KindOf says what kind of path leads to an address; "" if it is none.

@@ -52,6 +52,12 @@ func TestForwardedPort(t *testing.T) {
 	if w.Kind != peer.Direct || w.First != "" || !strings.HasPrefix(w.Address, "/ip4/"+home.PublicAddr().String()+"/") || !strings.Contains(w.Address, "/4711") {
 		t.Errorf("from the hotel the gateway is reached as %+v", w)
 	}
+	if w.Forwarded != "PCP" || !strings.Contains(w.Sentence, "directly across the internet, through a port that the router there keeps open (PCP): ") {
+		t.Errorf("from the hotel the gateway is said to be reached so: %+v", w)
+	}
+	if w := birch.way(one, "phone", "home/gateway"); w.Forwarded != "" {
+		t.Errorf("from beside it the gateway is reached as %+v", w)
+	}
 	if code := up.Stop(); code != exitDone {
 		t.Errorf("the gateway ended with %d: %s", code, up.Said())
 	}

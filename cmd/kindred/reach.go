@@ -14,13 +14,14 @@ import (
 // way is what "status --peer" tells.
 type way struct {
 	Path      string    `json:"path"`
-	Kind      string    `json:"kind"`            // see peer.Path
-	Transport string    `json:"transport"`       // likewise
-	Address   string    `json:"address"`         // a multiaddr
-	Relay     string    `json:"relay,omitempty"` // of a relayed way: the relay's address, with its name
-	Why       string    `json:"why,omitempty"`   // of a relayed way: why it is not direct
-	Punch     string    `json:"punch,omitempty"` // likewise, for programs; see peer.Path
-	NAT       string    `json:"nat,omitempty"`   // in front of this machine, see peer.Path
+	Kind      string    `json:"kind"`                // see peer.Path
+	Transport string    `json:"transport"`           // likewise
+	Address   string    `json:"address"`             // a multiaddr
+	Relay     string    `json:"relay,omitempty"`     // of a relayed way: the relay's address, with its name
+	Forwarded string    `json:"forwarded,omitempty"` // how the other end's router was asked to keep the port open: PCP, …
+	Why       string    `json:"why,omitempty"`       // of a relayed way: why it is not direct
+	Punch     string    `json:"punch,omitempty"`     // likewise, for programs; see peer.Path
+	NAT       string    `json:"nat,omitempty"`       // in front of this machine, see peer.Path
 	Since     time.Time `json:"since"`
 	RTT       float64   `json:"rtt_ms"`                 // there and back, in milliseconds
 	First     string    `json:"first,omitempty"`        // the kind of way at first, if it was another
@@ -74,7 +75,7 @@ func mayBecomeDirect(p peer.Path) bool { return p.Kind == peer.Relayed && p.Punc
 func wayOf(path string, p peer.Path) way {
 	w := way{
 		Path: path, Kind: p.Kind, Transport: p.Transport, Address: p.Address, Relay: p.Relay, Punch: p.Punch, NAT: p.NAT,
-		Since: p.Since.UTC(), RTT: float64(p.RTT) / float64(time.Millisecond), Sentence: sentenceOf(path, p),
+		Forwarded: p.Forwarded, Since: p.Since.UTC(), RTT: float64(p.RTT) / float64(time.Millisecond), Sentence: sentenceOf(path, p),
 	}
 	if p.Kind == peer.Relayed {
 		w.Why = whyRelayed(p)
@@ -90,7 +91,11 @@ func sentenceOf(path string, p peer.Path) string {
 	case peer.LAN:
 		return fmt.Sprintf("You talk to %s directly on this network: nobody in between can read anything.", path)
 	case peer.Direct:
-		return fmt.Sprintf("You talk to %s directly across the internet: who carries it sees that you talk, and can read nothing.", path)
+		at := ""
+		if p.Forwarded != "" {
+			at = fmt.Sprintf(", through a port that the router there keeps open (%s)", p.Forwarded)
+		}
+		return fmt.Sprintf("You talk to %s directly across the internet%s: who carries it sees that you talk, and can read nothing.", path, at)
 	case peer.Relayed:
 		return fmt.Sprintf("You talk to %s through the relay at %s: it sees that the two of you talk, when and how much, and can read nothing.", path, hostOf(p.Relay))
 	}

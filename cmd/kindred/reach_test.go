@@ -23,6 +23,15 @@ func TestSentenceOfPath(t *testing.T) {
 	}
 }
 
+func TestSentenceOfForwardedPath(t *testing.T) {
+	w := wayOf("home/gateway", peer.Path{Kind: peer.Direct, Address: "/ip4/9.9.9.9/tcp/4711", Forwarded: "UPnP"})
+	want := "You talk to home/gateway directly across the internet, through a port that the router there keeps open (UPnP): " +
+		"who carries it sees that you talk, and can read nothing."
+	if w.Sentence != want || w.Forwarded != "UPnP" {
+		t.Errorf("%+v, want %q", w, want)
+	}
+}
+
 func TestWhyRelayed(t *testing.T) {
 	for _, tt := range []struct{ punch, nat, want string }{
 		{peer.PunchNever, "", "not tried yet"},
