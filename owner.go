@@ -330,6 +330,12 @@ func (r Roster) At(path identity.Path) (RosterMember, bool) {
 	return RosterMember{}, false
 }
 
+// Stands reports whether a leaf is a member with the certificates given.
+func (r Roster) Stands(who identity.Chain) bool {
+	m, ok := r.At(who.ID.Path)
+	return ok && slices.EqualFunc(m.Who.Line, who.Line, func(a, b identity.Link) bool { return a.Digest == b.Digest })
+}
+
 // Name returns the path of a member, with the name of its home if it is of another that was given something; or its ID if
 // it is not in the roster any more.
 func (r Roster) Name(member identity.MemberID) string {

@@ -7,9 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/kindred-iot/kindred/agreement"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/peer"
 	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/tree"
@@ -196,8 +200,9 @@ func (n *Node) Agreements(ctx context.Context) (map[tree.GrantID]agreement.Agree
 
 // A demanded deletion, as a service keeps it.
 type demanded struct {
-	Papers agreement.Papers
-	Answer []byte `json:",omitzero"` // the newest that the gateway has
+	Papers  agreement.Papers
+	Answer  []byte `json:",omitzero"` // the newest that the gateway has
+	Refused bool   `json:",omitzero"` // who demands it was no member any more
 }
 
 // takeDemands keeps what a service is to delete.
@@ -242,12 +247,88 @@ func (n *Node) keepDemand(ctx context.Context, id tree.GrantID, d demanded) erro
 	return n.db.Save(ctx, map[string][]byte{demandPrefix + id.String(): data})
 }
 
-// Demands returns, of a service, the agreements by which it is to delete something, and has not yet.
-func (n *Node) Demands(ctx context.Context) (all []agreement.Agreement, err error) {
+// Demands returns, of a service, the agreements by which it is to delete something, and has not yet. It asks the home
+// whether each of those who demand it is a member still: of one who is not, nothing is to be deleted. Where the service
+// has answered that it will, it is by its own word, whatever becomes of who demanded it.
+func (n *Node) Demands(ctx context.Context) ([]agreement.Agreement, error) {
+	all, err := n.keptDemands(ctx)
+	if err != nil {
+		return nil, err
+	}
+	standing := map[identity.MemberID]credential.Live{}
+	due := all[:0]
+	for _, a := range all {
+		if _, answered := a.Answer(); answered {
+			due = append(due, a)
+			continue
+		}
+		by := a.DemandedBy()
+		live, ok := standing[by.Member()]
+		if !ok {
+			if live, err = n.proveNow(ctx, by.Member()); err != nil {
+				return nil, fmt.Errorf("kindred: asking whether %s, who demands a deletion, is a member still: %w", by.ID.Path, err)
+			}
+			standing[by.Member()] = live
+		}
+		if err := live.Check(by); err != nil {
+			if err := n.refuseDemand(ctx, a, live.AsOf, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		due = append(due, a)
+	}
+	return due, nil
+}
+
+// How old the home's word that somebody is a member may be when something is deleted on theirs, and as how old it is asked
+// for.
+const (
+	demandFresh = 5 * time.Minute
+	demandAsked = time.Minute
+)
+
+// proveNow has the home prove whether somebody is a member now. It is an error if that is not to be had.
+func (n *Node) proveNow(ctx context.Context, member identity.MemberID) (credential.Live, error) {
+	e, err := n.home.Prove(ctx, control.ProofQuery{MaxAge: demandAsked, Also: []string{member.String()}})
+	n.link.tried(n.cfg.Clock(), err)
+	if err != nil {
+		return credential.Live{}, err
+	}
+	p, err := credential.ParseProof(e.Proof)
+	if err != nil {
+		return credential.Live{}, err
+	}
+	live, err := n.verify(ctx, p)
+	if err != nil {
+		return live, err
+	}
+	if now := n.now(); now.IsZero() || now.Sub(live.AsOf) > demandFresh {
+		return live, fmt.Errorf("the home says who is a member as of %s, more than %s ago", live.AsOf.UTC().Format(time.RFC3339), demandFresh)
+	}
+	return live, nil
+}
+
+// refuseDemand has the journal tell that nothing is deleted on the word of somebody who is no member any more. The demand
+// is kept, or it would be new when it is heard of again.
+func (n *Node) refuseDemand(ctx context.Context, a agreement.Agreement, asOf time.Time, why error) error {
+	n.log.Warn("a demand for deletion does not count", "grant", a.Terms.ID, "error", why)
+	n.note(journal.Entry{
+		Time: n.cfg.Clock(), Thing: n.party(n.self), Caller: n.party(a.DemandedBy()), Op: journal.Withdraw, Outcome: journal.Refused,
+		Grant: a.Terms.ID.String(), Reason: "who demands that it deletes something must be a member still", AsOf: asOf,
+	})
+	return n.keepDemand(ctx, a.Terms.ID, demanded{Papers: a.Papers(), Refused: true})
+}
+
+// keptDemands returns what is demanded and not done, as it was when it came.
+func (n *Node) keptDemands(ctx context.Context) (all []agreement.Agreement, err error) {
 	err = n.db.Scan(ctx, demandPrefix, func(key string, value []byte) error {
 		var d demanded
 		if err := json.Unmarshal(value, &d); err != nil {
 			return fmt.Errorf("kindred: reading %s: %w", key, err)
+		}
+		if d.Refused {
+			return nil
 		}
 		if d.Answer != nil {
 			d.Papers.Answers = [][]byte{d.Answer}
@@ -283,7 +364,7 @@ func (n *Node) Answer(ctx context.Context, a agreement.Agreement, d agreement.De
 	if err := n.Gateway().Deleted(ctx, raw); err != nil {
 		return err
 	}
-	return n.keepDemand(ctx, a.Terms.ID, demanded{a.Papers(), raw})
+	return n.keepDemand(ctx, a.Terms.ID, demanded{Papers: a.Papers(), Answer: raw})
 }
 
 // obeyDemands deletes what is demanded, and says so. What cannot be deleted yet is tried again with the next news.

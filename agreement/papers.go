@@ -49,6 +49,9 @@ func (a Agreement) Answer() (Deletion, bool) {
 	return a.Answers[len(a.Answers)-1], true
 }
 
+// DemandedBy returns the owner's app that signed the demand; the zero Chain if there is none.
+func (a Agreement) DemandedBy() identity.Chain { return a.withdrawn }
+
 // Papers returns what the agreement was read from.
 func (a Agreement) Papers() Papers { return a.papers }
 

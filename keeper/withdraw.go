@@ -54,7 +54,7 @@ func (k *Keeper) withdraw(ctx context.Context, p agreement.Papers) error {
 	switch old, ok := k.withdrawn[a.Terms.ID]; {
 	case ok && bytes.Equal(old.Papers().Demand, p.Demand), ok && isDone(old):
 		return nil
-	case !k.gone[tree.GrantKey(a.Terms.ID)]:
+	case !ok && !k.gone[tree.GrantKey(a.Terms.ID)]:
 		return fmt.Errorf("grant %s was not taken back", a.Terms.ID)
 	case time.Unix(a.Demand.Time, 0).After(k.clock().Add(credential.MaxSkew)):
 		return fmt.Errorf("it is dated %s, in the future", time.Unix(a.Demand.Time, 0).UTC().Format(time.RFC3339))

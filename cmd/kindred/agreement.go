@@ -157,6 +157,9 @@ func (s *session) agreedOn(r kindred.Roster, a agreement.Agreement) agreedOn {
 	}
 	var text string
 	on.State, on.At, text = becameOf(a, s.now())
+	if orphaned(r, a) {
+		text += fmt.Sprintf(`: %s, which demanded it, is no member any more, and "kindred withdraw %s" demands it anew`, a.DemandedBy().ID.Path, r.ShortID(t.ID))
+	}
 	if answer, ok := a.Answer(); ok {
 		on.Deleted, on.Reason = answer.Items, answer.Reason
 	}
@@ -169,6 +172,11 @@ func (s *session) agreedOn(r kindred.Roster, a agreement.Agreement) agreedOn {
 	}
 	on.Sentence = fmt.Sprintf("%s  %s, %s: %s", r.ShortID(t.ID), on.Service, what, text)
 	return on
+}
+
+// orphaned reports whether a service will refuse to delete what is demanded, because who demanded it is no member any more.
+func orphaned(r kindred.Roster, a agreement.Agreement) bool {
+	return a.Demand != nil && len(a.Answers) == 0 && !r.Stands(a.DemandedBy())
 }
 
 // becameOf says what has become of an agreement: in a word, since when, and for people.
@@ -268,7 +276,8 @@ func newWithdraw(s *session) *cobra.Command {
 		Long: `Take back what was agreed with a service, as "kindred unshare" does, and demand that it
 deletes what it got. The demand is signed, and so is the answer: what was deleted, or why
 not yet. While the service is out of reach the demand waits for it at the gateway, and
-while that is out of reach here; "kindred agreement" tells how it stands.`,
+while that is out of reach here; "kindred agreement" tells how it stands. The service obeys
+only members: if the app that made the demand was removed before, this makes it anew.`,
 		Example: "  kindred withdraw g-7kqm",
 	}, "the `service` from which it is taken", s.withdraw))
 }
@@ -283,6 +292,28 @@ func (s *session) withdraw(ctx context.Context, n *kindred.Node, r kindred.Roste
 		return err
 	}
 	return s.tellStates(ctx, n, r, grants)
+}
+
+// demandAgain makes a demand anew that a service refuses, because who made it before is no member any more. Of any other
+// grant that is not there it is the error given.
+func (s *session) demandAgain(ctx context.Context, n *kindred.Node, arg string, missing error) error {
+	if !n.Self().Owner() || !begins(arg, "g-") {
+		return missing
+	}
+	r, all, err := s.agreements(ctx, n)
+	if err != nil {
+		return err
+	}
+	a, err := oneOf(all, arg)
+	if err != nil || !orphaned(r, a) {
+		return missing
+	}
+	p := a.Papers()
+	p.Demand = nil
+	if err := s.demand(ctx, n, p); err != nil {
+		return err
+	}
+	return s.tellStates(ctx, n, r, []kindred.RosterGrant{{Terms: a.Terms}})
 }
 
 // papers returns what was signed about a grant that is taken back for good, if it is an agreement of this home's owners

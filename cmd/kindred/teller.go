@@ -52,6 +52,8 @@ func (t teller) sentence(e journal.Entry) string {
 		return fmt.Sprintf("somebody used %s, which is sealed to them", e.Thing.ID.Path)
 	case e.Outcome == journal.Asked:
 		return fmt.Sprintf("%s asked for %s, and no answer is known", who, what)
+	case e.Outcome == journal.Refused && e.Op == journal.Withdraw:
+		return because(fmt.Sprintf("%s was refused that %s deletes what it got (%s)", who, what, t.grant(e.Grant)), e.Reason)
 	case e.Outcome == journal.Refused:
 		return because(fmt.Sprintf("%s was refused %s", who, what), e.Reason)
 	case e.Outcome == journal.Failed:

@@ -45,6 +45,9 @@ func (s *session) onGrants(c *cobra.Command, withHelp string, do func(context.Co
 				return err
 			}
 			found, err := chosen(n, r, args[0], with)
+			if err != nil && c.Name() == "withdraw" && with == "" {
+				return s.demandAgain(ctx, n, args[0], err)
+			}
 			if err != nil {
 				return err
 			}
