@@ -133,7 +133,7 @@ func (t transport) roundTripAbroad(req *http.Request, of identity.TreeID, member
 	}
 	return t.tell(req, func(req *http.Request) (*http.Response, error) {
 		resp, err := t.base.RoundTrip(req)
-		if !repeatable(req) || err == nil && resp.StatusCode != http.StatusForbidden {
+		if !repeatable(req) || err == nil && !turnedDown(resp) {
 			return resp, err
 		}
 		if err == nil && t.settles(req, resp) || n.newerAbroad(ctx, h, member, resp, err) {

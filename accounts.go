@@ -2,6 +2,7 @@ package kindred
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -26,7 +27,8 @@ import (
 // that it asks; the receipt it keeps, and signs if it fits what it asked. Reads are counted, and written down together.
 //
 //	asked ──▶ answered, with a receipt that fits ──▶ signed, in the journal; handed back with the next action,
-//	  │                                              or a moment later
+//	  │              │                               or a moment later
+//	  │              └── one that does not ──▶ in the journal, with the reason, and not signed
 //	  └─────▶ no answer ──▶ the receipt is fetched when the thing says that one is owed
 type accounts struct {
 	node *Node
@@ -42,8 +44,11 @@ type account struct {
 	base   string
 	party  journal.Party // zero until it is known who that is
 	signed [][]byte      // countersignatures to hand back
-	calls  map[uint64]*outgoing
+	calls  map[uint64]*known
 	read   bool // since a receipt for it was asked for
+
+	reads   *signedFor                 // the last receipt for reads that was signed
+	refused map[signed.Digest]struct{} // receipts that are not signed, and of which the journal tells
 }
 
 // A read is a kind of reads.
@@ -107,7 +112,7 @@ func (as *accounts) of(host string) *account {
 				delete(as.at, old)
 			}
 		}
-		a = &account{base: peer.Scheme + "://" + host, calls: map[uint64]*outgoing{}}
+		a = &account{base: peer.Scheme + "://" + host, calls: map[uint64]*known{}, refused: map[signed.Digest]struct{}{}}
 		as.at[host] = a
 	}
 	return a
@@ -136,15 +141,26 @@ func (as *accounts) partyAt(ctx context.Context, host string) journal.Party {
 	return p
 }
 
+// remember keeps what is known of a call, in place of such as are answered, of which the journal tells.
+func (a *account) remember(number uint64, k *known) {
+	for old, other := range a.calls { // any will do
+		if len(a.calls) < maxRemember {
+			break
+		}
+		if !other.waiting {
+			delete(a.calls, old)
+		}
+	}
+	a.calls[number] = k
+}
+
 // An outgoing call is an action or a stream that the node asks for.
 type outgoing struct {
 	accounts *accounts
 	host     string
 	op       thing.Op
-	request  signed.Digest
-	unread   bool            // the request's body can be read once, and its digest is not known
-	came     journal.Outcome // by the answer; 0 as long as there is none. Guarded by accounts.mu
 	entry    journal.Entry
+	known    *known
 	handed   [][]byte // countersignatures that went along
 	received lasting
 }
@@ -161,18 +177,16 @@ func (as *accounts) begin(req *http.Request) (*outgoing, *http.Request) {
 	}
 	n := as.node
 	o := &outgoing{accounts: as, host: req.URL.Host, op: op, entry: journal.Entry{
-		Time: n.cfg.Clock(), Thing: as.partyAt(req.Context(), req.URL.Host), Caller: n.party(n.self),
+		Time: n.clock(), Thing: as.partyAt(req.Context(), req.URL.Host), Caller: n.party(n.self),
 		Op: journalOps[actions[op]], Affordance: affordance, Outcome: journal.Asked, Call: newCall(),
 	}}
+	sent := o.prepare(req)
+	o.known = &known{
+		op: o.entry.Op, affordance: affordance, asked: o.entry.Time, request: o.entry.Body, tries: 1, waiting: true, live: &o.received,
+	}
 	as.mu.Lock()
 	a := as.of(o.host)
-	for old := range a.calls { // any will do
-		if len(a.calls) < maxRemember {
-			break
-		}
-		delete(a.calls, old)
-	}
-	a.calls[o.entry.Call] = o
+	a.remember(o.entry.Call, o.known)
 	if acts(op) {
 		o.handed = a.signed[:min(len(a.signed), maxCountersigns)]
 	}
@@ -183,132 +197,177 @@ func (as *accounts) begin(req *http.Request) (*outgoing, *http.Request) {
 			n.log.Error("writing down what is asked for", "error", err)
 		}
 	}
-	return o, o.send(req)
+	for _, raw := range o.handed {
+		sent.Header.Add(countersignedHeader, base64.RawURLEncoding.EncodeToString(raw))
+	}
+	return o, sent
 }
 
 func isPlainRead(req *http.Request) bool {
 	return req.Method == http.MethodGet && strings.HasPrefix(req.URL.Path, "/properties/") && !strings.HasSuffix(req.URL.Path, "/observe")
 }
 
-// send returns the request with what the thing is told beside it.
-func (o *outgoing) send(req *http.Request) *http.Request {
-	if req.GetBody != nil {
-		if body, err := req.GetBody(); err == nil {
-			sum := &digested{ReadCloser: body, sum: sha256.New()}
-			_, err = io.Copy(io.Discard, io.LimitReader(sum, thing.MaxValue))
-			if o.request = sum.digest(); err != nil {
-				o.accounts.node.log.Warn("reading what is sent", "error", err)
-			}
-			_ = body.Close()
-		}
-	}
-	o.unread = req.GetBody == nil && req.Body != nil && req.Body != http.NoBody
-	req = req.Clone(req.Context())
+// prepare returns the request as it is sent: with the number of the call, and a body whose digest is known before it
+// leaves, and of which it is known how often it does.
+func (o *outgoing) prepare(req *http.Request) *http.Request {
+	req = req.Clone(context.WithValue(req.Context(), outgoingKey{}, o))
 	req.Header.Set(callHeader, strconv.FormatUint(o.entry.Call, 10))
-	for _, raw := range o.handed {
-		req.Header.Add(countersignedHeader, base64.RawURLEncoding.EncodeToString(raw))
+	if req.GetBody == nil {
+		keepBody(req)
+	}
+	again := req.GetBody
+	if again == nil {
+		return req
+	}
+	if body, err := again(); err == nil {
+		sum := &digested{ReadCloser: body, sum: sha256.New()}
+		if _, err = io.Copy(io.Discard, sum); err != nil {
+			o.accounts.node.log.Warn("reading what is sent", "error", err)
+		}
+		o.entry.Body = sum.digest()
+		_ = body.Close()
+	}
+	req.GetBody = func() (io.ReadCloser, error) {
+		o.accounts.mu.Lock()
+		o.known.tries++
+		o.accounts.mu.Unlock()
+		return again()
 	}
 	return req
+}
+
+// keepBody has a body be one that can be had again. One that a thing would not read is left as it is: nothing is done
+// for it.
+func keepBody(req *http.Request) {
+	if req.Body == nil || req.Body == http.NoBody {
+		req.GetBody = func() (io.ReadCloser, error) { return http.NoBody, nil }
+		return
+	}
+	data, err := io.ReadAll(io.LimitReader(req.Body, thing.MaxInput+1))
+	rest := req.Body
+	if err != nil || len(data) > thing.MaxInput {
+		req.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(data), failing{err}, rest), rest}
+		return
+	}
+	_ = rest.Close()
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	req.Body, _ = req.GetBody()
+}
+
+// A failing reader gives an error, or nothing if there is none.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, cmp.Or(f.err, io.EOF) }
+
+type outgoingKey struct{}
+
+// answered notes that a try of a request was refused, or reached nobody, so that there is no receipt for it.
+func answered(req *http.Request) {
+	if o, ok := req.Context().Value(outgoingKey{}).(*outgoing); ok {
+		o.accounts.mu.Lock()
+		o.known.tries--
+		o.accounts.mu.Unlock()
+	}
 }
 
 // tell notes in the journal what came of the call.
 func (o *outgoing) tell(outcome journal.Outcome, reason string, signed *journal.Exchange) {
 	e := o.entry
-	e.Time, e.Outcome, e.Reason, e.Exchange = o.accounts.node.cfg.Clock(), outcome, reason, signed
-	e.Bytes = o.received.Bytes()
+	e.Time, e.Outcome, e.Reason, e.Exchange = o.accounts.node.clock(), outcome, reason, signed
+	if e.Bytes = o.received.Bytes(); outcome != journal.Asked {
+		e.Body = o.known.response
+	}
 	o.accounts.node.note(e)
 }
 
 // end notes what came of the call, takes the receipt for it, and returns the response as it is to be read.
 func (o *outgoing) end(resp *http.Response, err error) (*http.Response, error) {
 	if err != nil {
-		o.tell(journal.Failed, "no answer came", nil)
+		o.unanswered("no answer came")
 		return resp, err
 	}
 	o.accounts.handed(o.host, o.handed)
-	switch {
-	case resp.StatusCode == http.StatusForbidden:
-		o.tell(journal.Refused, "", nil)
+	switch receipts := statements(resp.Header, receiptHeader); {
+	case turnedDown(resp):
+		if o.came(journal.Refused, nil); o.known.outcome == journal.Refused {
+			o.tell(journal.Refused, "", nil)
+		} else {
+			o.tell(journal.Asked, "an answer was lost, and the next one was that it is refused", nil)
+		}
 	case resp.StatusCode == http.StatusSwitchingProtocols:
-		o.take(resp, nil)
-		o.received.began = time.Now()
+		o.take(resp, receipts, nil)
+		o.received.began.Store(true)
 		if conn, ok := resp.Body.(net.Conn); ok {
 			resp.Body = &carried{Conn: conn, of: o}
 		}
 	case acts(o.op):
 		var body []byte
 		if body, err = io.ReadAll(io.LimitReader(resp.Body, thing.MaxValue+1)); err != nil {
-			o.tell(journal.Failed, "the answer broke off", nil)
+			o.unanswered("the answer broke off")
 			return nil, errors.Join(err, resp.Body.Close())
 		}
-		o.take(resp, body)
+		o.take(resp, receipts, body)
 		resp.Body = &whole{bytes.NewReader(body), resp.Body}
 	case resp.StatusCode == http.StatusOK:
+		o.came(journal.Served, nil)
 		o.tell(journal.Served, "", nil)
-		o.received.began = time.Now()
+		o.received.began.Store(true)
 		resp.Body = &counting{ReadCloser: resp.Body, of: o}
 	default:
+		o.came(journal.Failed, nil)
 		o.tell(journal.Failed, "", nil)
 	}
 	return resp, nil
 }
 
+// unanswered notes that nobody here knows whether the call was served.
+func (o *outgoing) unanswered(reason string) {
+	o.accounts.mu.Lock()
+	o.known.waiting = false
+	o.accounts.mu.Unlock()
+	o.tell(journal.Asked, reason, nil)
+}
+
+// came notes what the answer says. After an answer that was lost, a refusal does not say that nothing was done.
+func (o *outgoing) came(outcome journal.Outcome, body []byte) {
+	o.accounts.mu.Lock()
+	defer o.accounts.mu.Unlock()
+	k := o.known
+	k.waiting = false
+	if outcome == journal.Refused && k.tries > 1 {
+		return
+	}
+	if k.outcome, k.answered = outcome, o.accounts.node.clock(); len(body) > 0 {
+		k.response = signed.Sum(body)
+	}
+}
+
 // take keeps and signs the receipt that a response carries, if it fits.
-func (o *outgoing) take(resp *http.Response, body []byte) {
+func (o *outgoing) take(resp *http.Response, receipts [][]byte, body []byte) {
 	outcome := journal.Served
 	if resp.StatusCode > 299 {
 		outcome = journal.Failed
 	}
-	o.accounts.mu.Lock()
-	o.came = outcome
-	o.accounts.mu.Unlock()
-	given := statements(resp.Header, receiptHeader)
-	if len(given) == 0 {
+	o.came(outcome, body)
+	if len(receipts) == 0 {
 		o.tell(outcome, "", nil)
 		return
 	}
-	x, err := o.accounts.sign(resp, o.host, given[0], func(r journal.Receipt) error { return o.fits(r, outcome, body) })
+	x, _, err := o.accounts.sign(resp, o.host, receipts[0], func(_ *account, r journal.Receipt) (*known, error) {
+		if r.Call != o.entry.Call {
+			return nil, fmt.Errorf("it is of call %d; asked was call %d", r.Call, o.entry.Call)
+		}
+		return o.known, nil
+	})
 	if err != nil {
-		o.accounts.node.log.Error("a receipt is not signed", "from", o.host, "error", err)
 		o.tell(outcome, "the receipt that came does not fit", nil)
 		return
 	}
 	o.tell(outcome, "", x)
 	o.accounts.poke()
-}
-
-// fits checks that a receipt says of the call what it was, as the node knows it.
-func (o *outgoing) fits(r journal.Receipt, outcome journal.Outcome, body []byte) error {
-	var response signed.Digest
-	if len(body) > 0 {
-		response = signed.Sum(body)
-	}
-	switch {
-	case r.Call != o.entry.Call:
-		return fmt.Errorf("it is of call %d; asked was call %d", r.Call, o.entry.Call)
-	case r.Outcome != outcome:
-		return fmt.Errorf("it says that it %s, and the answer that it %s", r.Outcome, outcome)
-	case r.Response != response:
-		return errors.New("it is of another response")
-	case r.Part > 0:
-		return errors.New("it is of a stream")
-	}
-	return o.asked(r)
-}
-
-// asked checks that a receipt is of what was asked. What failed need not have been read.
-func (o *outgoing) asked(r journal.Receipt) error {
-	switch e := o.entry; {
-	case r.Op != e.Op || r.Affordance != e.Affordance:
-		return fmt.Errorf("it is of %s %q; asked was %s %q", r.Op, r.Affordance, e.Op, e.Affordance)
-	case r.Entries > 0:
-		return errors.New("it is of several entries")
-	case r.Part > 0 && !lasts(o.op) && o.op != thing.OpConnect:
-		return errors.New("it is of a stream")
-	case r.Part == 0 && r.Outcome == journal.Served && r.Request != o.request && !o.unread:
-		return errors.New("it is of another request")
-	}
-	return nil
 }
 
 // amounts checks that a receipt says how much there was of nothing but streams and reads.
@@ -337,39 +396,75 @@ func (as *accounts) poke() {
 	}
 }
 
-// sign signs a receipt that came in a response, if whoever sent that signed it, it is about this node, and fits says
-// that it is right. The countersignature waits to be handed back.
-func (as *accounts) sign(resp *http.Response, host string, raw []byte, fits func(journal.Receipt) error) (*journal.Exchange, error) {
-	n := as.node
+// sign signs a receipt that came in a response, if whoever sent that signed it, it is about this node, and it fits the
+// call that of says it is for: nil for reads, which of has compared. The countersignature waits to be handed back. What was
+// signed before stays as it was signed, and is not new. What is refused stands in the journal, with the reason.
+func (as *accounts) sign(resp *http.Response, host string, raw []byte, of func(*account, journal.Receipt) (*known, error)) (
+	x *journal.Exchange, fresh bool, err error) {
 	callee, ok := peer.Callee(resp)
 	if !ok {
-		return nil, errors.New("nobody knows who sent it")
+		return nil, false, errors.New("nobody knows who sent it")
 	}
 	r, name, err := journal.OpenReceipt(raw, callee.Key)
-	if err != nil {
-		return nil, err
+	if err != nil { // which proves nothing against anybody
+		as.node.log.Error("a receipt is not signed", "from", host, "error", err)
+		return nil, false, err
 	}
 	from := as.partyAt(resp.Request.Context(), host)
+	as.mu.Lock()
+	x, fresh, err = as.countersign(as.of(host), from, signedFor{Receipt: r, name: name, exchange: &journal.Exchange{Receipt: raw}}, of)
+	as.mu.Unlock()
+	if err != nil && !errors.Is(err, errLater) {
+		as.refuse(host, from, r, name, raw, err)
+	}
+	return x, fresh, err
+}
+
+// countersign is sign for what was opened. mu is held.
+func (as *accounts) countersign(a *account, from journal.Party, s signedFor, of func(*account, journal.Receipt) (*known, error)) (
+	x *journal.Exchange, fresh bool, err error) {
+	n, r := as.node, s.Receipt
 	switch {
 	case r.Caller != n.self.Member() || r.CallerTree != n.self.ID.Tree:
-		return nil, errors.New("it is for another caller")
+		return nil, false, errors.New("it is for another caller")
 	case !from.IsZero() && (r.Node != from.Member || r.Tree != from.ID.Tree):
-		return nil, errors.New("it is in another's name")
+		return nil, false, errors.New("it is in another's name")
 	}
 	if err := amounts(r); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if err := fits(r); err != nil {
-		return nil, err
+	if a.reads != nil && a.reads.name == s.name {
+		return a.handBack(a.reads.exchange), false, nil
 	}
-	c := journal.Countersignature{Receipt: name, Caller: r.Caller, Tree: r.CallerTree, Time: n.cfg.Clock()}
-	signature, err := c.Sign(n.key)
+	k, err := of(a, r)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	a := as.of(host)
-	a.signed = append(a.signed, signature)
-	return &journal.Exchange{Receipt: raw, Countersignature: signature}, nil
+	now := n.clock()
+	if k != nil {
+		if x := k.before(s.name); x != nil {
+			return a.handBack(x), false, nil
+		}
+		if err := k.fits(r, now); err != nil {
+			return nil, false, err
+		}
+	}
+	c := journal.Countersignature{Receipt: s.name, Caller: r.Caller, Tree: r.CallerTree, Time: now}
+	if s.exchange.Countersignature, err = c.Sign(n.key); err != nil {
+		return nil, false, err
+	}
+	if k != nil {
+		k.keep(&s)
+	} else {
+		a.reads = &s
+	}
+	return a.handBack(s.exchange), true, nil
+}
+
+// handBack has a countersignature wait to be handed back, if it does not yet.
+func (a *account) handBack(x *journal.Exchange) *journal.Exchange {
+	if !slices.ContainsFunc(a.signed, func(raw []byte) bool { return bytes.Equal(raw, x.Countersignature) }) {
+		a.signed = append(a.signed, x.Countersignature)
+	}
+	return x
 }

@@ -14,8 +14,9 @@ import (
 // lasting is the state of an outgoing stream.
 type lasting struct {
 	bytes atomic.Uint64
+	told  atomic.Uint64 // how many of them when the journal was told last
 	once  sync.Once
-	began time.Time
+	began atomic.Bool
 	ended atomic.Pointer[time.Time]
 }
 
@@ -23,12 +24,19 @@ type lasting struct {
 func (l *lasting) Bytes() uint64 { return l.bytes.Load() }
 
 // lasts reports whether there may be receipts to be had: the stream lasts, or has ended just now.
-func (o *outgoing) lasts() bool {
-	if o.received.began.IsZero() {
-		return false
+func (l *lasting) lasts() bool {
+	ended := l.ended.Load()
+	return l.began.Load() && (ended == nil || time.Since(*ended) < 2*receiptEvery)
+}
+
+// carries counts what a stream carries. Each time that it has doubled, from where it is more than may be on its way, the
+// journal is told: a node that is killed knows how much it was by half.
+func (o *outgoing) carries(n int) {
+	l := &o.received
+	now, told := l.bytes.Add(uint64(n)), l.told.Load()
+	if now >= max(2*told, onItsWay) && l.told.CompareAndSwap(told, now) {
+		o.tell(journal.Served, "", nil)
 	}
-	ended := o.received.ended.Load()
-	return ended == nil || time.Since(*ended) < 2*receiptEvery
 }
 
 // over notes that a stream has ended.
@@ -55,7 +63,7 @@ type counting struct {
 // Read counts what it reads.
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	c.of.received.bytes.Add(uint64(n))
+	c.of.carries(n)
 	return n, err
 }
 
@@ -74,14 +82,14 @@ type carried struct {
 // Read counts what it reads.
 func (c *carried) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.of.received.bytes.Add(uint64(n))
+	c.of.carries(n)
 	return n, err
 }
 
 // Write counts what it writes.
 func (c *carried) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	c.of.received.bytes.Add(uint64(n))
+	c.of.carries(n)
 	return n, err
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/signed"
@@ -29,8 +28,8 @@ func (as *accounts) askForReceipts(ctx context.Context) {
 	as.writeReads()
 	for _, host := range as.hosts(func(a *account) bool {
 		asks := a.read
-		for _, o := range a.calls {
-			asks = asks || o.lasts()
+		for _, k := range a.calls {
+			asks = asks || k.live != nil && k.live.lasts()
 		}
 		a.read = false
 		return asks
@@ -66,25 +65,75 @@ func (as *accounts) settle(ctx context.Context, host string, reads bool) error {
 			return err
 		}
 		as.handed(host, list.Statements)
-		signs := 0
-		for _, raw := range owed.Statements {
-			x, err := as.sign(resp, host, raw, func(r journal.Receipt) error { return as.knows(ctx, host, r) })
-			if errors.Is(err, errLater) {
-				continue
-			}
-			if err != nil {
-				as.node.log.Error("a receipt is not signed", "from", host, "error", err)
-				continue
-			}
-			signs++
-			as.keep(ctx, host, x)
-		}
-		if signs == 0 {
+		if as.signOwed(ctx, resp, host, owed.Statements) == 0 {
 			return nil
 		}
 		reads = false
 	}
 	return nil
+}
+
+// signOwed signs what fits of the receipts that a thing says are owed, and returns how many countersignatures wait to be
+// handed back for it.
+func (as *accounts) signOwed(ctx context.Context, resp *http.Response, host string, receipts [][]byte) (signs int) {
+	ofReads := false
+	for _, raw := range as.recall(ctx, host, receipts) {
+		r, _, err := journal.ReadReceipt(raw)
+		if err != nil || r.Entries > 0 && ofReads { // of reads a thing gives one at a time
+			continue
+		}
+		var counted uint64
+		if ofReads = ofReads || r.Entries > 0; r.Entries > 0 {
+			if counted, err = as.counted(ctx, host, r); err != nil {
+				as.node.log.Error("reading what was read", "at", host, "error", err)
+				continue
+			}
+		}
+		x, fresh, err := as.sign(resp, host, raw, func(a *account, r journal.Receipt) (*known, error) {
+			k := a.calls[r.Call]
+			switch {
+			case k != nil && r.Call != 0:
+				return k, nil
+			case r.Entries > 0:
+				return nil, a.fitsReads(r, counted, as.node.clock())
+			}
+			return nil, errors.New("nothing of it is known here")
+		})
+		if err != nil {
+			continue // which is told
+		}
+		if signs++; fresh {
+			as.keep(ctx, host, x)
+		}
+	}
+	return signs
+}
+
+// maxFaults bounds of how many receipts of one thing, which it did not sign, a node tells its journal.
+const maxFaults = 128
+
+// refuse tells the journal, once, of a receipt that is not signed, and why. The receipt is the proof that it was given.
+func (as *accounts) refuse(host string, at journal.Party, r journal.Receipt, name signed.Digest, raw []byte, why error) {
+	n := as.node
+	as.mu.Lock()
+	a := as.of(host)
+	_, before := a.refused[name]
+	full := len(a.refused) >= maxFaults
+	if !full {
+		a.refused[name] = struct{}{}
+	}
+	as.mu.Unlock()
+	if before {
+		return
+	}
+	n.log.Error("a receipt is not signed", "from", host, "error", why)
+	if full {
+		return
+	}
+	n.note(journal.Entry{
+		Time: n.clock(), Thing: at, Caller: n.party(n.self), Op: journal.Countersign, Affordance: r.Affordance,
+		Outcome: journal.Refused, Reason: why.Error(), Call: r.Call, Exchange: &journal.Exchange{Receipt: raw},
+	})
 }
 
 // keep notes what was signed about a call before.
@@ -95,7 +144,7 @@ func (as *accounts) keep(ctx context.Context, host string, x *journal.Exchange) 
 		return // it was read before
 	}
 	n.note(journal.Entry{
-		Time: n.cfg.Clock(), Thing: as.partyAt(ctx, host), Caller: n.party(n.self), Op: journal.Countersign,
+		Time: n.clock(), Thing: as.partyAt(ctx, host), Caller: n.party(n.self), Op: journal.Countersign,
 		Affordance: r.Affordance, Outcome: journal.Served, Call: r.Call, Exchange: x,
 	})
 }
@@ -128,67 +177,6 @@ func (as *accounts) post(ctx context.Context, base string, list receiptList) (*h
 		err = signed.Unmarshal(body, &owed)
 	}
 	return resp, owed, err
-}
-
-// errLater says that a receipt may be right, and that this is not to be known yet.
-var errLater = errors.New("more is to come")
-
-// slack is how far the clocks of two ends may be apart for one's account to be found in the other's.
-const slack = 5 * time.Minute
-
-// knows checks that a receipt which did not come with its response is of a call that the node made: by what it
-// remembers, else by its own journal.
-func (as *accounts) knows(ctx context.Context, host string, r journal.Receipt) error {
-	as.mu.Lock()
-	o := as.of(host).calls[r.Call]
-	failed := o != nil && o.came == journal.Failed
-	as.mu.Unlock()
-	if o != nil && r.Call != 0 {
-		err := o.asked(r)
-		if failed && r.Part == 0 && r.Outcome == journal.Served {
-			err = errors.New("it says that it was served, and the answer that it failed")
-		}
-		if err == nil && r.Part > 0 && r.Bytes > o.received.Bytes()+onItsWay {
-			err = fmt.Errorf("it is of %d bytes, and %d came: %w", r.Bytes, o.received.Bytes(), errLater)
-		}
-		return err
-	}
-	found, err := as.recorded(ctx, as.partyAt(ctx, host), r)
-	if err == nil && !found {
-		err = errors.New("nothing of it is known here")
-	}
-	return err
-}
-
-// onItsWay is how much of a stream may be sent and not received yet.
-const onItsWay = 1 << 20
-
-// recorded reports whether the node's own journal tells of what a receipt is about.
-func (as *accounts) recorded(ctx context.Context, at journal.Party, r journal.Receipt) (bool, error) {
-	as.writeReads()
-	n := as.node
-	until := r.Until
-	if until.IsZero() {
-		until = r.Time
-	}
-	items, err := n.journal.Query(ctx, journal.Filter{
-		Who: n.party(n.self), Thing: at, Since: r.Time.Add(-slack), Until: until.Add(slack), Limit: journal.MaxLimit, Accounts: true,
-	})
-	if err != nil {
-		return false, err
-	}
-	var reads uint64
-	for _, i := range items {
-		e := i.Entry
-		switch {
-		case i.Node != n.self.Member() || e.Outcome != journal.Served && e.Outcome != journal.Asked:
-		case r.Entries == 0 && e.Call == r.Call && e.Op == r.Op && e.Affordance == r.Affordance:
-			return true, nil
-		case r.Entries > 0 && (e.Op == journal.Read || e.Op == journal.Observe):
-			reads += uint64(max(1, e.Count))
-		}
-	}
-	return r.Entries > 0 && reads >= r.Count, nil
 }
 
 // countRead counts a read, of which the journal is told later.

@@ -62,7 +62,8 @@ type call struct {
 
 	telling      sync.Mutex // one receipt for it after the other
 	part         uint32     // receipts there were for the stream
-	count, bytes uint64     // what the last of them said
+	count, bytes uint64     // what the last of them said,
+	until        time.Time  // and as of when
 	told         bool       // all that there was
 
 	shares, left bool // guarded by usage: whether it has shares, and is over

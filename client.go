@@ -104,10 +104,15 @@ func (t transport) again(req *http.Request, resp *http.Response, err error) (*ht
 	if rerr != nil {
 		return resp, err
 	}
-	if resp != nil {
+	if answered(req); resp != nil {
 		resp.Body.Close()
 	}
 	return t.base.RoundTrip(again)
+}
+
+// turnedDown reports whether a request was refused before anything was done. A thing that says no itself gives a receipt.
+func turnedDown(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusForbidden && resp.Header.Get(receiptHeader) == ""
 }
 
 // repeatable reports whether a request can be made again; repeat makes it again.
@@ -131,7 +136,7 @@ func (t transport) worthAnother(req *http.Request, member identity.MemberID, res
 	if !repeatable(req) {
 		return false
 	}
-	if err == nil && resp.StatusCode != http.StatusForbidden {
+	if err == nil && !turnedDown(resp) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), askGateway)

@@ -379,6 +379,15 @@ func (cs *contacts) use(member identity.MemberID) {
 
 func (n *Node) now() time.Time { return n.trust.now(n.cfg.Clock) }
 
+// clock returns the time for what two ends sign: where the clock was not set since boot, as the ledger tells it; where that
+// does not, as the clock stands.
+func (n *Node) clock() time.Time {
+	if now := n.now(); !now.IsZero() {
+		return now
+	}
+	return n.cfg.Clock()
+}
+
 // met remembers what a callee showed.
 func (cs *contacts) met(member identity.MemberID, s *session) {
 	cs.mu.Lock()

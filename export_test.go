@@ -3,9 +3,11 @@ package kindred
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/peer"
 )
 
 // HangUp closes the connection with a member, so that the next call is a cold one.
@@ -72,4 +74,10 @@ func (n *Node) Owes() (owed int) {
 		owed += len(n.receipts.owing(who))
 	}
 	return owed
+}
+
+// Settle signs what a member says is owed to it.
+func (n *Node) Settle(ctx context.Context, member identity.MemberID) error {
+	host := strings.TrimPrefix(n.url(member), peer.Scheme+"://")
+	return n.accounts.settle(ctx, host, false)
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -93,6 +94,7 @@ func (c *call) write(ctx context.Context, e journal.Entry) error {
 		n.note(e)
 		return nil
 	}
+	e.Time = n.clock()
 	kept := e
 	c.entry = &kept
 	if acts(c.op) {
@@ -181,8 +183,8 @@ func (w *receipted) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // A digested body tells the digest of what was read of it.
 type digested struct {
 	io.ReadCloser
-	sum hash.Hash
-	any bool
+	sum        hash.Hash
+	any, whole bool
 }
 
 // Read reads, and has it in the digest.
@@ -192,11 +194,13 @@ func (b *digested) Read(p []byte) (int, error) {
 		b.any = true
 		b.sum.Write(p[:n])
 	}
+	b.whole = b.whole || err == io.EOF
 	return n, err
 }
 
+// digest returns the digest of a body that was read to its end, and zero for none.
 func (b *digested) digest() (d signed.Digest) {
-	if b != nil && b.any {
+	if b != nil && b.any && b.whole {
 		b.sum.Sum(d[:0])
 	}
 	return d
@@ -267,14 +271,17 @@ func (c *call) tellStream(outcome journal.Outcome) {
 	}
 	n := c.calls.node
 	r := c.receipt(*place, outcome)
-	r.Until, r.Count, r.Bytes = n.cfg.Clock(), sent.Events(), sent.Bytes()
+	r.Until, r.Count, r.Bytes = latest(n.clock(), c.until, r.Time), sent.Events(), sent.Bytes()
 	if outcome == journal.Served && r.Count == c.count && r.Bytes == c.bytes {
 		return
 	}
-	c.count, c.bytes = r.Count, r.Bytes
+	c.count, c.bytes, c.until = r.Count, r.Bytes, r.Until
 	c.part++
 	r.Part = c.part
 	if _, err := n.receipts.issue(context.Background(), r); err != nil {
 		n.log.Error("giving a receipt", "error", err)
 	}
 }
+
+// latest returns the last of some times: clocks are set back, and receipts for a stream only go on.
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }

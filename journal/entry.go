@@ -132,7 +132,12 @@ type Entry struct {
 	OneSided      bool      `json:"oneSided,omitempty"`      // the caller has no way to sign for it
 	Countersigned bool      `json:"countersigned,omitempty"` // the caller signed the receipt for it
 	Exchange      *Exchange `json:"exchange,omitempty"`      // what was signed about the call; nil for nothing
-	Sealed        *Sealed   `json:"sealed,omitempty"`        // of an entry that was sealed: what only those open whom it concerns
+
+	// Body names, in a node's account of what it did elsewhere, the body that it asked with (Asked), or that it was
+	// answered with; zero for none. That is nobody's business but the node's.
+	Body signed.Digest `json:"-"`
+
+	Sealed *Sealed `json:"sealed,omitempty"` // of an entry that was sealed: what only those open whom it concerns
 
 	// Seal has an entry sealed when it is written: then Time, Thing and whether an
 	// entry before tells of the same are all that others see of it. Never set in
@@ -162,6 +167,7 @@ type (
 		Receipt    []byte      `cbor:"17,keyasint,omitempty"`
 		Signature  []byte      `cbor:"18,keyasint,omitempty"`
 		Sealed     *wireSealed `cbor:"19,keyasint,omitempty"`
+		Body       []byte      `cbor:"20,keyasint,omitempty"`
 	}
 	wireParty struct {
 		Member [16]byte `cbor:"1,keyasint"`
@@ -186,7 +192,7 @@ func (e Entry) encode(tree identity.TreeID) ([]byte, error) {
 		Affordance: printable(e.Affordance, maxText), Grant: printable(e.Grant, maxText), Reason: printable(e.Reason, maxReason),
 		Offline: e.Offline, Count: e.Count, Stream: e.Stream,
 		Thing: e.Thing.wire(tree), Caller: e.Caller.wire(tree), With: e.With.wire(tree),
-		Call: e.Call, Bytes: e.Bytes, OneSided: e.OneSided, Sealed: e.Sealed.wire(),
+		Call: e.Call, Bytes: e.Bytes, OneSided: e.OneSided, Sealed: e.Sealed.wire(), Body: digest(e.Body),
 	}
 	if e.Exchange != nil {
 		w.Receipt, w.Signature = e.Exchange.Receipt, e.Exchange.Countersignature
@@ -246,11 +252,11 @@ func (w wireEntry) entry(tree identity.TreeID) (Entry, error) {
 			return e, fmt.Errorf("text %.80q is not at most %d bytes of printable characters", text.s, text.max)
 		}
 	}
+	var err error
 	for _, p := range []struct {
 		wire  *wireParty
 		party *Party
 	}{{w.Thing, &e.Thing}, {w.Caller, &e.Caller}, {w.With, &e.With}} {
-		var err error
 		if *p.party, err = p.wire.party(tree); err != nil {
 			return e, err
 		}
@@ -260,6 +266,9 @@ func (w wireEntry) entry(tree identity.TreeID) (Entry, error) {
 		if err := e.Exchange.check(); err != nil {
 			return e, err
 		}
+	}
+	if e.Body, err = readDigest(w.Body); err != nil {
+		return e, err
 	}
 	return e, e.checkSealed()
 }

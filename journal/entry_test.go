@@ -16,7 +16,7 @@ func TestEntryRoundTrip(t *testing.T) {
 	full := Entry{
 		Time: noon.Add(123 * time.Millisecond), Thing: porch, Caller: guest, Op: Observe, Affordance: "picture", Outcome: Ended,
 		Grant: "g-7kqm", Reason: "anna took the right back", AsOf: noon, Offline: true, Count: math.MaxUint32,
-		Stream: math.MaxUint64, With: anna,
+		Stream: math.MaxUint64, With: anna, Body: signed.Sum([]byte("7")),
 	}
 	for name, e := range map[string]Entry{
 		"full":         full,

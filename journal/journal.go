@@ -26,6 +26,8 @@
 //	17  receipt     the signed [Receipt] for the call
 //	18  signature   the signed [Countersignature] of it
 //	19  sealed      {1: seal, ? 2: entry, 3: box}; see below
+//	20  body        of the caller's own account: the SHA-256 of what it asked
+//	                with, or was answered
 //
 //	party = { 1: member ID, ? 2: TreeID, 3: path }
 //

@@ -96,6 +96,15 @@ func digest(d signed.Digest) []byte {
 	return d[:]
 }
 
+// readDigest reads what digest wrote.
+func readDigest(wire []byte) (d signed.Digest, err error) {
+	if len(wire) != 0 && (len(wire) != len(d) || signed.Digest(wire).IsZero()) {
+		return d, fmt.Errorf("%x is no SHA-256", wire)
+	}
+	copy(d[:], wire)
+	return d, nil
+}
+
 // OpenReceipt verifies a signed receipt with the public key of the node that it is from, and returns its name too. It
 // compares it with no log.
 func OpenReceipt(raw []byte, pub crypto.PublicKey) (Receipt, signed.Digest, error) {
@@ -156,14 +165,12 @@ func (w wireReceipt) receipt() (Receipt, error) {
 	case w.Index < 0:
 		return r, fmt.Errorf("entry %d", w.Index)
 	}
-	for _, d := range []struct {
-		wire []byte
-		to   *signed.Digest
-	}{{w.Request, &r.Request}, {w.Response, &r.Response}} {
-		if len(d.wire) != 0 && (len(d.wire) != len(d.to) || signed.Digest(d.wire).IsZero()) {
-			return r, fmt.Errorf("%x is no SHA-256", d.wire)
-		}
-		copy(d.to[:], d.wire)
+	var err error
+	if r.Request, err = readDigest(w.Request); err != nil {
+		return r, err
+	}
+	if r.Response, err = readDigest(w.Response); err != nil {
+		return r, err
 	}
 	if w.CallerTree != nil {
 		r.CallerTree = identity.TreeID(w.CallerTree)

@@ -157,16 +157,23 @@ func ownEntries(ctx context.Context, n *kindred.Node, o logOptions, q control.Hi
 	answered := map[uint64]bool{}
 	for _, item := range items { // the newest first: what came of a call before what was asked
 		e := item.Entry
-		if e.Op == journal.Countersign || e.Outcome == journal.Asked && answered[e.Call] {
+		switch {
+		case e.Op == journal.Countersign && e.Outcome == journal.Refused: // of a receipt, whatever came of the call
+		case e.Op == journal.Countersign || e.Outcome == journal.Asked && answered[e.Call] || soFar(e):
 			continue
-		}
-		if answered[e.Call] = true; e.Caller.Member == n.Self().Member() && e.Exchange != nil {
-			e.Countersigned = true
+		default:
+			answered[e.Call] = true
+			e.Countersigned = e.Caller.Member == n.Self().Member() && e.Exchange != nil
 		}
 		entries = append(entries, e)
 	}
 	slices.Reverse(entries)
 	return entries, r, nil
+}
+
+// soFar reports whether an entry tells how much a stream has carried that goes on.
+func soFar(e journal.Entry) bool {
+	return e.Outcome == journal.Served && e.Bytes > 0 && (e.Op == journal.Observe || e.Op == journal.Invoke)
 }
 
 // logLine is a line of "log --json".

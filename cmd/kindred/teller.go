@@ -54,6 +54,8 @@ func (t teller) sentence(e journal.Entry) string {
 		return fmt.Sprintf("%s asked for %s, and no answer is known", who, what)
 	case e.Outcome == journal.Refused && e.Op == journal.Withdraw:
 		return because(fmt.Sprintf("%s was refused that %s deletes what it got (%s)", who, what, t.grant(e.Grant)), e.Reason)
+	case e.Outcome == journal.Refused && e.Op == journal.Countersign:
+		return because(fmt.Sprintf("%s did not sign a receipt from %s", who, what), e.Reason)
 	case e.Outcome == journal.Refused:
 		return because(fmt.Sprintf("%s was refused %s", who, what), e.Reason)
 	case e.Outcome == journal.Failed:
