@@ -2,6 +2,7 @@ package kindred
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -338,49 +339,32 @@ func verifyExcerpt(x journal.Excerpt, trusted credential.Trusted, ends map[ident
 
 // verifyExchanges verifies what both ends signed.
 func (l *VerifiedLog) verifyExchanges(signer identity.Chain, ends map[identity.MemberID][]identity.Chain) error {
-	keys := func(tree identity.TreeID, member identity.MemberID) []identity.Chain {
-		switch {
-		case tree != l.ID.Tree:
+	keys := func(tree identity.TreeID, member identity.MemberID) (keys []crypto.PublicKey) {
+		if tree != l.ID.Tree {
 			return nil // whose certificates prove themselves by nothing that is here
-		case member == l.Member:
-			return append([]identity.Chain{signer}, ends[member]...)
 		}
-		return ends[member]
+		if member == l.Member {
+			keys = append(keys, signer.Key)
+		}
+		for _, c := range ends[member] {
+			keys = append(keys, c.Key)
+		}
+		return keys
 	}
 	for _, i := range l.Items {
 		x := i.Entry.Exchange
 		if x == nil || len(x.Countersignature) == 0 {
 			continue
 		}
-		r, _, err := journal.ReadReceipt(x.Receipt)
-		if err != nil {
-			return err
-		}
-		nodes, callers := keys(r.Tree, r.Node), keys(r.CallerTree, r.Caller)
-		if len(nodes) == 0 || len(callers) == 0 {
+		_, err := x.VerifyBy(keys)
+		switch {
+		case errors.Is(err, journal.ErrUnknownEnd):
 			l.Unknown++
-			continue
-		}
-		if err := verifyExchange(x, nodes, callers); err != nil {
+		case err != nil:
 			return fmt.Errorf("entry %d of %s: %w", i.Index, l.ID.Path, err)
+		default:
+			l.Countersigned++
 		}
-		l.Countersigned++
 	}
 	return nil
-}
-
-// verifyExchange checks that each end signed with one of the keys that it had.
-func verifyExchange(x *journal.Exchange, nodes, callers []identity.Chain) (err error) {
-	node := nodes[0]
-	for _, node = range nodes {
-		if _, _, err = journal.OpenReceipt(x.Receipt, node.Key); err == nil {
-			break
-		}
-	}
-	for _, caller := range callers {
-		if _, err = x.Verify(node.Key, caller.Key); err == nil {
-			break
-		}
-	}
-	return err
 }

@@ -135,7 +135,7 @@ func (n *Node) History(ctx context.Context, q control.HistoryQuery) ([]journal.E
 	if err != nil {
 		return nil, err
 	}
-	entries := n.opened(h)
+	entries := n.opened(ctx, h)
 	if q.Caller == "" || q.Sealed {
 		return entries, nil
 	}
@@ -144,7 +144,7 @@ func (n *Node) History(ctx context.Context, q control.HistoryQuery) ([]journal.E
 	if h, err = n.Gateway().History(ctx, q); err != nil {
 		return nil, err
 	}
-	for _, e := range n.opened(h) {
+	for _, e := range n.opened(ctx, h) {
 		if e.Op != journal.Private && e.Caller.Member.String() == caller {
 			entries = append(entries, e)
 		}
@@ -154,7 +154,7 @@ func (n *Node) History(ctx context.Context, q control.HistoryQuery) ([]journal.E
 }
 
 // opened opens what is sealed to the node, and leaves out sealed receipts: what they are for says that it was signed for.
-func (n *Node) opened(h control.History) []journal.Entry {
+func (n *Node) opened(ctx context.Context, h control.History) []journal.Entry {
 	by := map[journal.SealID]*journal.Seal{}
 	for _, sealed := range h.Seals {
 		secret, err := n.vault.key.Open(sealed)
@@ -169,7 +169,7 @@ func (n *Node) opened(h control.History) []journal.Entry {
 		caller identity.MemberID
 		number uint64
 	}
-	signedFor := map[call]bool{}
+	signed, keys := map[call]*journal.Exchange{}, n.MemberKeys(ctx)
 	var entries []journal.Entry
 	for _, e := range h.Entries {
 		sealed := e.Sealed
@@ -182,15 +182,18 @@ func (n *Node) opened(h control.History) []journal.Entry {
 			}
 		}
 		if e.Op == journal.Countersign {
-			signedFor[call{e.Caller.Member, e.Call}] = true
+			signed[call{e.Caller.Member, e.Call}] = e.Exchange
 			continue
 		}
 		entries = append(entries, e)
 	}
 	for i, e := range entries {
-		if e.Sealed != nil && e.Call != 0 && signedFor[call{e.Caller.Member, e.Call}] {
-			entries[i].Countersigned = true
+		x := signed[call{e.Caller.Member, e.Call}]
+		if e.Sealed == nil || e.Call == 0 || x == nil {
+			continue
 		}
+		r, err := x.VerifyBy(keys)
+		entries[i].Countersigned = err == nil && r.Node == e.Thing.Member && r.Caller == e.Caller.Member && r.Call == e.Call
 	}
 	return entries
 }

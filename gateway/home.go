@@ -245,7 +245,7 @@ func (h *home) History(ctx context.Context, who credential.Principal, q control.
 	if q.Until.IsZero() { // else whoever dates what it tells ahead would crowd out all others for as long
 		q.Until = h.cfg.Clock().Add(clocksApart)
 	}
-	f := journal.Filter{Since: q.Since, Until: q.Until, Limit: min(q.Limit, control.MaxHistory)}
+	f := journal.Filter{Since: q.Since, Until: q.Until, Limit: min(q.Limit, control.MaxHistory), Keys: h.memberKeys(ctx)}
 	for id, to := range map[string]*journal.Party{q.Caller: &f.Who, q.Thing: &f.Thing} {
 		if id == "" {
 			continue

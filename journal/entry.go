@@ -111,7 +111,7 @@ func (p Party) tag() int64 {
 }
 
 // Entry is one line of a journal. Time, Op and Outcome are always there, and
-// Countersigned is not in the log: a query for the newest finds it there. In JSON,
+// Countersigned is not in the log: a query for the newest with keys finds it out. In JSON,
 // what is empty is absent and a party is {"member":…,"id":…}, its SPIFFE ID.
 type Entry struct {
 	Time          time.Time `json:"time"`            // when, to the millisecond
@@ -130,7 +130,7 @@ type Entry struct {
 	Call          uint64    `json:"call,omitempty"`          // by which the caller knows the call; the same at both ends
 	Bytes         uint64    `json:"bytes,omitempty"`         // that a stream carried, at its end; that left in clear
 	OneSided      bool      `json:"oneSided,omitempty"`      // the caller has no way to sign for it
-	Countersigned bool      `json:"countersigned,omitempty"` // the caller signed the receipt for it
+	Countersigned bool      `json:"countersigned,omitempty"` // both ends signed for it, which was verified
 	Exchange      *Exchange `json:"exchange,omitempty"`      // what was signed about the call; nil for nothing
 
 	// Body names, in a node's account of what it did elsewhere, the body that it asked with (Asked), or that it was

@@ -22,6 +22,7 @@ type Filter struct {
 	Limit        int       // at most so many, MaxLimit at most; 0 for DefaultLimit
 	Oldest       bool      // oldest first
 	Sealed       bool      // only what is sealed
+	Keys         KeysOf    // with which signatures are verified; nil: no entry is told to be countersigned
 	Accounts     bool      // also what nodes say of what they did elsewhere, what signs for what was done, and seals
 
 	// Match says of what is all of the above whether to return it; its error ends the search. Nil takes all.
@@ -34,8 +35,10 @@ func (i Item) account() bool {
 	switch i.Entry.Op {
 	case Read, Write, Invoke, Observe:
 		return i.Entry.Caller.Member == i.Node
+	case Countersign: // but for a receipt that is not right, which is told
+		return i.Entry.Sealed == nil && i.Entry.Outcome != Refused
 	}
-	return i.Entry.Op == Countersign && i.Entry.Sealed == nil || i.Entry.Op == MakeSeal
+	return i.Entry.Op == MakeSeal
 }
 
 // Item is an entry with the place it has in a log.
@@ -57,7 +60,7 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 	}
 	since, until := f.bounds()
 	var items []Item
-	signed := map[entryKey]bool{} // those that a receipt was signed for, which come first where the newest do
+	signed := signatures{} // which come before what they are for where the newest do
 	err := port.LogQuery(ctx, since, until, f.Who.tag(), f.Thing.tag(), !f.Oldest, func(name []byte, index int64, row Row) error {
 		item, err := readItem(tree, name, index, row)
 		if err != nil {
@@ -71,15 +74,18 @@ func query(ctx context.Context, port Port, tree identity.TreeID, f Filter) ([]It
 			return nil
 		}
 		if !f.Accounts && item.account() {
-			signed[item.signs()] = true
+			if f.Keys != nil {
+				signed.add(item)
+			}
 			return nil
 		}
-		item.Entry.Countersigned = signed[entryKey{item.Node, index}]
+		by := signed.take(item)
 		if f.Match != nil {
 			if ok, err := f.Match(item); !ok || err != nil {
 				return err
 			}
 		}
+		item.Entry.Countersigned = item.signedBy(by, f.Keys)
 		if items = append(items, item); len(items) == limit {
 			return errEnough
 		}
@@ -119,17 +125,52 @@ type entryKey struct {
 	index int64
 }
 
-// signs returns which entry a receipt is for that an item carries with its countersignature; zero for none.
-func (i Item) signs() entryKey {
+// signatures are what was signed about entries that are still to be met, by the log and the entry.
+type signatures map[identity.MemberID]map[int64][]*Exchange
+
+// Whose log it is could put there what it likes: so many entries of one log are waited for, with so many signatures each.
+const (
+	maxAwaited = 1024
+	maxSigned  = 4
+)
+
+// add adds what an item carries that is signed by both ends, by its form, about an entry of its log.
+func (s signatures) add(i Item) {
 	x := i.Entry.Exchange
 	if i.Entry.Op != Countersign || x == nil || len(x.Countersignature) == 0 {
-		return entryKey{}
+		return
 	}
 	r, _, err := ReadReceipt(x.Receipt)
 	if err != nil || r.Node != i.Node || r.Entries > 0 {
-		return entryKey{}
+		return
 	}
-	return entryKey{r.Node, r.Index}
+	of := s[i.Node]
+	if of == nil {
+		of = map[int64][]*Exchange{}
+		s[i.Node] = of
+	}
+	if by, ok := of[r.Index]; len(by) < maxSigned && (ok || len(of) < maxAwaited) {
+		of[r.Index] = append(by, x)
+	}
+}
+
+// take returns what there is about an entry.
+func (s signatures) take(i Item) []*Exchange {
+	of := s[i.Node]
+	by := of[i.Index]
+	delete(of, i.Index)
+	return by
+}
+
+// signedBy reports whether one of some exchanges is about an entry as it is, and was signed by both ends.
+func (i Item) signedBy(exchanges []*Exchange, keys KeysOf) bool {
+	for _, x := range exchanges {
+		r, err := x.VerifyBy(keys)
+		if err == nil && r.Leaf == LeafOf(i.Raw) && r.Caller == i.Entry.Caller.Member && r.CallerTree == i.Entry.Caller.ID.Tree {
+			return true
+		}
+	}
+	return false
 }
 
 func readItem(tree identity.TreeID, name []byte, index int64, row Row) (Item, error) {

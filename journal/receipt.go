@@ -291,3 +291,35 @@ func (x *Exchange) Verify(node, caller crypto.PublicKey) (Receipt, error) {
 	}
 	return r, nil
 }
+
+// KeysOf returns the public keys that a member has and had; none where they are not known.
+type KeysOf func(tree identity.TreeID, member identity.MemberID) []crypto.PublicKey
+
+// ErrUnknownEnd means that nobody tells with which keys an end of a call signs.
+var ErrUnknownEnd = errors.New("journal: whose the signatures are is not known")
+
+// VerifyBy is [Exchange.Verify] with one of the keys that each end has or had. The error is [ErrUnknownEnd] if those are not
+// known.
+func (x *Exchange) VerifyBy(keys KeysOf) (Receipt, error) {
+	unchecked, _, err := ReadReceipt(x.Receipt)
+	if err != nil {
+		return unchecked, err
+	}
+	nodes, callers := keys(unchecked.Tree, unchecked.Node), keys(unchecked.CallerTree, unchecked.Caller)
+	if len(nodes) == 0 || len(callers) == 0 {
+		return unchecked, ErrUnknownEnd
+	}
+	node := nodes[0]
+	for _, node = range nodes {
+		if _, _, err = OpenReceipt(x.Receipt, node); err == nil {
+			break
+		}
+	}
+	var r Receipt
+	for _, caller := range callers {
+		if r, err = x.Verify(node, caller); err == nil {
+			break
+		}
+	}
+	return r, err
+}

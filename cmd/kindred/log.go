@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -138,7 +139,8 @@ func ownEntries(ctx context.Context, n *kindred.Node, o logOptions, q control.Hi
 	if err != nil {
 		r = kindred.Roster{}
 	}
-	f := journal.Filter{Since: q.Since, Limit: q.Limit, Accounts: n.Self().Kind() != identity.Device || o.own}
+	keys := n.MemberKeys(soon)
+	f := journal.Filter{Since: q.Since, Limit: q.Limit, Accounts: n.Self().Kind() != identity.Device || o.own, Keys: keys}
 	for arg, to := range map[string]*journal.Party{o.who: &f.Who, o.thing: &f.Thing} {
 		if arg == "" {
 			continue
@@ -154,16 +156,22 @@ func ownEntries(ctx context.Context, n *kindred.Node, o logOptions, q control.Hi
 		return nil, r, err
 	}
 	var entries []journal.Entry
-	answered := map[uint64]bool{}
-	for _, item := range items { // the newest first: what came of a call before what was asked
+	answered, later := map[uint64]bool{}, map[uint64]*journal.Exchange{} // by the call; later: what was signed about it
+	for _, item := range items {                                         // the newest first: what came of a call before what was asked
 		e := item.Entry
 		switch {
 		case e.Op == journal.Countersign && e.Outcome == journal.Refused: // of a receipt, whatever came of the call
-		case e.Op == journal.Countersign || e.Outcome == journal.Asked && answered[e.Call] || soFar(e):
+		case e.Op == journal.Countersign:
+			later[e.Call] = e.Exchange
+			continue
+		case e.Outcome == journal.Asked && answered[e.Call] || soFar(e):
 			continue
 		default:
 			answered[e.Call] = true
-			e.Countersigned = e.Caller.Member == n.Self().Member() && e.Exchange != nil
+			if x := cmp.Or(e.Exchange, later[e.Call]); x != nil && e.Call != 0 && e.Caller.Member == n.Self().Member() {
+				receipt, err := x.VerifyBy(keys)
+				e.Countersigned = err == nil && receipt.Call == e.Call
+			}
 		}
 		entries = append(entries, e)
 	}
@@ -192,7 +200,7 @@ type logLine struct {
 	With       string        `json:"with,omitempty"`          // SPIFFE ID
 	Bytes      uint64        `json:"bytes,omitempty"`         // that a stream carried
 	OneSided   bool          `json:"one_sided,omitempty"`     // done by a tool, which cannot sign for it
-	Signed     bool          `json:"countersigned,omitempty"` // the caller has signed for it
+	Signed     bool          `json:"countersigned,omitempty"` // both ends signed for it, which was verified with the keys that are known
 	Sealed     bool          `json:"sealed,omitempty"`        // to whom it concerns: to you, unless its operation is "private"
 	Sentence   string        `json:"sentence"`
 }
