@@ -197,7 +197,7 @@ func (n *Node) decide(c *call) (grant.Decision, credential.Principal, error) {
 	grants := n.liveGrants(s, r, now)
 	var d grant.Decision
 	if op == thing.OpDescribe {
-		d, err = n.decideDescribe(r.who, grants, facts)
+		d, err = grant.DecideDescription(n.self, r.who, grants, facts)
 	} else {
 		k := taking{usage: &n.usage, call: c, live: r.live, now: now}
 		facts.Usage = k.used
@@ -220,16 +220,6 @@ func (n *Node) liveGrants(s *session, r *renewed, now time.Time) []grant.Grant {
 		grants[i] = grants[i].With(s.agreed, r.live, now)
 	}
 	return grants
-}
-
-// decideDescribe lets whoever may do anything at the thing, at some time, read what there is.
-func (n *Node) decideDescribe(who credential.Principal, grants []grant.Grant, facts grant.Facts) (grant.Decision, error) {
-	for _, g := range grants {
-		if g.Serves(who.Chain, n.self) {
-			return grant.Decision{Allowed: true, Grant: g.Terms().ID, AsOf: who.AsOf, Until: who.NotAfter}, nil
-		}
-	}
-	return grant.Decide(grant.Request{Thing: n.self, Action: grant.Read}, who, nil, facts)
 }
 
 func (n *Node) facts(affordance string, now time.Time) grant.Facts {

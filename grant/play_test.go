@@ -17,7 +17,7 @@ import (
 // Invariant: whatever is granted, passed on, taken back, paused, used and checked again, in whatever order, however the
 // clock moves and whenever the thing starts anew,
 //
-//   - a request is allowed if and only if the model allows it;
+//   - a request is allowed, and a description shown, if and only if the model allows it;
 //   - what is allowed stays allowed until Until;
 //   - what is allowed and does not count stays allowed however often something is used; what counts is not allowed where
 //     nobody counts, nor taken where what does not count allows as much;
@@ -43,7 +43,7 @@ func TestDecideAgainstModel(t *testing.T) {
 		}
 		p.settle()
 	}
-	if sum.allowed < 1000 || sum.denied < 1000 || sum.changed < 500 || sum.counted < 100 || sum.seen < 500 || sum.unseen < 500 || sum.chained < 100 {
+	if sum.allowed < 1000 || sum.denied < 1000 || sum.changed < 500 || sum.counted < 100 || sum.seen < 500 || sum.unseen < 500 || sum.chained < 100 || sum.described < 1000 {
 		t.Errorf("%+v: too few to tell anything", sum)
 	}
 }
@@ -55,6 +55,7 @@ type tally struct {
 	counted         int // allowed, and used up something
 	seen, unseen    int // moments of the past
 	chained         int // allowed by what was passed on
+	described       int
 }
 
 // play is one history: the model of the world, and beside it the real grants.
@@ -353,6 +354,7 @@ func (p *play) ask(sum *tally) {
 		if want := p.allowed(a); d.Allowed != want {
 			p.t.Fatalf("seed %d, at %s, %+v: %t, %q, want %t", p.seed, p.now, a, d.Allowed, d.Reason, want)
 		}
+		p.describe(a, index.For(who.Chain), sum)
 		switch blind := decide(p.now, nil); {
 		case blind.Allowed && blind.Counts:
 			p.t.Fatalf("seed %d, at %s, %+v: allowed by what nobody counted", p.seed, p.now, a)
@@ -371,6 +373,31 @@ func (p *play) ask(sum *tally) {
 			p.t.Fatalf("seed %d, at %s, %+v: it does not count, and is used up", p.seed, p.now, a)
 		}
 		p.use(d, action, sum)
+	}
+}
+
+// describe compares whether what there is may be read with the model, now and until Until.
+func (p *play) describe(a asked, grants []Grant, sum *tally) {
+	decide := func(at time.Time) Decision {
+		facts := Facts{Now: at, Limit: Limit{p.fresh, p.offline}, Isolated: p.isolated, Never: p.never, Way: a.way}
+		d, err := DecideDescription(p.At(a.on).Chain, p.principal(a.by, p.known), grants, facts)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		return d
+	}
+	d := decide(p.now)
+	if want := p.describes(a.by, a.on); d.Allowed != want {
+		p.t.Fatalf("seed %d, at %s, %s reads what there is at %s: %t, %q, want %t", p.seed, p.now, a.by, a.on, d.Allowed, d.Reason, want)
+	}
+	if !d.Allowed {
+		return
+	}
+	sum.described++
+	later := p.world
+	later.now = d.Until.Add(-1)
+	if !later.describes(a.by, a.on) || !decide(later.now).Allowed {
+		p.t.Fatalf("seed %d: described at %s until %s, and not at %s", p.seed, p.now, d.Until, later.now)
 	}
 }
 

@@ -99,8 +99,8 @@ func (d *decider) missing(r *rules, used *Usage) Reason {
 		return Reason{Doing, fmt.Sprintf("granted is to %s, not to %s", and(t.Actions.names()), d.req.Action)}
 	case d.shown() && len(t.Agreement.Clear) == 0:
 		return Reason{NotShown, fmt.Sprintf("%s is a service, and nothing is granted in clear", d.who.ID.Path)}
-	case t.Until != 0 && now.Unix() >= t.Until:
-		return Reason{Ended, fmt.Sprintf("it ended on %s", moment(t.Until, r.hours.zone))}
+	case r.outside(now).Code == Ended:
+		return r.outside(now)
 	case used != nil && t.Uses != 0 && used.Uses >= t.Uses:
 		return Reason{UsedUp, fmt.Sprintf("it was used %s, as often as was granted", english.times(t.Uses))}
 	case used != nil && t.Budget != 0 && used.Time >= t.budget():
@@ -115,6 +115,18 @@ func (d *decider) missing(r *rules, used *Usage) Reason {
 	return d.missingNow(r, used)
 }
 
+// outside says that a moment is before a link begins, or that it is over by then; Granted if neither.
+func (r *rules) outside(now time.Time) Reason {
+	t := &r.terms
+	switch {
+	case t.Until != 0 && now.Unix() >= t.Until:
+		return Reason{Ended, fmt.Sprintf("it ended on %s", moment(t.Until, r.hours.zone))}
+	case now.Unix() < t.From:
+		return Reason{NotYet, fmt.Sprintf("it begins on %s", moment(t.From, r.hours.zone))}
+	}
+	return Reason{Code: Granted}
+}
+
 // missingNow is what may change by itself: missing goes on with it.
 func (d *decider) missingNow(r *rules, used *Usage) Reason {
 	t, now := &r.terms, d.facts.Now
@@ -123,8 +135,8 @@ func (d *decider) missingNow(r *rules, used *Usage) Reason {
 		return Reason{WrongWay, fmt.Sprintf("granted %s, and it came %s", wayNames[t.Route], d.facts.Way)}
 	case t.Home && d.facts.Way != AtHome:
 		return Reason{Away, "granted within the home's own network alone"}
-	case now.Unix() < t.From:
-		return Reason{NotYet, fmt.Sprintf("it begins on %s", moment(t.From, r.hours.zone))}
+	case r.outside(now).Code == NotYet:
+		return r.outside(now)
 	case !r.hours.open(now):
 		return Reason{OutOfHours, fmt.Sprintf("outside its hours: %s (%s)", hoursText(t.Windows), city(t.Zone))}
 	case used != nil && t.Rate.Uses != 0 && used.Recent >= t.Rate.Uses:
