@@ -25,7 +25,7 @@ import (
 //	"udp 4711" ────────▶                 or "tcp 4711": does anybody get in there, at the address where you see me?
 //	                   ◀──────────────── "open" or "shut"
 //
-// A relay calls ports of IPv4 from 1024 on, with a key and from a port of no other use, and says that it is open if whoever
+// A relay calls ports from 1024 on, with a key and from a port of no other use, and says that it is open if whoever
 // answers proves the asker's key. It learns of no address but that where it sees the asker, lest it be sent to others.
 const doorProtocol protocol.ID = "/kindred/door/1"
 
@@ -83,9 +83,6 @@ func (l *link) tryDoor(s network.Stream) (answer string, err error) {
 		return "", err
 	}
 	ip := ipOf(l.seenAt())
-	if !ip.Is4() {
-		return "", fmt.Errorf("no port of %s is forwarded", ip)
-	}
 	if err := l.host.callBack(l.ctx, addressOf(p.protocol, netip.AddrPortFrom(ip, p.number)), l.conn.RemotePeer()); err != nil {
 		return calledOut, nil
 	}
@@ -147,14 +144,14 @@ type question struct {
 func (o *outlook) unasked() (all []question) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, f := range o.forwarded {
+	for _, f := range o.allForwarded() {
 		for relay, s := range o.seen {
 			ip := ipOf(s.addr)
 			k := f.knocks[relay]
 			if k.link != s.link || k.at != ip {
 				k = knocked{}
 			}
-			if k.door == DoorOpen || k.tries >= maxKnocks || !ip.Is4() || !isPublic(s.addr) {
+			if k.door == DoorOpen || k.tries >= maxKnocks || !f.mayBeAt(ip) || !isPublic(s.addr) {
 				continue
 			}
 			all = append(all, question{f, f.claim.Port(), relay, s.link, ip, k.tries})

@@ -12,11 +12,12 @@ import (
 	"github.com/kindred-iot/kindred/portmap"
 )
 
-// A forward is a port that the router says it forwards, and what relays found who called there. What the router says of
+// A forward is a port that the router says it forwards, or lets callers in at, and what relays found who called there. What the router says of
 // its own address is not believed where anybody can tell: a relay calls the port at the address where it sees the host.
 // It is guarded by its outlook's mu.
 type forward struct {
 	port
+	ip     netip.Addr     // of IPv6: this host's own, which the router's firewall lets callers in to
 	by     string         // how the router was asked
 	claim  netip.AddrPort // where it says that it forwards
 	knocks map[libp2ppeer.ID]knocked
@@ -36,7 +37,7 @@ const maxKnocks = 3
 
 // same reports whether two forward the same port in the same way.
 func (f *forward) same(o *forward) bool {
-	return f.port == o.port && f.by == o.by && f.claim == o.claim
+	return f.port == o.port && f.ip == o.ip && f.by == o.by && f.claim == o.claim
 }
 
 // note takes a relay's answer. The newest that got in says where; when none does, nobody gets in.
@@ -68,6 +69,15 @@ func (f *forward) door() string {
 	return answer
 }
 
+// mayBeAt reports whether a relay that sees the host at an address can knock at the port: of IPv4 anywhere, of IPv6, which
+// is not translated, where the router lets callers in.
+func (f *forward) mayBeAt(ip netip.Addr) bool {
+	if f.ip.IsValid() {
+		return ip == f.claim.Addr()
+	}
+	return ip.Is4()
+}
+
 // at is where a forwarded port is at one of the router's addresses.
 func (f *forward) at(ip netip.Addr) ma.Multiaddr {
 	return addressOf(f.protocol, netip.AddrPortFrom(ip, f.claim.Port()))
@@ -80,35 +90,52 @@ func addressOf(protocol string, at netip.AddrPort) ma.Multiaddr {
 	return ma.StringCast(quicAddress(at))
 }
 
-// forwards notes what the router forwards to the host, in place of what it did, and reports whether it is anything.
-// Whoever got in at a port that is forwarded as before need not knock again.
-func (o *outlook) forwards(now []*forward) bool {
+// forwards notes where the router lets callers of one family in, in place of what it did, and reports whether it is
+// anywhere. Whoever got in at a port that is forwarded as before need not knock again.
+func (o *outlook) forwards(of family, now []*forward) bool {
 	o.mu.Lock()
-	same := slices.EqualFunc(o.forwarded, now, (*forward).same)
+	was := o.forwarded[of]
+	same := slices.EqualFunc(was, now, (*forward).same)
 	for i, f := range now {
-		if j := slices.IndexFunc(o.forwarded, f.same); j >= 0 {
-			now[i] = o.forwarded[j]
+		if j := slices.IndexFunc(was, f.same); j >= 0 {
+			now[i] = was[j]
 			for relay, k := range now[i].knocks {
 				k.tries = 0
 				now[i].knocks[relay] = k
 			}
 		}
 	}
-	o.forwarded = now
+	if o.forwarded == nil {
+		o.forwarded = make(map[family][]*forward)
+	}
+	o.forwarded[of] = now
 	o.mu.Unlock()
 	if !same {
 		o.changed()
 	}
+	o.knockSoon()
 	return len(now) > 0
 }
+
+// knockSoon has relays try what is new.
+func (o *outlook) knockSoon() {
+	select {
+	case o.knock <- struct{}{}:
+	default:
+	}
+}
+
+// allForwarded returns where the router lets callers in, IPv4 first. o.mu is held.
+func (o *outlook) allForwarded() []*forward { return slices.Concat(o.forwarded[ip4], o.forwarded[ip6]) }
 
 // forwardedTo returns the addresses at which ports are forwarded to the host: those where a relay got in. The router's
 // word has to do where there is no relay that could try (alone): it is an address to try, and no more.
 func (o *outlook) forwardedTo(alone bool) (all []ma.Multiaddr) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, f := range o.forwarded {
+	for _, f := range o.allForwarded() {
 		switch {
+		case f.ip.IsValid() && f.ip == f.claim.Addr(): // where the host listens
 		case f.in.IsValid():
 			all = append(all, f.at(f.in))
 		case alone && len(o.seen) == 0 && f.claim.Addr().IsValid() && isPublic(f.at(f.claim.Addr())):
@@ -121,7 +148,8 @@ func (o *outlook) forwardedTo(alone bool) (all []ma.Multiaddr) {
 // forwarded returns the addresses at which the router forwards ports to the host, as far as others are told of them.
 func (h *Host) forwarded() []ma.Multiaddr { return h.outlook.forwardedTo(len(h.relays.all()) == 0) }
 
-// A Forward is a port that the router forwards to the host.
+// A Forward is a port that the router forwards to the host, or one of the host's own addresses of IPv6 to which the router's
+// firewall lets callers in.
 type Forward struct {
 	Address string // a multiaddr: where somebody got in; or else where the router says, which may be wrong
 	By      string // how the router was asked: portmap.PCP, …
@@ -145,7 +173,7 @@ func ParseForward(text string) (Forward, error) {
 func (o *outlook) mapped() (all []Forward) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, f := range o.forwarded {
+	for _, f := range o.allForwarded() {
 		ip := f.claim.Addr()
 		if f.in.IsValid() {
 			ip = f.in

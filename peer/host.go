@@ -158,7 +158,7 @@ func newHost(cfg Config, t timing) (*Host, error) {
 		strangers: strangers{most: maxStrangers},
 		calling:   make(chan struct{}, maxCallBacks),
 	}
-	h.outlook = outlook{host: h, seen: make(map[libp2ppeer.ID]sighting), tell: make(chan struct{}, 1), sighted: make(chan struct{}, 1)}
+	h.outlook = outlook{host: h, seen: make(map[libp2ppeer.ID]sighting), tell: make(chan struct{}, 1), knock: make(chan struct{}, 1)}
 	h.relays = relays{host: h, berths: make(map[libp2ppeer.ID]*berth)}
 	h.puncher = puncher{host: h, tries: make(map[libp2ppeer.ID]*punching)}
 	if h.log == nil {

@@ -273,11 +273,14 @@ func (p *labPeer) moored(n int) {
 }
 
 // relayAt waits until a relay knows where it is, and returns its addresses, with its name.
-func (p *labPeer) relayAt() (named []string) {
+func (p *labPeer) relayAt() []string { return p.relayIn("/ip4/25.") }
+
+// relayIn is relayAt for addresses that have something in them.
+func (p *labPeer) relayIn(network string) (named []string) {
 	p.t.Helper()
 	p.until("its addresses", func() bool { return len(p.addresses) > 0 })
 	for _, a := range p.addresses {
-		if strings.Contains(a, "/ip4/25.") {
+		if strings.Contains(a, network) {
 			at, err := peer.WithKey(a, publicOf(p.name))
 			if err != nil {
 				p.t.Fatal(err)

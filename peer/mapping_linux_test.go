@@ -17,12 +17,17 @@ type forwardedHome struct {
 	birch  *netlabtest.Home
 	router *netlabtest.Forwarder
 	meter  *labPeer
+
+	internet string // what the addresses of its public segment have in them
 }
 
-func newForwardedHome(t *testing.T, settings ...string) *forwardedHome {
+func newForwardedHome(t *testing.T, nat netlab.NAT, settings ...string) *forwardedHome {
 	lab := netlabtest.New(t)
-	h := &forwardedHome{lab: lab, birch: lab.Home("birch", netlab.Cone)}
+	h := &forwardedHome{lab: lab, birch: lab.Home("birch", nat)}
 	h.router = h.birch.Forward(settings...)
+	if h.internet = "/ip4/25."; nat == netlab.IPv6Only {
+		h.internet = "/ip6/2a10:25:"
+	}
 	return h
 }
 
@@ -31,7 +36,7 @@ func (h *forwardedHome) moor(t *testing.T) {
 	t.Helper()
 	relay := start(t, h.lab.Public("relay"), "relay")
 	h.meter = start(t, h.birch.Host("meter"), "listen", "map")
-	h.meter.Say("relays " + relay.relayAt()[0])
+	h.meter.Say("relays " + relay.relayIn(h.internet)[0])
 	h.meter.moored(1)
 }
 
@@ -43,10 +48,10 @@ func (h *forwardedHome) doors(door string) {
 	})
 }
 
-// at returns where the meter is said to be at an IP address of the router's.
+// at returns where the meter is said to be at an IP address of the router's, or its own.
 func (h *forwardedHome) at(ip string) (all []string) {
 	return slices.DeleteFunc(slices.Clone(h.meter.addresses), func(a string) bool {
-		return !strings.HasPrefix(a, "/ip4/"+ip+"/") || peer.IsRelayed(a)
+		return !strings.Contains(a, "/"+ip+"/") || peer.IsRelayed(a)
 	})
 }
 
@@ -62,7 +67,7 @@ func TestLabForwarded(t *testing.T) {
 	} {
 		t.Run(tt.by, func(t *testing.T) {
 			t.Parallel()
-			h := newForwardedHome(t, tt.settings...)
+			h := newForwardedHome(t, netlab.Cone, tt.settings...)
 			h.moor(t)
 			h.doors(peer.DoorOpen)
 			want := []peer.Forward{
@@ -97,7 +102,7 @@ func TestLabForwarded(t *testing.T) {
 // others are told that.
 func TestLabRouterNamesAnotherAddress(t *testing.T) {
 	t.Parallel()
-	h := newForwardedHome(t, "enable_natpmp=yes", "enable_upnp=no", "ext_ip=25.0.9.9")
+	h := newForwardedHome(t, netlab.Cone, "enable_natpmp=yes", "enable_upnp=no", "ext_ip=25.0.9.9")
 	h.moor(t)
 	h.doors(peer.DoorOpen)
 	if lie, true := h.at("25.0.9.9"), h.at("25.0.2.1"); len(lie) > 0 || len(true) != 2 {
@@ -108,12 +113,62 @@ func TestLabRouterNamesAnotherAddress(t *testing.T) {
 // A router that says that it forwards and does not is not believed either.
 func TestLabRouterForwardsNothing(t *testing.T) {
 	t.Parallel()
-	h := newForwardedHome(t, "enable_natpmp=yes", "enable_upnp=no")
+	h := newForwardedHome(t, netlab.Cone, "enable_natpmp=yes", "enable_upnp=no")
 	h.router.Break()
 	h.moor(t)
 	h.doors(peer.DoorShut)
 	h.meter.until("what the relay found", func() bool { return h.meter.reach.Door == peer.DoorShut })
 	if told := h.at("25.0.2.1"); len(told) > 0 {
 		t.Errorf("the meter publishes %q, where nobody gets in", told)
+	}
+}
+
+// Where a home has IPv6 the router's firewall is opened, so that somebody calls directly whom nobody inside has called; it
+// is shut again when the callee is closed.
+func TestLabFirewallOpened(t *testing.T) {
+	for _, by := range []string{portmap.PCP, portmap.UPnP} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			h := newForwardedHome(t, netlab.IPv6Only, "enable_natpmp=yes", "enable_upnp=yes")
+			if by == portmap.UPnP {
+				h.router.Deafen(5351)
+			}
+			h.moor(t)
+			h.doors(peer.DoorOpen)
+			at := h.at("2a10:25:0:1::2")
+			want := []peer.Forward{{Address: at[0], By: by, Door: peer.DoorOpen}, {Address: at[1], By: by, Door: peer.DoorOpen}}
+			if r := h.meter.reach; !slices.Equal(r.Mapped, want) || r.Door != peer.DoorOpen {
+				t.Errorf("the meter knows of itself %+v, want %+v", r, want)
+			}
+			if got := h.router.Opened(); len(got) != 2 {
+				t.Errorf("the router lets in %q", got)
+			}
+			for i, a := range at {
+				phone := start(t, h.lab.Public("phone"+string(rune('0'+i))))
+				h.meter.addresses = []string{a}
+				if n := phone.get(h.meter); n.Error != "" || n.Path.Kind != peer.Direct {
+					t.Errorf("at %s the answer is %+v %+v", a, n, n.Path)
+				}
+			}
+			if code := h.meter.Stop(); code != 0 {
+				t.Errorf("the meter ended with %d", code)
+			}
+			if left := h.router.Opened(); len(left) > 0 {
+				t.Errorf("the router still lets in %q", left)
+			}
+		})
+	}
+}
+
+// A firewall that says that it is open and is not: no relay gets in.
+func TestLabFirewallShut(t *testing.T) {
+	t.Parallel()
+	h := newForwardedHome(t, netlab.IPv6Only, "enable_natpmp=yes", "enable_upnp=no")
+	h.router.Break()
+	h.moor(t)
+	h.doors(peer.DoorShut)
+	h.meter.addresses = h.at("2a10:25:0:1::2")[:1]
+	if n := start(t, h.lab.Public("phone")).get(h.meter); n.Error == "" {
+		t.Errorf("past a firewall that is shut the answer is %+v %+v", n, n.Path)
 	}
 }

@@ -34,7 +34,7 @@ func TestForwarded(t *testing.T) {
 		for i, k := range tt.knocks {
 			f.note(libp2ppeer.ID(rune('a'+i)), k)
 		}
-		o := outlook{forwarded: []*forward{f}}
+		o := outlook{forwarded: map[family][]*forward{ip4: {f}}}
 		got := ""
 		for _, a := range o.forwardedTo(tt.alone) {
 			got += a.String()
@@ -64,7 +64,7 @@ func TestUnasked(t *testing.T) {
 	first, again := &link{}, &link{}
 	o := outlook{host: newPlace(t).join("meter", nil).Host, seen: make(map[libp2ppeer.ID]sighting), tell: make(chan struct{}, 1)}
 	forwards := func() {
-		o.forwards([]*forward{{port: port{"udp", 4711}, claim: netip.MustParseAddrPort("9.9.9.9:5000"), knocks: make(map[libp2ppeer.ID]knocked)}})
+		o.forwards(ip4, []*forward{{port: port{"udp", 4711}, claim: netip.MustParseAddrPort("9.9.9.9:5000"), knocks: make(map[libp2ppeer.ID]knocked)}})
 	}
 	seen := func(l *link, at string) { o.seen["relay"] = sighting{link: l, addr: ma.StringCast(at)} }
 	for _, step := range []struct {

@@ -49,10 +49,10 @@ type outlook struct {
 
 	mu        sync.Mutex
 	seen      map[libp2ppeer.ID]sighting
-	forwarded []*forward
+	forwarded map[family][]*forward
 	nat       string        // what follows from seen
 	tell      chan struct{} // something changed
-	sighted   chan struct{} // a relay says where it sees the host
+	knock     chan struct{} // there may be something new that relays can try
 }
 
 // A sighting is what one relay says.
@@ -77,10 +77,7 @@ func (o *outlook) saw(relay libp2ppeer.ID, l *link, addr ma.Multiaddr) {
 		o.forget(l)
 	}
 	o.host.puncher.ready() // at once: whoever is called through the relay tries soon
-	select {
-	case o.sighted <- struct{}{}:
-	default:
-	}
+	o.knockSoon()
 	o.changed()
 }
 

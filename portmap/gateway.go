@@ -15,31 +15,48 @@ import (
 // A gateway is where packets for everywhere else go, and where they come from.
 type gateway struct {
 	router, self netip.Addr
+	device       string // the name of the interface on which the router is
 }
 
-// elsewhere is nobody's address (RFC 5737): the way there is the way to everywhere that there is no other way to.
-var elsewhere = net.IPv4(192, 0, 2, 1)
+// elsewhere and elsewhere6 are nobody's addresses (RFC 5737, RFC 3849): the way there is the way to everywhere that there
+// is no other way to.
+var (
+	elsewhere  = netip.MustParseAddr("192.0.2.1")
+	elsewhere6 = netip.MustParseAddr("2001:db8::1")
+)
 
-// findGateway asks the system for the default gateway.
-func findGateway(ctx context.Context) (gateway, error) {
+// findGateway asks the system for the default gateway on the way elsewhere.
+func findGateway(ctx context.Context, elsewhere netip.Addr) (gateway, error) {
 	routes, err := netroute.New()
 	if err != nil {
 		return gateway{}, err
 	}
-	_, ip, _, err := routes.Route(elsewhere)
+	on, ip, _, err := routes.Route(elsewhere.AsSlice())
 	if err != nil {
 		return gateway{}, err
 	}
 	router, ok := netip.AddrFromSlice(ip)
-	if router = router.Unmap(); !ok || !router.Is4() || router.IsUnspecified() {
-		return gateway{}, errors.New("no gateway of IPv4")
+	if router = router.Unmap(); !ok || router.Is4() != elsewhere.Is4() || router.IsUnspecified() {
+		return gateway{}, errors.New("no gateway")
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "udp4", netip.AddrPortFrom(router, pcpPort).String()) // nothing is sent
+	towards := router
+	if router.IsLinkLocalUnicast() && router.Is6() {
+		router, towards = router.WithZone(on.Name), elsewhere // from an address that others know
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", netip.AddrPortFrom(towards, pcpPort).String()) // nothing is sent
 	if err != nil {
 		return gateway{}, err
 	}
 	defer conn.Close()
-	return gateway{router, conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()}, nil
+	return gateway{router, conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), on.Name}, nil
+}
+
+// from is the gateway as it is asked from another address of this machine; the zero Addr: from the same.
+func (g gateway) from(ip netip.Addr) gateway {
+	if ip.IsValid() {
+		g.self = ip
+	}
+	return g
 }
 
 // pcpPort is where routers take requests of PCP and of NAT-PMP.
@@ -54,7 +71,7 @@ const resend = 250 * time.Millisecond
 // exchange sends a request until an answer comes that take takes, or ctx ends.
 func (g gateway) exchange(ctx context.Context, request []byte, take func(answer []byte) (mine bool, err error)) error {
 	from := &net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(g.self, 0))}
-	conn, err := from.DialContext(ctx, "udp4", netip.AddrPortFrom(g.router, pcpPort).String())
+	conn, err := from.DialContext(ctx, "udp", netip.AddrPortFrom(g.router, pcpPort).String())
 	if err != nil {
 		return err
 	}
@@ -110,9 +127,9 @@ func leaseOf(seconds uint32) time.Duration {
 	return min(time.Duration(seconds)*time.Second, maxLease)
 }
 
-// told is where a router says that it forwards: no address is none that could be meant.
-func told(at netip.AddrPort) netip.AddrPort {
-	if !at.Addr().Is4() || at.Addr().IsUnspecified() {
+// told is where a router says that it fulfils a wish: no address is none that could be meant.
+func told(at netip.AddrPort, w wish) netip.AddrPort {
+	if at.Addr().Is4() == w.ip.Is6() || at.Addr().IsUnspecified() {
 		return netip.AddrPortFrom(netip.Addr{}, at.Port())
 	}
 	return at

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ import (
 // process.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "lab-host" {
-		if err := labHost(os.Args[2]); err != nil {
+		if err := labHost(os.Args[2], os.Args[3:]...); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -36,20 +37,33 @@ type report struct {
 }
 
 // labHost asks by a dialect, or by the first that is spoken, for both protocols, reports, and takes it back when a line
-// comes.
-func labHost(by string) error {
+// comes. With an address of its own a host asks for that one of IPv6.
+func labHost(by string, self ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), netlabtest.Patience)
 	defer cancel()
-	r, err := find(ctx, by)
+	way, greetings, first := elsewhere, map[string]func(context.Context, gateway) (dialect, error){PCP: greetPCP, NATPMP: greetNATPMP, UPnP: greetUPnP}, Find
+	if len(self) > 0 {
+		way, greetings[UPnP], first = elsewhere6, greetPinholes, FindFirewall
+	}
+	r, err := first(ctx)
+	if greet := greetings[by]; greet != nil {
+		r, err = find(ctx, way, greeting{by, forUPnP, greet})
+	}
 	if err != nil {
 		return err
 	}
+	ask := func(protocol string) (Mapping, error) {
+		if len(self) > 0 {
+			return r.Open(ctx, protocol, netip.AddrPortFrom(netip.MustParseAddr(self[0]), 4711), 10*time.Minute)
+		}
+		return r.Map(ctx, protocol, 4711, 10*time.Minute)
+	}
 	said := report{By: r.By()}
-	for _, ask := range []struct {
+	for _, wanted := range []struct {
 		protocol string
 		into     *Mapping
 	}{{UDP, &said.UDP}, {TCP, &said.TCP}, {UDP, &said.Again}} {
-		if *ask.into, err = r.Map(ctx, ask.protocol, 4711, 10*time.Minute); err != nil {
+		if *wanted.into, err = ask(wanted.protocol); err != nil {
 			return err
 		}
 	}
@@ -60,27 +74,14 @@ func labHost(by string) error {
 	return r.Release(ctx)
 }
 
-func find(ctx context.Context, by string) (*Router, error) {
-	greet := map[string]func(context.Context, gateway) (dialect, error){PCP: greetPCP, NATPMP: greetNATPMP, UPnP: greetUPnP}[by]
-	if greet == nil {
-		return Find(ctx)
-	}
-	g, err := findGateway(ctx)
-	if err != nil {
-		return nil, err
-	}
-	d, err := greet(ctx, g)
-	return &Router{by: by, dialect: d, held: make(map[inside]wish)}, err
-}
-
 // startAsker starts a host that asks.
-func startAsker(t *testing.T, at *netlabtest.Host, by string) *netlabtest.Process {
+func startAsker(t *testing.T, at *netlabtest.Host, by string, self ...string) *netlabtest.Process {
 	t.Helper()
-	self, err := os.Executable()
+	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return at.Start(self, "lab-host", by)
+	return at.Start(program, append([]string{"lab-host", by}, self...)...)
 }
 
 // reported is what an asker says.
@@ -176,7 +177,7 @@ func TestLabNoRouter(t *testing.T) {
 		at   *netlabtest.Host
 		want string
 	}{
-		{"a router that does not", lab.Home("birch", netlab.Cone).Host("asker"), "forwards no ports"},
+		{"a router that does not", lab.Home("birch", netlab.Cone).Host("asker"), "the router at 192.168.1.1 does not"},
 		{"no router", lab.LAN("den").Host("asker"), "finding the default gateway"},
 	} {
 		asker := startAsker(t, tt.at, "any")
@@ -186,5 +187,65 @@ func TestLabNoRouter(t *testing.T) {
 		if said := asker.Said(); !strings.Contains(said, tt.want) {
 			t.Errorf("%s: %s", tt.name, said)
 		}
+	}
+}
+
+// A router's firewall for IPv6 is opened by each dialect that can, and shut again.
+func TestLabFirewall(t *testing.T) {
+	t.Parallel()
+	birch := netlabtest.New(t).Home("birch", netlab.IPv6Only)
+	router := birch.Forward("enable_natpmp=yes", "enable_upnp=yes")
+	for _, by := range []string{UPnP, PCP} {
+		host := birch.Host("asker")
+		asker := startAsker(t, host, by, host.Addr().String())
+		r := reported(t, asker)
+		for _, m := range []Mapping{r.UDP, r.TCP, r.Again} {
+			if m.Outside != netip.AddrPortFrom(host.Addr(), 4711) || m.Lease <= 0 || m.Lease > 10*time.Minute {
+				t.Errorf("%s: the router says %v for %v", by, m.Outside, m.Lease)
+			}
+		}
+		if got := router.Opened(); len(got) != 2 {
+			t.Errorf("%s: the router lets in %q", by, got)
+		}
+		asker.Say("that is all")
+		code, left := asker.End(), router.Opened()
+		if by == PCP && code == 1 && len(left) == 1 && strings.Contains(asker.Said(), "it is not allowed (PCP 2)") {
+			continue // the one that was renewed, see pcp.cancel
+		}
+		if code != 0 || len(left) > 0 {
+			t.Fatalf("%s: ended with %d: %s; the router still lets in %q", by, code, asker.Said(), left)
+		}
+	}
+}
+
+// FindFirewall takes what there is.
+func TestLabFindFirewall(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		local bool // the router is known by a link-local address
+		deaf  bool // to PCP, which miniupnpd speaks by IPv6 whatever it is told
+		by    string
+	}{
+		{"all", false, false, PCP},
+		{"UPnP alone", false, true, UPnP},
+		{"all, link-local", true, false, PCP},
+		{"UPnP alone, link-local", true, true, UPnP},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			birch := netlabtest.New(t).Home("birch", netlab.IPv6Only)
+			router := birch.Forward("enable_natpmp=yes", "enable_upnp=yes")
+			if tt.deaf {
+				router.Deafen(pcpPort)
+			}
+			host := birch.Host("asker")
+			if tt.local {
+				router.Announce(host)
+			}
+			if r := reported(t, startAsker(t, host, "any", host.Addr().String())); r.By != tt.by {
+				t.Errorf("asked by %s", r.By)
+			}
+		})
 	}
 }

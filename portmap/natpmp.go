@@ -94,7 +94,7 @@ func (p pmp) forward(ctx context.Context, w wish) (Mapping, error) {
 		return m, err
 	}
 	at, _ := p.outside(ctx) // it is forwarded whether the router says where or not
-	m.Outside = told(netip.AddrPortFrom(at, m.Outside.Port()))
+	m.Outside = told(netip.AddrPortFrom(at, m.Outside.Port()), w)
 	return m, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // pcpResults are PCP's result codes (RFC 6887 §7.4).
@@ -23,6 +24,8 @@ const (
 	pcpIsAnswer  = 0x80
 	pcpHeaderLen = 24
 	pcpMapLen    = pcpHeaderLen + 36
+
+	pcpNotAllowed = 2 // a result code
 )
 
 // transport is the number of a protocol (IANA's protocol numbers).
@@ -47,8 +50,11 @@ func pcpMapRequest(w wish, self netip.Addr) []byte {
 	b = append(b, transport(w.protocol), 0, 0, 0)
 	b = binary.BigEndian.AppendUint16(b, w.port)
 	b = binary.BigEndian.AppendUint16(b, w.outside)
-	any4 := netip.IPv4Unspecified().As16()
-	return append(b, any4[:]...)
+	which := netip.IPv4Unspecified().As16() // any of IPv4
+	if w.ip.Is6() {
+		which = netip.IPv6Unspecified().As16()
+	}
+	return append(b, which[:]...)
 }
 
 // parsePCP reads an answer's header (RFC 6887 §7.2). An answer in NAT-PMP says that PCP is not spoken.
@@ -83,7 +89,7 @@ func parsePCPMap(b []byte, w wish) (m Mapping, mine bool, err error) {
 	if seconds(w.lease) > 0 && (at.Port() == 0 || lease == 0) {
 		return Mapping{}, true, fmt.Errorf("the router maps to %s for %d seconds, which is nothing", at, lease)
 	}
-	return Mapping{told(at), leaseOf(lease)}, true, nil
+	return Mapping{told(at, w), leaseOf(lease)}, true, nil
 }
 
 // pcp asks by PCP.
@@ -98,15 +104,22 @@ func greetPCP(ctx context.Context, g gateway) (dialect, error) {
 }
 
 func (p pcp) forward(ctx context.Context, w wish) (m Mapping, err error) {
-	err = p.exchange(ctx, pcpMapRequest(w, p.self), func(b []byte) (mine bool, err error) {
+	at := p.from(w.ip)
+	err = at.exchange(ctx, pcpMapRequest(w, at.self), func(b []byte) (mine bool, err error) {
 		m, mine, err = parsePCPMap(b, w)
 		return mine, err
 	})
 	return m, err
 }
 
+// cancel asks for the end. Some routers (miniupnpd 2.3.1, of a firewall's port that was renewed) forget who asked for it,
+// and end it for nobody; they are asked for the shortest lease there is.
 func (p pcp) cancel(ctx context.Context, w wish) error {
 	w.lease = 0
 	_, err := p.forward(ctx, w)
+	if hasCode(err, pcpNotAllowed) {
+		w.lease = time.Second
+		_, _ = p.forward(ctx, w) // what it answered to the first stands
+	}
 	return err
 }

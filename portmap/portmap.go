@@ -1,17 +1,20 @@
-// Package portmap has the router of the network that this machine is on forward ports to it: by PCP (RFC 6887), by
-// NAT-PMP (RFC 6886) or by UPnP (Internet Gateway Device, versions 1 and 2), whichever the router speaks first, in this
-// order.
+// Package portmap has the router of the network that this machine is on let callers in: forward ports of IPv4 to it, by PCP
+// (RFC 6887), by NAT-PMP (RFC 6886) or by UPnP (Internet Gateway Device, versions 1 and 2), whichever the router speaks
+// first, in this order; and open its firewall for ports of IPv6, which needs no translating, by PCP or by UPnP
+// (WANIPv6FirewallControl, version 1).
 //
 //	router, err := portmap.Find(ctx)
 //	mapping, err := router.Map(ctx, portmap.UDP, 4711, 10*time.Minute) // and again before the lease is over
 //	err = router.Release(ctx)
 //
+//	firewall, err := portmap.FindFirewall(ctx)
+//	mapping, err = firewall.Open(ctx, portmap.UDP, netip.MustParseAddrPort("[2001:db8::2]:4711"), 10*time.Minute)
+//
 // The default gateway is asked, and nobody else is listened to: what another device of the network says is dropped, and
 // no address is followed that is not the gateway's. What is read is bounded.
 //
 // What the router says is its word. Many name an outside address that leads nowhere, since another NAT is in front of
-// them or since they are wrong; who wants to know has somebody call there from outside. IPv4 alone is forwarded: IPv6 is
-// not translated, and firewalls for it are not asked to open.
+// them or since they are wrong; who wants to know has somebody call there from outside.
 package portmap
 
 import (
@@ -43,7 +46,7 @@ type Mapping struct {
 	Lease   time.Duration  // for how long; 0: until it is told otherwise
 }
 
-// A Router forwards ports. It is safe for concurrent use.
+// A Router forwards ports, or has a firewall and opens it. It is safe for concurrent use.
 type Router struct {
 	by      string
 	dialect dialect
@@ -56,6 +59,7 @@ type Router struct {
 type inside struct {
 	protocol string
 	port     uint16
+	ip       netip.Addr // of IPv6; the zero Addr where the router translates, and knows it
 }
 
 // A wish is what a router is asked for.
@@ -82,20 +86,38 @@ const (
 
 // Find looks for a router that forwards ports. It takes up to a quarter of a minute to find that there is none.
 func Find(ctx context.Context) (*Router, error) {
-	g, err := findGateway(ctx)
+	r, err := find(ctx, elsewhere, greeting{PCP, forDatagrams, greetPCP}, greeting{NATPMP, forDatagrams, greetNATPMP},
+		greeting{UPnP, forUPnP, greetUPnP})
 	if err != nil {
-		return nil, fmt.Errorf("portmap: finding the default gateway: %w", err)
+		return nil, fmt.Errorf("portmap: looking for a router that forwards ports: %w", err)
+	}
+	return r, nil
+}
+
+// FindFirewall looks for a router with a firewall for IPv6 that can be opened. It takes up to an eighth of a minute to find
+// that there is none.
+func FindFirewall(ctx context.Context) (*Router, error) {
+	r, err := find(ctx, elsewhere6, greeting{PCP, forDatagrams, greetPCP}, greeting{UPnP, forUPnP, greetPinholes})
+	if err != nil {
+		return nil, fmt.Errorf("portmap: looking for a firewall that can be opened: %w", err)
+	}
+	return r, nil
+}
+
+// A greeting finds out whether the router speaks a dialect.
+type greeting struct {
+	by     string
+	within time.Duration
+	greet  func(context.Context, gateway) (dialect, error)
+}
+
+func find(ctx context.Context, elsewhere netip.Addr, greetings ...greeting) (*Router, error) {
+	g, err := findGateway(ctx, elsewhere)
+	if err != nil {
+		return nil, fmt.Errorf("finding the default gateway: %w", err)
 	}
 	var errs []error
-	for _, d := range []struct {
-		by     string
-		within time.Duration
-		greet  func(context.Context, gateway) (dialect, error)
-	}{
-		{PCP, forDatagrams, greetPCP},
-		{NATPMP, forDatagrams, greetNATPMP},
-		{UPnP, forUPnP, greetUPnP},
-	} {
+	for _, d := range greetings {
 		soon, cancel := context.WithTimeout(ctx, d.within)
 		speaks, err := d.greet(soon, g)
 		cancel()
@@ -104,7 +126,7 @@ func Find(ctx context.Context) (*Router, error) {
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", d.by, err))
 	}
-	return nil, fmt.Errorf("portmap: the router at %s forwards no ports: %w", g.router, errors.Join(errs...))
+	return nil, fmt.Errorf("the router at %s does not: %w", g.router, errors.Join(errs...))
 }
 
 // By tells how the router is asked: PCP, NATPMP or UPnP.
@@ -114,25 +136,34 @@ func (r *Router) By() string { return r.by }
 // it can be had, and else another. A router without leases forwards until it is told otherwise. A request that is given
 // up, since ctx ended, may have been heard.
 func (r *Router) Map(ctx context.Context, protocol string, port uint16, lease time.Duration) (Mapping, error) {
+	return r.ask(ctx, inside{protocol, port, netip.Addr{}}, lease)
+}
+
+// Open has a firewall that FindFirewall found let packets in that go to one of this machine's addresses of IPv6 and a port,
+// or go on doing so.
+func (r *Router) Open(ctx context.Context, protocol string, at netip.AddrPort, lease time.Duration) (Mapping, error) {
+	return r.ask(ctx, inside{protocol, at.Port(), at.Addr().WithZone("")}, lease)
+}
+
+func (r *Router) ask(ctx context.Context, at inside, lease time.Duration) (Mapping, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at := inside{protocol, port}
 	w, held := r.held[at]
 	if !held {
-		w = wish{inside: at, outside: port}
+		w = wish{inside: at, outside: at.port}
 		rand.Read(w.nonce[:])
 	}
 	w.lease, w.renewal = lease, held
 	m, err := r.dialect.forward(ctx, w)
 	if err != nil {
-		return Mapping{}, fmt.Errorf("portmap: asking by %s for %s port %d: %w", r.by, protocol, port, err)
+		return Mapping{}, fmt.Errorf("portmap: asking by %s for %s port %d: %w", r.by, at.protocol, at.port, err)
 	}
 	w.outside = m.Outside.Port()
 	r.held[at] = w
 	return m, nil
 }
 
-// Release has the router end all that Map began.
+// Release has the router end all that Map and Open began.
 func (r *Router) Release(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 var (
 	router = netip.MustParseAddr("192.168.1.1")
 	self   = netip.MustParseAddr("192.168.1.2")
-	asked  = wish{inside: inside{UDP, 4711}, outside: 4711, lease: 10 * time.Minute, nonce: [12]byte{1, 2, 3}}
+	asked  = wish{inside: inside{UDP, 4711, netip.Addr{}}, outside: 4711, lease: 10 * time.Minute, nonce: [12]byte{1, 2, 3}}
 )
 
 // pcpAnswer is what a router answers to a wish.
@@ -72,6 +72,28 @@ func TestParsePCPMap(t *testing.T) {
 		if m != tt.want || mine != tt.mine || message(err) != tt.err {
 			t.Errorf("%s: %+v, %v, %v", tt.name, m, mine, err)
 		}
+	}
+}
+
+// For an address of IPv6 a router is asked for the same (RFC 6887 §11.2), and only an address of IPv6 is an answer.
+func TestPCPFirewall(t *testing.T) {
+	ip := netip.MustParseAddr("2001:db8::2")
+	w := asked
+	w.ip = ip
+	request := pcpMapRequest(w, ip)
+	if client, suggested := netip.AddrFrom16([16]byte(request[8:24])), netip.AddrFrom16([16]byte(request[44:60])); client != ip || suggested != netip.IPv6Unspecified() {
+		t.Errorf("%v asks for %v", client, suggested)
+	}
+	for outside, want := range map[string]string{
+		"[2001:db8::2]:4711": "[2001:db8::2]:4711", "[2001:db8:9::2]:4711": "[2001:db8:9::2]:4711", "[::]:4711": "invalid AddrPort", "9.9.9.9:4711": "invalid AddrPort",
+	} {
+		m, mine, err := parsePCPMap(pcpAnswer(w, 0, 300, outside), w)
+		if m.Outside.String() != want || m.Outside.Port() != 4711 || !mine || err != nil {
+			t.Errorf("%s: %+v, %v, %v, want %s", outside, m, mine, err, want)
+		}
+	}
+	if m, _, err := parsePCPMap(pcpAnswer(asked, 0, 300, "[2001:db8::2]:4711"), asked); m.Outside.Addr().IsValid() || err != nil {
+		t.Errorf("IPv4 is forwarded at %v, %v", m.Outside, err)
 	}
 }
 
@@ -133,6 +155,31 @@ func TestAt(t *testing.T) {
 	}
 }
 
+// A router of IPv6 is asked at the address by which it is the gateway, whichever it names.
+func TestAtFirewall(t *testing.T) {
+	for _, tt := range []struct{ router, ref, want string }{
+		{"2001:db8::1", "http://[2001:db8::1]:5000/ctl", "http://[2001:db8::1]:5000/ctl"},
+		{"fe80::1%eth0", "http://[2001:db8::1]:5000/ctl", "http://[fe80::1%25eth0]:5000/ctl"},
+		{"fe80::1%eth0", "http://[2001:db8:bad::9]/ctl", "http://[fe80::1%25eth0]:80/ctl"},
+		{"fe80::1%eth0", "http://192.168.1.1:5000/ctl", ""},
+		{"fe80::1%eth0", "http://[::ffff:192.168.1.1]:5000/ctl", ""},
+		{"fe80::1%eth0", "http://router.example:5000/ctl", ""},
+		{"fe80::1%eth0", "https://[2001:db8::1]/ctl", ""},
+		{"192.168.1.1", "http://[2001:db8::1]:5000/ctl", ""},
+	} {
+		u, err := at(netip.MustParseAddr(tt.router), nil, tt.ref)
+		if (err == nil) != (tt.want != "") || err == nil && u.String() != tt.want {
+			t.Errorf("%s at %s: %v, %v", tt.ref, tt.router, u, err)
+		}
+		if err != nil {
+			continue
+		}
+		if again, err := at(netip.MustParseAddr(tt.router), u, "ctl"); err != nil || again.String() != tt.want {
+			t.Errorf("%s at %s: from there %v, %v", tt.ref, tt.router, again, err)
+		}
+	}
+}
+
 const description = `<?xml version="1.0" encoding="iso-8859-1"?>
 <root xmlns="urn:schemas-upnp-org:device-1-0"><URLBase> http://192.168.1.1:49000 </URLBase>
 <device><deviceType>urn:schemas-upnp-org:device:InternetGatewayDevice:1</deviceType><friendlyName>Router f` + "\xfc" + `r alle</friendlyName>
@@ -143,12 +190,16 @@ const description = `<?xml version="1.0" encoding="iso-8859-1"?>
 </serviceList></device></deviceList></device></deviceList></device></root>`
 
 func TestParseDescription(t *testing.T) {
-	base, found, err := parseDescription([]byte(description))
+	base, found, err := parseDescription([]byte(description), forwarding)
 	want := []service{{"urn:schemas-upnp-org:service:WANPPPConnection:1", "/ppp"}, {"urn:schemas-upnp-org:service:WANIPConnection:1", "/ip"}}
 	if err != nil || base != "http://192.168.1.1:49000" || !slices.Equal(found, want) {
 		t.Errorf("%q, %q, %v", base, found, err)
 	}
-	if _, found, err := parseDescription([]byte(description[:700])); err == nil {
+	both := strings.Replace(description, "</serviceList></device></deviceList>", "<service><serviceType>"+firewalls[0]+"</serviceType><controlURL>/6</controlURL></service></serviceList></device></deviceList>", 1)
+	if _, found, err := parseDescription([]byte(both), firewalls); err != nil || !slices.Equal(found, []service{{firewalls[0], "/6"}}) {
+		t.Errorf("firewalls: %q, %v", found, err)
+	}
+	if _, found, err := parseDescription([]byte(description[:700]), forwarding); err == nil {
 		t.Errorf("of half a description %q", found)
 	}
 }
@@ -203,7 +254,12 @@ func FuzzNATPMP(f *testing.F) {
 func FuzzFound(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nLOCATION: http://192.168.1.1:5000/rootDesc.xml\r\n\r\n"))
 	f.Add([]byte("NOTIFY * HTTP/1.1\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 200 OK\r\nLOCATION: http://[2001:db8::1]:5000/rootDesc.xml\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		local := netip.MustParseAddr("fe80::1%eth0")
+		if u, err := parseFound(b, local); err == nil && (u.Hostname() != local.String() || u.Scheme != "http") {
+			t.Fatalf("%q leads to %v", b, u)
+		}
 		if u, err := parseFound(b, router); err == nil && (u.Hostname() != router.String() && u.Hostname() != "::ffff:"+router.String() || u.Scheme != "http") {
 			t.Fatalf("%q leads to %v", b, u)
 		}
@@ -214,7 +270,7 @@ func FuzzDescription(f *testing.F) {
 	f.Add([]byte(description))
 	f.Add([]byte(strings.Repeat("<a>", 100)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, found, err := parseDescription(b); len(found) > maxServices || err == nil && slices.ContainsFunc(found, func(s service) bool { return !slices.Contains(forwarding, s.Type) }) {
+		if _, found, err := parseDescription(b, forwarding); len(found) > maxServices || err == nil && slices.ContainsFunc(found, func(s service) bool { return !slices.Contains(forwarding, s.Type) }) {
 			t.Fatalf("found %q", found)
 		}
 		for _, value := range parseAnswer(b, "errorCode") {

@@ -3,6 +3,7 @@ package portmap
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,11 @@ var searched = []string{
 	"urn:schemas-upnp-org:device:InternetGatewayDevice:2",
 }
 
-// ssdp is where devices listen for searches (UPnP Device Architecture 1.1 §1.3.2).
-var ssdp = netip.MustParseAddrPort("239.255.255.250:1900")
+// ssdp is where devices listen for searches (UPnP Device Architecture 1.1 §1.3.2, annex A).
+var (
+	ssdp  = netip.MustParseAddrPort("239.255.255.250:1900")
+	ssdp6 = netip.MustParseAddrPort("[ff02::c]:1900")
+)
 
 // upnp asks by UPnP.
 type upnp struct {
@@ -40,9 +44,24 @@ type upnp struct {
 	service string   // what they ask
 }
 
-// greetUPnP searches for the router, reads what it says of itself, and takes the first of its services that is connected.
+// greetUPnP finds the router's first service that forwards ports and is connected.
 func greetUPnP(ctx context.Context, g gateway) (dialect, error) {
-	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(g.self, 0)))
+	return g.discover(ctx, forwarding, func(u upnp) (dialect, error) {
+		status, err := u.call(ctx, "GetStatusInfo", nil, "NewConnectionStatus")
+		if err != nil {
+			return nil, err
+		}
+		if is := status["NewConnectionStatus"]; is != "Connected" {
+			return nil, errors.New("the router is not connected to anything")
+		}
+		return u, nil
+	})
+}
+
+// discover searches for the router, reads what it says of itself, and takes the first service of some types that take
+// takes.
+func (g gateway) discover(ctx context.Context, types []string, take func(upnp) (dialect, error)) (dialect, error) {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(g.self, 0)))
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +73,7 @@ func greetUPnP(ctx context.Context, g gateway) (dialect, error) {
 	for len(read) < maxLocations {
 		var n int
 		var from netip.AddrPort
-		if err := search(conn, g.router); err != nil {
+		if err := g.search(conn); err != nil {
 			return nil, err
 		}
 		conn.SetReadDeadline(time.Now().Add(searchAgain))
@@ -63,13 +82,14 @@ func greetUPnP(ctx context.Context, g gateway) (dialect, error) {
 				break
 			}
 			location, err := parseFound(answer[:n], g.router)
-			if from.Addr().Unmap() != g.router || err != nil || read[location.String()] || len(read) == maxLocations {
+			// By IPv6 a router answers from any of its addresses; whoever answered, at leads to the router.
+			if from.Addr().Unmap() != g.router && g.router.Is4() || err != nil || read[location.String()] || len(read) == maxLocations {
 				continue
 			}
 			read[location.String()] = true
-			u, err := g.describe(ctx, location)
+			d, err := g.describe(ctx, location, types, take)
 			if err == nil {
-				return u, nil
+				return d, nil
 			}
 			errs = append(errs, err)
 		}
@@ -84,10 +104,15 @@ func greetUPnP(ctx context.Context, g gateway) (dialect, error) {
 const searchAgain = 1500 * time.Millisecond
 
 // search sends a search to everybody, and to the router itself, for a bridge may keep from it what is for everybody.
-func search(conn *net.UDPConn, router netip.Addr) error {
+func (g gateway) search(conn *net.UDPConn) error {
+	all := ssdp
+	if g.router.Is6() {
+		all = netip.AddrPortFrom(ssdp6.Addr().WithZone(g.device), ssdp6.Port())
+	}
 	for _, device := range searched {
-		for _, to := range []netip.AddrPort{ssdp, netip.AddrPortFrom(router, ssdp.Port())} {
-			request := "M-SEARCH * HTTP/1.1\r\nHOST: " + to.String() + "\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: " + device + "\r\n\r\n"
+		for _, to := range []netip.AddrPort{all, netip.AddrPortFrom(g.router, all.Port())} {
+			host := netip.AddrPortFrom(to.Addr().WithZone(""), to.Port())
+			request := "M-SEARCH * HTTP/1.1\r\nHOST: " + host.String() + "\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: " + device + "\r\n\r\n"
 			if _, err := conn.WriteToUDPAddrPort([]byte(request), to); err != nil {
 				return err
 			}
@@ -108,7 +133,8 @@ func parseFound(b []byte, router netip.Addr) (*url.URL, error) {
 	return at(router, nil, resp.Header.Get("Location"))
 }
 
-// at resolves a URL that the router gave. It has to be the router's own.
+// at resolves a URL that the router gave. It has to be the router's own. One of IPv6 has many addresses, and is asked at
+// the one by which it is the gateway.
 func at(router netip.Addr, base *url.URL, ref string) (*url.URL, error) {
 	u, err := url.Parse(ref)
 	if err != nil {
@@ -117,20 +143,24 @@ func at(router netip.Addr, base *url.URL, ref string) (*url.URL, error) {
 	if base != nil {
 		u = base.ResolveReference(u)
 	}
-	if ip, err := netip.ParseAddr(u.Hostname()); err != nil || u.Scheme != "http" || ip.Unmap() != router || u.User != nil {
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err == nil && ip.Unmap().Is6() && router.Is6() {
+		ip, u.Host = router, net.JoinHostPort(router.String(), cmp.Or(u.Port(), "80"))
+	}
+	if err != nil || u.Scheme != "http" || ip.Unmap() != router || u.User != nil {
 		return nil, fmt.Errorf("%q is no address of the router at %s", ref, router)
 	}
 	return u, nil
 }
 
-// client asks the router, and nobody that it refers to.
-var client = &http.Client{
-	Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
-
-// fetch makes a request and returns the status and at most so many bytes of the answer.
-func fetch(req *http.Request, most int64) (status int, body []byte, err error) {
+// fetch makes a request from the gateway's side of this machine and returns the status and at most so many bytes of the
+// answer. Nobody is asked that the router refers to.
+func (g gateway) fetch(req *http.Request, most int64) (status int, body []byte, err error) {
+	from := &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(g.self, 0))}
+	client := &http.Client{
+		Transport:     &http.Transport{DialContext: from.DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return 0, nil, err
@@ -143,44 +173,40 @@ func fetch(req *http.Request, most int64) (status int, body []byte, err error) {
 	return resp.StatusCode, body, err
 }
 
-// describe reads a description, and finds in it the service that forwards ports.
-func (g gateway) describe(ctx context.Context, location *url.URL) (upnp, error) {
+// describe reads a description, and finds in it a service of some types that take takes.
+func (g gateway) describe(ctx context.Context, location *url.URL, types []string, take func(upnp) (dialect, error)) (dialect, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, location.String(), nil)
 	if err != nil {
-		return upnp{}, err
+		return nil, err
 	}
-	status, body, err := fetch(req, maxDescription)
+	status, body, err := g.fetch(req, maxDescription)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("%s answers %d", location, status)
 	}
 	if err != nil {
-		return upnp{}, err
+		return nil, err
 	}
-	base, services, err := parseDescription(body)
+	base, services, err := parseDescription(body, types)
 	if err != nil {
-		return upnp{}, err
+		return nil, err
 	}
 	from, err := at(g.router, location, base)
 	if err != nil {
-		return upnp{}, err
+		return nil, err
 	}
-	err = errors.New("the router has nothing that forwards ports")
+	err = errors.New("the router has no service of the kind")
 	for _, s := range services {
 		control, cerr := at(g.router, from, s.Control)
 		if cerr != nil {
 			err = cerr
 			continue
 		}
-		u := upnp{g, control, s.Type}
-		var status map[string]string
-		if status, err = u.call(ctx, "GetStatusInfo", nil, "NewConnectionStatus"); err == nil {
-			if is := status["NewConnectionStatus"]; is == "Connected" {
-				return u, nil
-			}
-			err = errors.New("the router is not connected to anything")
+		var d dialect
+		if d, err = take(upnp{g, control, s.Type}); err == nil {
+			return d, nil
 		}
 	}
-	return upnp{}, err
+	return nil, err
 }
 
 // call asks the service to do something, and returns what it answers under some names.
@@ -191,7 +217,7 @@ func (u upnp) call(ctx context.Context, action string, args [][2]string, want ..
 	}
 	req.Header.Set("Content-Type", `text/xml; charset="utf-8"`)
 	req.Header["SOAPACTION"] = []string{`"` + u.service + "#" + action + `"`} // some know it in capitals only
-	status, body, err := fetch(req, maxAnswer)
+	status, body, err := u.fetch(req, maxAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +258,7 @@ func (u upnp) forward(ctx context.Context, w wish) (Mapping, error) {
 		case err == nil:
 			said, _ := u.call(ctx, "GetExternalIPAddress", nil, "NewExternalIPAddress") // it is forwarded, said or not
 			ip, _ := netip.ParseAddr(said["NewExternalIPAddress"])
-			return Mapping{told(netip.AddrPortFrom(ip.Unmap(), w.outside)), w.lease}, nil
+			return Mapping{told(netip.AddrPortFrom(ip.Unmap(), w.outside), w), w.lease}, nil
 		case hasCode(err, upnpSame):
 			w.outside = w.port
 		case hasCode(err, upnpTaken):

@@ -25,9 +25,9 @@ var forwarding = []string{
 // maxServices is how many of them a router may have.
 const maxServices = 8
 
-// parseDescription returns the services that forward ports, wherever in a description they are, and what their addresses
-// are relative to; "" is where the description was read.
-func parseDescription(b []byte) (base string, found []service, err error) {
+// parseDescription returns the services of some types, wherever in a description they are, and what their addresses are
+// relative to; "" is where the description was read.
+func parseDescription(b []byte, types []string) (base string, found []service, err error) {
 	for d := reader(b); len(found) < maxServices; {
 		var token xml.Token
 		if token, err = d.Token(); err == io.EOF {
@@ -42,7 +42,7 @@ func parseDescription(b []byte) (base string, found []service, err error) {
 				var s service
 				err = d.DecodeElement(&s, &start)
 				s.Type, s.Control = strings.TrimSpace(s.Type), strings.TrimSpace(s.Control)
-				if slices.Contains(forwarding, s.Type) {
+				if slices.Contains(types, s.Type) {
 					found = append(found, s)
 				}
 			}
