@@ -59,7 +59,7 @@ type Config struct {
 	// gateway names.
 	Relays []string
 
-	// MapPorts asks the router, where there is one that does, to forward the ports listened on.
+	// MapPorts asks the router, where there is one that does, to forward the ports listened on and open its firewall for IPv6.
 	MapPorts bool
 
 	// Moved is called when Addresses or Reach may have changed. It must not wait. Nil is nobody.

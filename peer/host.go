@@ -61,7 +61,8 @@ type Config struct {
 	// MaxRelays relays. It keeps reservations there if it listens. See SetRelays.
 	Relays []string
 
-	// MapPorts asks the router, where there is one that does (PCP, NAT-PMP, UPnP), to forward the ports listened on.
+	// MapPorts asks the router, where there is one that does (PCP, NAT-PMP, UPnP), to forward the ports listened on, and to
+	// open its firewall for those of IPv6.
 	MapPorts bool
 
 	// Changed is called whenever Addresses or Reach may have changed. It must not wait. Nil is nobody.

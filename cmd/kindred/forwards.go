@@ -10,11 +10,11 @@ import (
 )
 
 // forwardsRow tells what the home's router forwards to the gateway; nil if it is not asked.
-func forwardsRow(f *control.Forwards, relays bool) []string {
-	if f == nil || !f.Asked {
+func forwardsRow(forwards *control.Forwards, relays bool) []string {
+	if forwards == nil || !forwards.Asked {
 		return nil
 	}
-	if len(f.Ports) == 0 {
+	if len(forwards.Ports) == 0 {
 		return []string{"forwarded", "nothing: no router there does as the gateway asks"}
 	}
 	untried := "which nobody has tried: \"kindred up --relay ADDRESS\" has a relay try it"
@@ -22,22 +22,27 @@ func forwardsRow(f *control.Forwards, relays bool) []string {
 		untried = "which no relay has tried yet"
 	}
 	var told []string
-	for _, d := range []struct{ door, verb, so string }{
-		{peer.DoorOpen, "forwards", "and callers from outside get in"},
-		{peer.DoorShut, "says that it forwards", "but no relay gets in there: another router may be in front of it"},
-		{peer.DoorUnknown, "says that it forwards", untried},
+	for _, d := range []struct{ door, says, so string }{
+		{peer.DoorOpen, "", "and callers from outside get in"},
+		{peer.DoorShut, "says that it ", "but no relay gets in there: another router may be in front of it"},
+		{peer.DoorUnknown, "says that it ", untried},
 	} {
-		if ports, by := portsOf(f.Ports, d.door); len(ports) > 0 {
-			told = append(told, fmt.Sprintf("the router there %s %s to the gateway (%s), %s", d.verb, strings.Join(ports, " and "), by, d.so))
+		for _, f := range []struct{ family, does string }{
+			{"/ip4/", "forwards %s to the gateway"}, {"/ip6/", "opens its firewall to the gateway's %s of IPv6"},
+		} {
+			if ports, by := portsOf(forwards.Ports, f.family, d.door); len(ports) > 0 {
+				does := fmt.Sprintf(f.does, strings.Join(ports, " and "))
+				told = append(told, fmt.Sprintf("the router there %s%s (%s), %s", d.says, does, by, d.so))
+			}
 		}
 	}
 	return []string{"forwarded", strings.Join(told, "; ")}
 }
 
-// portsOf returns the ports at which relays found a door so, for people, and how the router was asked.
-func portsOf(all []control.Forwarded, door string) (ports []string, by string) {
+// portsOf returns the ports of a family at which relays found a door so, for people, and how the router was asked.
+func portsOf(all []control.Forwarded, family, door string) (ports []string, by string) {
 	for _, p := range all {
-		if p.Door != door {
+		if p.Door != door || !strings.HasPrefix(p.Address, family) {
 			continue
 		}
 		by = p.By

@@ -84,6 +84,15 @@ func TestSeenRows(t *testing.T) {
 				`which nobody has tried: "kindred up --relay ADDRESS" has a relay try it`,
 		},
 		{
+			seen{Gateway: []string{"/ip6/2a00::1/udp/1/quic-v1"}, Relays: []string{relayed}, Forwards: &control.Forwards{Asked: true, Ports: []control.Forwarded{
+				{Address: "/ip4/8.8.8.8/udp/1/quic-v1", By: "UPnP", Door: peer.DoorShut}, {Address: "/ip6/2a00::1/udp/1/quic-v1", By: "PCP", Door: peer.DoorOpen},
+				{Address: "/ip6/2a00::2/udp/1/quic-v1", By: "PCP"},
+			}}},
+			"outside|the gateway is reached directly|forwarded|the router there opens its firewall to the gateway's UDP port 1 of IPv6 (PCP), and callers from outside get in; " +
+				"the router there says that it forwards UDP port 1 to the gateway (UPnP), but no relay gets in there: another router may be in front of it; " +
+				"the router there says that it opens its firewall to the gateway's UDP port 1 of IPv6 (PCP), which no relay has tried yet",
+		},
+		{
 			seen{Gateway: []string{relayed}, Forwards: &control.Forwards{Asked: true}},
 			"outside|the gateway is reached through the relay at 9.9.9.9|forwarded|nothing: no router there does as the gateway asks",
 		},
