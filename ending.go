@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/tree"
 )
@@ -17,6 +18,8 @@ type endings struct {
 	mu   sync.Mutex
 	wait map[tree.GrantID]int64 // the notice, in seconds
 	more chan struct{}          // capacity 1: there is something to tell
+
+	elsewhere, asked map[identity.TreeID]string // tags of other homes in which something ends soon: as last told, and as of when they were asked
 }
 
 // maxEndings is how many wait to be told.
@@ -33,6 +36,10 @@ func (es *endings) add(id tree.GrantID, notice int64) {
 		es.wait = map[tree.GrantID]int64{}
 	}
 	es.wait[id] = notice
+	es.poke()
+}
+
+func (es *endings) poke() {
 	select {
 	case es.more <- struct{}{}:
 	default:
@@ -57,9 +64,10 @@ type told struct {
 const endingPrefix = "ending/"
 
 // Endings calls each with every grant of the home that ends soon and that the node gave, was given, or as an owner's app
-// may take back; see grant.Terms.Notice for when that is. It tells of each notice once, and remembers that when each has
-// returned nil: only what it is telling while the process is killed is told again. It goes on, also when the gateway comes
-// and goes, until ctx ends, which is no error, or each fails. It can run once at a time.
+// may take back, and with those of other homes that it was given; see grant.Terms.Notice for when that is. It tells of
+// each notice once, and remembers that when each has returned nil: only what it is telling while the process is killed is
+// told again. It goes on, also when the gateway comes and goes, until ctx ends, which is no error, or each fails. It can
+// run once at a time.
 func (n *Node) Endings(ctx context.Context, each func(Roster, RosterGrant) error) error {
 	if err := n.forgetEndings(ctx); err != nil {
 		return fmt.Errorf("kindred: telling what ends soon: %w", err)
@@ -71,13 +79,23 @@ func (n *Node) Endings(ctx context.Context, each func(Roster, RosterGrant) error
 	if len(n.cfg.Listen) == 0 {
 		watch.Go(func() { n.watch(ctx) })
 	}
+	var again <-chan time.Time // when homes are asked that did not answer
 	for {
 		select {
 		case <-n.endings.more:
+		case <-again:
 		case <-ctx.Done():
 			return nil
 		}
-		if err := n.tellEndings(ctx, each); err != nil && ctx.Err() == nil {
+		err := n.tellEndings(ctx, each)
+		again = nil
+		if err == nil {
+			var all bool
+			if all, err = n.tellElsewhere(ctx, each); !all {
+				again = time.After(lastRetry)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
@@ -109,32 +127,41 @@ func (n *Node) tellEndings(ctx context.Context, each func(Roster, RosterGrant) e
 		return n.lookAgain(ctx, waiting)
 	}
 	for _, g := range r.Grants {
-		now := told{waiting[g.Terms.ID], g.Terms.Until}
-		if now.Notice <= 0 || g.Terms.Until <= n.cfg.Clock().Unix() {
-			continue
-		}
-		if ctx.Err() != nil {
-			return nil // the rest is told again
-		}
-		before, err := n.toldOf(ctx, g.Terms.ID)
-		if err != nil {
-			return err
-		}
-		if before.Notice != 0 && before.Notice <= now.Notice {
-			continue
-		}
-		if err := each(r, g); err != nil {
-			return err
-		}
-		value, err := signed.Marshal(now)
-		if err != nil {
-			return err
-		}
-		if err := n.db.Save(context.WithoutCancel(ctx), map[string][]byte{endingPrefix + g.Terms.ID.String(): value}); err != nil {
+		if err := n.tellEnding(ctx, r, g, waiting[g.Terms.ID], each); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tellEnding tells of a grant at a notice, in seconds, if it was not told of that before.
+func (n *Node) tellEnding(ctx context.Context, r Roster, g RosterGrant, notice int64, each func(Roster, RosterGrant) error) error {
+	now := told{notice, g.Terms.Until}
+	if now.Notice <= 0 || g.Terms.Until <= n.cfg.Clock().Unix() {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return nil // it is told again
+	}
+	key := endingPrefix + g.Terms.ID.String()
+	if !g.At.Tree.IsZero() {
+		key = endingPrefix + g.At.Tree.String() + "/" + g.Terms.ID.String() // whose IDs another home chooses
+	}
+	before, err := n.toldOf(ctx, key)
+	if err != nil {
+		return err
+	}
+	if before.Notice != 0 && before.Notice <= now.Notice {
+		return nil
+	}
+	if err := each(r, g); err != nil {
+		return err
+	}
+	value, err := signed.Marshal(now)
+	if err != nil {
+		return err
+	}
+	return n.db.Save(context.WithoutCancel(ctx), map[string][]byte{key: value})
 }
 
 // lookAgain waits a while, and has what waits looked up again.
@@ -150,8 +177,8 @@ func (n *Node) lookAgain(ctx context.Context, waiting map[tree.GrantID]int64) er
 	return nil
 }
 
-func (n *Node) toldOf(ctx context.Context, id tree.GrantID) (t told, err error) {
-	value, err := n.db.Load(ctx, endingPrefix+id.String())
+func (n *Node) toldOf(ctx context.Context, key string) (t told, err error) {
+	value, err := n.db.Load(ctx, key)
 	if err != nil || value == nil {
 		return t, err
 	}

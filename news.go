@@ -10,23 +10,21 @@ import (
 	"github.com/kindred-iot/kindred/identity"
 )
 
-// News asks the gateway of another home, for a gateway, whether something was taken away there after the head with a
-// sequence, and waits for that a while. It returns the proof that says so, verified and learnt from, and the sequence that
-// it is of; nil if nothing was.
-func (n *Node) News(ctx context.Context, of identity.TreeID, after uint64) (proof []byte, sequence uint64, err error) {
-	fail := func(err error) ([]byte, uint64, error) {
-		return nil, 0, fmt.Errorf("kindred: asking for news of tree %s: %w", of, err)
+// News asks the gateway of another home, for a gateway, what is new there, and waits for that a while. If something was
+// taken away the answer has the proof that says so, verified and learnt from, and the sequence that it is of is returned.
+func (n *Node) News(ctx context.Context, of identity.TreeID, q control.NewsQuery) (said control.News, sequence uint64, err error) {
+	fail := func(err error) (control.News, uint64, error) {
+		return control.News{}, 0, fmt.Errorf("kindred: asking for news of tree %s: %w", of, err)
 	}
 	h, err := n.other(ctx, of)
 	if err != nil {
 		return fail(err)
 	}
-	said, err := n.gatewayOf(h).News(ctx, after)
-	if err != nil {
+	if said, err = n.gatewayOf(h).News(ctx, q); err != nil {
 		return fail(err)
 	}
 	if said.Proof == nil {
-		return nil, 0, nil
+		return said, 0, nil
 	}
 	p, err := credential.ParseProof(said.Proof)
 	if err != nil {
@@ -36,7 +34,7 @@ func (n *Node) News(ctx context.Context, of identity.TreeID, after uint64) (proo
 	if err != nil {
 		return fail(err)
 	}
-	return said.Proof, live.Sequence, nil
+	return said, live.Sequence, nil
 }
 
 // hear learns what the node's own gateway passes on of homes whose members the node serves: by the recognition that an

@@ -217,6 +217,7 @@ type RosterGrant struct {
 	Terms     grant.Terms
 	Statement signed.Digest // the signed grant's name, by which others pass it on
 	Paused    bool
+	At        identity.ID // of a grant by another home: what there it is about
 }
 
 const rosterKey = "roster"
@@ -313,7 +314,7 @@ func (n *Node) readRoster(r control.Roster, at time.Time) (Roster, error) {
 		if err := signed.Unmarshal(g.Value, &entry); err != nil {
 			return out, err
 		}
-		out.Grants = append(out.Grants, RosterGrant{g, t, s.Digest, entry.Paused})
+		out.Grants = append(out.Grants, RosterGrant{Grant: g, Terms: t, Statement: s.Digest, Paused: entry.Paused})
 	}
 	var err error
 	out.Others, err = n.readOthers(r.Others)

@@ -257,6 +257,10 @@ func (n *Node) keep(ctx context.Context, thing identity.MemberID, e control.Evid
 		}
 		e.Homes = nil // which is not shown, and not kept
 	}
+	if thing.IsZero() {
+		n.endings.hear(e.Elsewhere)
+	}
+	e.Elsewhere = nil // likewise
 	k := kept{Evidence: e, Fetched: n.cfg.Clock()}
 	if err := n.proofs.set(thing, k); err != nil {
 		return err

@@ -67,29 +67,36 @@ func (n *Node) proveGivers(ctx context.Context, shown control.Evidence) (self co
 
 // checkShown verifies what a gateway of another tree proves: who rules there, and that each grant is live and for the node.
 func (n *Node) checkShown(ctx context.Context, h *otherHome, e control.Evidence) error {
+	mine, err := n.shownMine(ctx, h, e)
+	if err == nil && len(mine) == 0 {
+		err = errors.New("none of the grants is for this member")
+	}
+	return err
+}
+
+// shownMine verifies what a gateway of another tree proves, and returns those of the grants that are live and for the node.
+func (n *Node) shownMine(ctx context.Context, h *otherHome, e control.Evidence) (mine []RosterGrant, err error) {
 	p, err := credential.ParseProof(e.Proof)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	live, err := n.verifyOf(ctx, h.trust, p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := live.Recognition(n.self.ID.Tree); err != nil {
-		return err
+		return nil, err
 	}
-	mine := func(raw []byte) bool {
-		t, _, err := grant.Parse(raw)
-		if err != nil {
-			return false
+	for _, raw := range e.Grants {
+		t, s, err := grant.Parse(raw)
+		if err != nil || !t.To(n.self) || t.Tree != h.tree {
+			continue
 		}
-		_, ok := live.Grant(t.ID)
-		return ok && t.To(n.self)
+		if g, ok := live.Grant(t.ID); ok && g.Statement == s.Digest {
+			mine = append(mine, RosterGrant{Grant: control.Grant{Raw: raw}, Terms: t, Statement: s.Digest})
+		}
 	}
-	if !slices.ContainsFunc(e.Grants, mine) {
-		return errors.New("none of the grants is for this member")
-	}
-	return nil
+	return mine, nil
 }
 
 // helloAbroad returns what the node shows to a member of another tree: its own certificates and their proof, and to a

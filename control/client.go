@@ -102,8 +102,13 @@ func (c Client) Revoke(ctx context.Context, notice []byte) (Report, error) {
 func (c Client) Ask(ctx context.Context, raw []byte) error { return do(ctx, c, "ask", SignedAsk{raw}) }
 
 // News asks the gateway of another tree what was taken away there, and waits for that a while.
-func (c Client) News(ctx context.Context, after uint64) (News, error) {
-	return call[News](ctx, c, "news", NewsQuery{after})
+func (c Client) News(ctx context.Context, q NewsQuery) (News, error) {
+	return call[News](ctx, c, "news", q)
+}
+
+// Given asks the gateway of another tree what the caller was given there.
+func (c Client) Given(ctx context.Context) (Given, error) {
+	return call[Given](ctx, c, "given", None{})
 }
 
 // VisitorAsk hands in an ask to the gateway of another tree, or asks what became of it.

@@ -126,6 +126,9 @@ type Evidence struct {
 
 	Demands []agreement.Papers `json:"demands,omitempty"` // of a service: what it has yet to delete, the oldest few
 
+	// Elsewhere are the other homes in which something ends soon that the caller, no device, was given there.
+	Elsewhere []EndingIn `json:"elsewhere,omitempty"`
+
 	// Rendezvous is the secret with which members find each other at the home's relays, 32 bytes: see package relay.
 	Rendezvous []byte `json:"rendezvous,omitempty"`
 }

@@ -32,17 +32,51 @@ type Visitors interface {
 	Grant(ctx context.Context, who credential.Principal, g SignedGrant) (None, error)
 	Unshare(ctx context.Context, who credential.Principal, g GrantRef) (None, error)
 	News(ctx context.Context, who credential.Principal, q NewsQuery) (News, error)
+	Given(ctx context.Context, who credential.Principal, q None) (Given, error)
 }
 
 // A NewsQuery is asked by the gateway of a tree that is recognized: whether something was taken away from this one since
-// the head with a sequence. The answer waits for that, a while.
+// the head with a sequence, and whether other things end soon. The answer waits for that, a while.
 type NewsQuery struct {
-	After uint64 `json:"after,omitempty"` // 0: the newest is wanted as it is
+	After  uint64 `json:"after,omitempty"`  // 0: the newest is wanted as it is
+	Ending []byte `json:"ending,omitempty"` // 8 bytes that stand for what it was told last of what ends soon; none: of nothing
 }
 
-// News is the newest head, with the list of what was taken away, and of nobody what they are.
+// News is the newest head, with the list of what was taken away, and of nobody what they are; and which members of the
+// caller's tree were given something that ends soon, which is told with every answer.
 type News struct {
-	Proof []byte `json:"proof,omitempty"` // an encoded credential.Proof without entries; none: nothing was taken away
+	Proof  []byte      `json:"proof,omitempty"` // an encoded credential.Proof without entries; none: nothing was taken away
+	Ending []EndingFor `json:"ending,omitempty"`
+}
+
+// MaxEndings is how many members News tells of, at most.
+const MaxEndings = 64
+
+// An EndingFor says that something ends soon that a member of the caller's tree was given here: they may ask what.
+type EndingFor struct {
+	Member string `json:"member"` // 26 characters
+	Tag    []byte `json:"tag"`    // 8 bytes, which change with what there is to tell
+}
+
+// An EndingIn says, to an app, that something ends soon that it, or whoever it acts for, was given in another home.
+type EndingIn struct {
+	Tree string `json:"tree"` // 52 characters
+	Tag  []byte `json:"tag"`  // 8 or 16 bytes, which change with what there is to tell
+}
+
+// Given is what the caller was given here, the first to end first, at most MaxGiven. It proves nothing: Resolve and Prove do.
+type Given struct {
+	Grants []GivenGrant `json:"grants,omitempty"`
+}
+
+// MaxGiven is how many grants a Given names, at most.
+const MaxGiven = 64
+
+// A GivenGrant names a grant.
+type GivenGrant struct {
+	ID    string `json:"id"`
+	Thing string `json:"thing"`           // or place: 26 characters
+	Until int64  `json:"until,omitempty"` // Unix time; 0: it has no end
 }
 
 // VisitorHandler serves visitors, as Handler serves members and within bounds of its own, so that none of them takes a
@@ -55,6 +89,7 @@ func VisitorHandler(home Visitors, caller func(context.Context) (credential.Prin
 	mux.Handle("POST "+Prefix+"grant", handle(s, home.Grant))
 	mux.Handle("POST "+Prefix+"unshare", handle(s, home.Unshare))
 	mux.Handle("POST "+Prefix+"news", handle(s, home.News))
+	mux.Handle("POST "+Prefix+"given", handle(s, home.Given))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 	})

@@ -18,6 +18,10 @@ type endings struct {
 	mu    sync.Mutex
 	ends  map[tree.GrantID]*grant.Terms  // of the live grants: nil for those that have no end
 	noted map[tree.GrantID]time.Duration // which notice those are at that end soon, as of the last time it was looked for what is due
+
+	list []ending // what soon returned last
+	head uint64   // of the roster that it looked at, or before
+	at   time.Time
 }
 
 const (
@@ -47,6 +51,7 @@ func (e ending) concerns(who identity.Chain) bool {
 // soon returns which grants end soon. The caller holds mu.
 func (es *endings) soon(k *keeper.Keeper, now time.Time) (soon []ending) {
 	ends := map[tree.GrantID]*grant.Terms{}
+	_, _, es.head = k.Head()
 	k.View(func(s *tree.State) {
 		for a := range s.Grants() {
 			terms, known := es.ends[a.ID]
@@ -64,7 +69,7 @@ func (es *endings) soon(k *keeper.Keeper, now time.Time) (soon []ending) {
 			}
 		}
 	})
-	es.ends = ends
+	es.ends, es.list, es.at = ends, soon, now
 	return soon
 }
 
@@ -98,12 +103,13 @@ func (es *endings) due(k *keeper.Keeper, now time.Time) (due []ending) {
 	return due
 }
 
-// announceEndings tells those who watch what has come due.
+// announceEndings tells those who watch what has come due, and the gateways of homes whose members are concerned.
 func (g *Gateway) announceEndings() {
 	due := g.endings.due(g.keeper, g.cfg.Clock())
 	if len(due) == 0 {
 		return
 	}
+	g.news.advance()
 	for _, id := range g.watchers.members() {
 		who, ok := g.member(id)
 		for _, e := range due {

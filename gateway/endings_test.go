@@ -105,3 +105,69 @@ func TestEndingsAreToldOnce(t *testing.T) {
 		}
 	}
 }
+
+// Whoever was given something in another home is told before it ends, by that home through their own, of each notice once,
+// and nobody else is; and where they are told they can ask for more.
+func TestEndingsElsewhere(t *testing.T) {
+	s := newStreet(t)
+	ctx := t.Context()
+	eve := s.birch.Invite(s.sam, identity.Person, "sam/eve", "phone")
+	give := func(path identity.Path, left time.Duration) tree.GrantID {
+		now := time.Now()
+		terms, _ := s.home.ShareAbroad(s.laptop, s.annas, path, grant.Terms{
+			Actions: grant.See, From: now.Add(-365 * 24 * time.Hour).Unix(), Until: now.Add(left).Unix(),
+		})
+		return terms.ID
+	}
+	next := func(told <-chan notice) notice {
+		t.Helper()
+		select {
+		case got := <-told:
+			return got
+		case <-time.After(2 * time.Minute): // a home asks the other once a minute at least
+			t.Fatal("anna is told of nothing")
+			return notice{}
+		}
+	}
+	give("home/shed", 30*24*time.Hour) // of which nobody is told
+	annas, stop := endingsOf(t, s.anna)
+	first := give("home/lock", 30*time.Minute)
+	if got := next(annas); got.id != first {
+		t.Errorf("anna is told of %s", got.id)
+	}
+	second := give("home", 20*time.Minute) // of all there is
+	if got := next(annas); got.id != second {
+		t.Errorf("anna is told of %s next", got.id)
+	}
+	stop()
+
+	// Nothing is told twice, whoever starts again.
+	s.birch.Restart()
+	s.anna = s.birch.Reopen("annaphone", s.anna)
+	third := give("home/shed", 10*time.Minute)
+	annas, stop = endingsOf(t, s.anna)
+	if got := next(annas); got.id != third {
+		t.Errorf("after it all started again anna is told of %s", got.id)
+	}
+	stop()
+	if n := len(annas); n != 0 {
+		t.Errorf("anna is told of %d more", n)
+	}
+
+	soon, err := s.anna.EndingElsewhere(ctx)
+	if err != nil || len(soon) != 3 || soon[0].Terms.ID != third || soon[0].At != s.atShed || soon[1].At.Path != "home" || soon[2].At != s.atLock {
+		t.Errorf("to anna ends soon %+v, %v", soon, err)
+	}
+	for name, who := range map[string]*kindred.Node{"eve": eve, "sam": s.birch.Reopen("laptop", s.sam)} {
+		if soon, err := who.EndingElsewhere(ctx); err != nil || len(soon) != 0 {
+			t.Errorf("to %s ends soon %+v, %v", name, soon, err)
+		}
+	}
+	if _, err := eve.GivenElsewhere(ctx, s.atLock.Tree, "g-"); err == nil {
+		t.Error("eve, to whom nothing was given, is told what was given to her")
+	}
+	given, err := s.anna.GivenElsewhere(ctx, s.atLock.Tree, first.String())
+	if err != nil || len(given) != 1 || given[0].Terms.ID != first || given[0].At != s.atLock {
+		t.Errorf("anna was given %+v, %v", given, err)
+	}
+}

@@ -123,6 +123,9 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	}
 	demands := g.demands(self.Chain)
 	e.Demands = demands[:min(len(demands), maxDemands)]
+	if q.Thing == "" && self.Chain.Kind() != identity.Device {
+		e.Elsewhere = g.news.endingsOf(self.Chain)
+	}
 	if q.Thing == "" && self.Chain.Kind() == identity.Device {
 		var signed []identity.MemberID
 		for _, id := range line(self.Chain) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"math/rand/v2"
@@ -31,10 +32,11 @@ type news struct {
 	mu      sync.Mutex
 	newest  map[identity.TreeID][]byte        // proofs of others, as they came
 	turns   map[identity.TreeID]time.Time     // when each may be answered again
-	changed chan struct{}                     // closed when the ledger has a newer head of this home's own, and replaced
+	changed chan struct{}                     // closed when the ledger has a newer head of this home's own, or something ends soon, and replaced
 	knows   map[identity.TreeID]uint64        // up to which head each said that it knows what was taken away here
 	told    chan struct{}                     // closed when one of them knows more, and replaced
 	back    map[identity.TreeID]chan struct{} // capacity 1, of those that are asked: it asked itself, and so is there
+	endings map[identity.TreeID]*heardEndings // of those that are asked
 }
 
 const (
@@ -55,7 +57,7 @@ func (ns *news) advanced() <-chan struct{} {
 	return ns.changed
 }
 
-// advance says that the ledger has a newer head.
+// advance says that the ledger has a newer head, or that there is something else to tell.
 func (ns *news) advance() {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
@@ -127,6 +129,7 @@ func (ns *news) forget(other identity.TreeID) {
 	delete(ns.turns, other)
 	delete(ns.knows, other)
 	delete(ns.back, other)
+	delete(ns.endings, other)
 }
 
 // turn returns how long a home has to wait for its answer: it gets one every newsPause, however often it asks.
@@ -193,17 +196,21 @@ func (g *Gateway) neighbours() (known []identity.TreeID) {
 
 // follow asks one home's gateway again and again.
 func (ns *news) follow(ctx context.Context, other identity.TreeID) {
-	var after uint64
+	var q control.NewsQuery
 	pause, back := newsPause, ns.follows(other)
 	for ctx.Err() == nil {
-		proof, sequence, err := ns.g.started().News(ctx, other, after)
+		said, sequence, err := ns.g.started().News(ctx, other, q)
+		if err == nil {
+			q.Ending = tagOfTold(said.Ending)
+			ns.hearEndings(other, said.Ending, ns.g.cfg.Clock())
+		}
 		switch {
 		case err != nil:
 			ns.g.cfg.Log.Debug("another home tells no news", "tree", other, "error", err)
 			pause = min(2*pause, newsRetry)
-		case proof != nil:
-			after, pause = sequence, newsPause
-			ns.keep(other, proof)
+		case said.Proof != nil:
+			q.After, pause = sequence, newsPause
+			ns.keep(other, said.Proof)
 			ns.g.tellNews(other)
 		default:
 			pause = newsPause
@@ -258,13 +265,14 @@ func (g *Gateway) homes(ctx context.Context, device identity.Chain) (*control.Ho
 // maxHomes is how many homes a device is told of: each takes some 2 KB in the proof.
 const maxHomes = 16
 
-// News tells the gateway of a home that is recognized when something was taken away here: by the head alone, which names
-// nobody.
+// News tells the gateway of a home that is recognized when something was taken away here, by the head alone, which names
+// nobody; and which of its members were given something here that ends soon.
 func (v visitors) News(ctx context.Context, who credential.Principal, q control.NewsQuery) (said control.News, err error) {
 	if !v.isDoor(who.Chain) {
 		return said, refused("gateways ask for news")
 	}
 	v.news.asked(who.ID.Tree, q.After)
+	said.Ending = v.endingsFor(who.ID.Tree)
 	wait, cancel := context.WithTimeout(ctx, newsWait)
 	defer cancel()
 	select {
@@ -274,6 +282,7 @@ func (v visitors) News(ctx context.Context, who credential.Principal, q control.
 	}
 	for {
 		advanced := v.news.advanced()
+		said.Ending = v.endingsFor(who.ID.Tree)
 		if v.takenSince(q.After) {
 			p, err := v.keeper.Prove(ctx, nil, nil, 0)
 			if err != nil {
@@ -281,6 +290,9 @@ func (v visitors) News(ctx context.Context, who credential.Principal, q control.
 			}
 			said.Proof, err = p.Marshal()
 			return said, err
+		}
+		if !bytes.Equal(tagOfTold(said.Ending), q.Ending) {
+			return said, nil
 		}
 		select {
 		case <-advanced:

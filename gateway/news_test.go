@@ -87,12 +87,12 @@ func TestNewsAreForGateways(t *testing.T) {
 	oak := control.Client{Base: peer.Scheme + "://" + s.home.Gateway.Node().Self().Member().String() + "." + s.atLock.Tree.String()}
 	for name, who := range map[string]*kindred.Node{"a guest": s.anna, "an owner": s.sam} {
 		oak.HTTP = who.HTTP()
-		if _, err := oak.News(ctx, 0); code2(err) != control.Refused {
+		if _, err := oak.News(ctx, control.NewsQuery{}); code2(err) != control.Refused {
 			t.Errorf("%s asks for news: %v", name, err)
 		}
 	}
 	oak.HTTP = s.birch.Gateway.Node().HTTP()
-	said, err := oak.News(ctx, 0)
+	said, err := oak.News(ctx, control.NewsQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
@@ -162,19 +163,56 @@ func (s *session) unshareAbroad(ctx context.Context, n *kindred.Node, home, arg 
 	if err != nil {
 		return usage("%q is no grant in another home: want all of what \"kindred share\" printed", arg)
 	}
-	of, err := identity.ParseTreeID(home)
+	of, err := homeCalled(ctx, n, home)
 	if err != nil {
-		if of, err = n.TreeCalled(ctx, home); errors.Is(err, credential.ErrStranger) {
-			return hinted(notFound("no home is known as %s", home), knownHint)
-		}
+		return err
 	}
-	if err == nil {
-		err = n.UnshareAbroad(ctx, of, id)
-	}
-	if err != nil {
+	if err := n.UnshareAbroad(ctx, of, id); err != nil {
 		return s.unreached(err, "the home "+home)
 	}
 	t := taken{Grants: []string{home + ":" + id.String()}, Things: []control.Reach{}}
 	t.Sentence = "Taken back. The things there hear of it from their gateway."
 	return s.print(t, t.Sentence)
+}
+
+// homeCalled reads an argument that names another home: as it is called here, or by its ID.
+func homeCalled(ctx context.Context, n *kindred.Node, home string) (identity.TreeID, error) {
+	of, err := identity.ParseTreeID(home)
+	if err != nil {
+		if of, err = n.TreeCalled(ctx, home); errors.Is(err, credential.ErrStranger) {
+			err = hinted(notFound("no home is known as %s", home), knownHint)
+		}
+	}
+	return of, err
+}
+
+// extendAbroad asks for what one was given in another home, until later.
+func (s *session) extendAbroad(ctx context.Context, n *kindred.Node, home, prefix string, end time.Time) error {
+	of, err := homeCalled(ctx, n, home)
+	if err != nil {
+		return err
+	}
+	found, err := n.GivenElsewhere(ctx, of, prefix)
+	var answered *control.Error
+	none := hinted(notFound("there is no %s:%s that was given to you: it may have been taken back, or is over", home, prefix),
+		`"kindred request" asks for something new`)
+	switch {
+	case errors.As(err, &answered) && (answered.Code == control.Refused || answered.Code == control.NotFound):
+		return none
+	case err != nil:
+		return s.unreached(err, "the home "+home)
+	case len(found) == 0:
+		return none
+	case len(found) > 1:
+		return hinted(conflict("%s:%s could be %d grants", home, prefix, len(found)), "write more of it")
+	}
+	r, err := s.roster(ctx, n)
+	if err != nil {
+		return err
+	}
+	t, err := s.longer(found[0].Terms, home+":"+r.ShortID(found[0].Terms.ID), end)
+	if err != nil {
+		return err
+	}
+	return s.requestMore(ctx, n, r.Elsewhere(found[0].At), t)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,10 +17,10 @@ func newExtend(s *session) *cobra.Command {
 		Use:   "extend GRANT --until TIME",
 		Short: "Let what was given go on beyond its end, or ask for that",
 		Long: `Give once more what GRANT says, until later, if you gave it or are an owner; the ID of what
-was given is printed. If it was given to you, ask the owners for it, as "kindred request"
-does. The one before ends as it says, and with it what others were given under it; what is
+was given is printed. If it was given to you, in this home or another, ask the owners for
+it, as "kindred request" does. The one before ends as it says, and with it what others were given under it; what is
 limited in number or in minutes is counted anew.`,
-		Example:           "  kindred extend g-7kqm --until 7d",
+		Example:           "  kindred extend g-7kqm --until 7d\n  kindred extend oak-lane:g-7kqm --until 7d",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completeGrants,
 	}
@@ -38,6 +39,9 @@ limited in number or in minutes is counted anew.`,
 }
 
 func (s *session) extend(ctx context.Context, n *kindred.Node, arg string, end time.Time) error {
+	if home, id, ok := strings.Cut(arg, ":"); ok && begins(id, "g-") {
+		return s.extendAbroad(ctx, n, home, id, end)
+	}
 	r, err := s.roster(ctx, n)
 	if err != nil {
 		return err
@@ -46,25 +50,15 @@ func (s *session) extend(ctx context.Context, n *kindred.Node, arg string, end t
 	if err != nil {
 		return err
 	}
-	g := found[0]
-	t, now := g.Terms, s.now()
-	short := r.ShortID(t.ID)
-	switch {
-	case t.Until == 0:
-		return conflict("%s has no end", short)
-	case end.Unix() <= t.Until || !end.After(now):
-		return usage("%s lasts until %s already", short, stamp(time.Unix(t.Until, 0), now))
-	case !t.Agreement.IsZero():
-		return hinted(conflict("%s is an agreement with a service, which is made anew", short), `"kindred share" does that`)
+	short := r.ShortID(found[0].Terms.ID)
+	t, err := s.longer(found[0].Terms, short, end)
+	if err != nil {
+		return err
 	}
-	if t.From == 0 && now.Unix() < t.Until {
-		t.From = t.Time // it goes on as it was: what could be looked at still can
-	}
-	t.Until = end.Unix()
 	self := n.Self()
 	switch own := t.GivenBy(self); {
 	case !own && t.To(self) && !self.Owner():
-		return s.requestMore(ctx, n, r, t)
+		return s.requestMore(ctx, n, r.Name(t.Thing.Member), t)
 	case !own && !self.Owner():
 		return refused("only owners, who gave %s, and who has it may have it go on", short)
 	case !t.Parent.IsZero():
@@ -82,9 +76,26 @@ func (s *session) extend(ctx context.Context, n *kindred.Node, arg string, end t
 	return err
 }
 
-// requestMore asks owners for what one has, until later.
-func (s *session) requestMore(ctx context.Context, n *kindred.Node, r kindred.Roster, t grant.Terms) error {
-	at := r.Name(t.Thing.Member)
+// longer returns terms as they would go on until later.
+func (s *session) longer(t grant.Terms, short string, end time.Time) (grant.Terms, error) {
+	now := s.now()
+	switch {
+	case t.Until == 0:
+		return t, conflict("%s has no end", short)
+	case end.Unix() <= t.Until || !end.After(now):
+		return t, usage("%s lasts until %s already", short, stamp(time.Unix(t.Until, 0), now))
+	case !t.Agreement.IsZero():
+		return t, hinted(conflict("%s is an agreement with a service, which is made anew", short), `"kindred share" does that`)
+	}
+	if t.From == 0 && now.Unix() < t.Until {
+		t.From = t.Time // it goes on as it was: what could be looked at still can
+	}
+	t.Until = end.Unix()
+	return t, nil
+}
+
+// requestMore asks owners, of this home or another, for what one has at a thing there, until later.
+func (s *session) requestMore(ctx context.Context, n *kindred.Node, at string, t grant.Terms) error {
 	var open grant.Terms // who gives it, for whom, and under what, an ask leaves open
 	t.Giver, t.GiverTree, t.Subject, t.Thing.Member, t.Parent = open.Giver, open.GiverTree, open.Subject, open.Thing.Member, open.Parent
 	return s.request(ctx, n, at, grant.Ask{Terms: t})

@@ -153,15 +153,29 @@ func asTree(list []sharedGrant) []sharedGrant {
 }
 
 func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now time.Time) sharedGrant {
-	t := of.Terms
+	t, about := of.Terms, namesOf(r).member
+	if !of.At.Tree.IsZero() {
+		about = func(id identity.MemberID) string {
+			if id == t.Thing.Member {
+				return r.Elsewhere(of.At)
+			}
+			return namesOf(r).member(id)
+		}
+	}
 	g := sharedGrant{
 		short: r.ShortID(t.ID), Paused: of.Paused,
 		ID: t.ID.String(), Giver: r.Name(t.Giver), With: r.Name(t.Subject.Member), Path: r.Name(t.Thing.Member),
 		Affordance: t.Thing.Affordance, Allow: t.Actions.String(), From: unix(t.From), Until: unix(t.Until), Zone: t.Zone,
 		Offline: t.Offline, Since: time.Unix(t.Time, 0).UTC(), Over: t.Until != 0 && now.Unix() >= t.Until,
-		Sentence:  l.Sentence(t, namesOf(r).member),
+		Sentence:  l.Sentence(t, about),
 		PassOn:    t.Depth,
 		sharedUse: usesOf(t),
+	}
+	if !of.At.Tree.IsZero() {
+		g.Path = about(t.Thing.Member)
+		if home, _, ok := strings.Cut(g.Path, ":"); ok {
+			g.short = home + ":" + g.short
+		}
 	}
 	if t.HandOn != 0 {
 		g.Manage = t.HandOn.String()

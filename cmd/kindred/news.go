@@ -15,8 +15,8 @@ func newNews(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "news",
 		Short: "Tell, as it comes, what was given and soon ends",
-		Long: `Tell, until stopped, what you gave or were given in this home and soon ends, and as an owner
-all that does: a week, a day and an hour before, as far as it lasts at least twice as long,
+		Long: `Tell, until stopped, what you gave or were given in this home and soon ends, what you were
+given in homes that know it, and as an owner all that ends here: a week, a day and an hour before, as far as it lasts at least twice as long,
 and what is shorter when a quarter of its time is left. Each is told once on each machine,
 with the command by which it goes on.`,
 		Example: "  kindred news\n  kindred news --json -n 1",
@@ -56,6 +56,7 @@ func (s *session) news(ctx context.Context, n *kindred.Node, count int) error {
 // soonEnds is a grant that is soon over.
 type soonEnds struct {
 	Grant    string    `json:"grant"`
+	Path     string    `json:"path"` // with the name of another home
 	Until    time.Time `json:"until"`
 	Sentence string    `json:"sentence"`
 	Extend   string    `json:"extend"` // the command by which it goes on
@@ -70,7 +71,7 @@ func (s *session) soonEnds(g sharedGrant) soonEnds {
 	case left > time.Hour:
 		longer = "1d"
 	}
-	return soonEnds{g.ID, *g.Until, g.Sentence, fmt.Sprintf("kindred extend %s --until %s", g.short, longer), g.short}
+	return soonEnds{g.ID, g.Path, *g.Until, g.Sentence, fmt.Sprintf("kindred extend %s --until %s", g.short, longer), g.short}
 }
 
 func (e soonEnds) line(now time.Time) string {

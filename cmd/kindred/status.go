@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 )
 
@@ -133,6 +134,9 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 			st.Waiting = append(st.Waiting, string(r.Path))
 		}
 	}
+	if st.Gateway.Reachable {
+		return st, s.awaitedElsewhere(ctx, n, &st)
+	}
 	return st, nil
 }
 
@@ -192,6 +196,24 @@ func (s *session) awaited(ctx context.Context, n *kindred.Node, st *state) error
 		}
 	}
 	return nil
+}
+
+// awaitedElsewhere finds what is soon over of what the member was given in other homes, as far as these answer in a moment.
+func (s *session) awaitedElsewhere(ctx context.Context, n *kindred.Node, st *state) error {
+	soon, cancel := context.WithTimeout(ctx, statusFor)
+	defer cancel()
+	found, err := n.EndingElsewhere(soon)
+	if err != nil {
+		s.log(levelSilent).Info("what ends soon in other homes cannot be looked up", "error", err)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	r, err := s.roster(ctx, n) // for the names of homes
+	for _, g := range found {
+		st.Ending = append(st.Ending, s.soonEnds(shownGrant(grant.English, r, g, s.now())))
+	}
+	return err
 }
 
 func exists(name string) bool {
