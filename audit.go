@@ -164,9 +164,15 @@ func checkpointIn(recorded []credential.Live, member string) (recordedCheckpoint
 	return recordedCheckpoint{}, false
 }
 
+// receiptsOf are the receipts of one thing that the node has.
+type receiptsOf struct {
+	signed  []journal.Receipt
+	refused []journal.Finding // those that it did not sign
+}
+
 // receiptsHere returns the receipts in the node's own journal, by who gave them.
-func (n *Node) receiptsHere(ctx context.Context) (map[identity.MemberID][]journal.Receipt, error) {
-	found := map[identity.MemberID][]journal.Receipt{}
+func (n *Node) receiptsHere(ctx context.Context) (map[identity.MemberID]receiptsOf, error) {
+	found := map[identity.MemberID]receiptsOf{}
 	for from := int64(0); ; {
 		entries, err := n.journal.Entries(ctx, from)
 		if err != nil || len(entries) == 0 {
@@ -177,8 +183,18 @@ func (n *Node) receiptsHere(ctx context.Context) (map[identity.MemberID][]journa
 			if err != nil || e.Exchange == nil {
 				continue // what is wrong with the own journal is found where that is verified
 			}
-			if r, _, err := journal.ReadReceipt(e.Exchange.Receipt); err == nil && r.Entries == 0 && r.Caller == n.self.Member() {
-				found[r.Node] = append(found[r.Node], r)
+			r, _, err := journal.ReadReceipt(e.Exchange.Receipt)
+			if err != nil {
+				continue
+			}
+			if e.Op == journal.Countersign && e.Outcome == journal.Refused { // whatever it says of who gave it, and to whom
+				of := found[e.Thing.Member]
+				of.refused = append(of.refused, journal.Finding{Problem: journal.Disputed, Index: r.Index, By: ByReceipt, At: e.Time, Detail: e.Reason})
+				found[e.Thing.Member] = of
+			} else if r.Entries == 0 && r.Caller == n.self.Member() {
+				of := found[r.Node]
+				of.signed = append(of.signed, r)
+				found[r.Node] = of
 			}
 		}
 		from += int64(len(entries))
@@ -193,7 +209,7 @@ const auditedPrefix = "audited/"
 
 // verifyJournal reads a journal from its beginning, and compares it with all that is known of it.
 func (n *Node) verifyJournal(ctx context.Context, j control.Journal, recorded []credential.Live,
-	receipts map[identity.MemberID][]journal.Receipt, read func(from int64) ([][]byte, error)) (JournalCheck, error) {
+	receipts map[identity.MemberID]receiptsOf, read func(from int64) ([][]byte, error)) (JournalCheck, error) {
 	var c JournalCheck
 	fail := func(err error) (JournalCheck, error) {
 		return c, fmt.Errorf("kindred: verifying the journal of %s: %w", j.Member, err)
@@ -220,7 +236,15 @@ func (n *Node) verifyJournal(ctx context.Context, j control.Journal, recorded []
 		}
 		a.Expect(journal.Expected{Size: before.Size, Root: before.Root, By: ByMemory, At: before.Time})
 	}
-	for _, r := range receipts[c.Member] {
+	for _, f := range receipts[c.Member].refused {
+		a.Find(f)
+	}
+	calls := map[int64]uint64{} // by the entry
+	for _, r := range receipts[c.Member].signed {
+		if call, ok := calls[r.Index]; ok && call != r.Call { // one entry, for two things that were done
+			a.Find(journal.Finding{Problem: journal.Forked, Index: r.Index, By: ByReceipt, At: r.Time})
+		}
+		calls[r.Index] = r.Call
 		if r.Index >= c.Signed.Size && c.Signed.Time.Sub(r.Time) < handInWithin {
 			c.Waiting++
 			continue

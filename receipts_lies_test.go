@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/thing"
@@ -289,5 +290,47 @@ func TestAnAnswerThatWasLost(t *testing.T) {
 	d.laptop.HandBack(t.Context())
 	if got := d.countersigned(d.laptop); len(got) != 5 {
 		t.Errorf("it signed for %+v", got)
+	}
+}
+
+// TestTheOwnerIsToldOfLies has the lock give a receipt for what was not so, which its user's journal and the audit tell, and
+// one entry for two things that were done.
+func TestTheOwnerIsToldOfLies(t *testing.T) {
+	l := newLyingLock(t)
+	l.laptop.HandBack(t.Context())
+	l.handedIn(2)
+	if c := l.audit(); len(c.Findings) > 0 {
+		t.Fatalf("%+v", c)
+	}
+	lie := l.unlock(http.StatusOK, "7", nil)
+	lie.Request[0]++
+	lie.Node[0]++ // whose fault it is not
+	l.owe(lie)
+	first := l.entries(l.lock, journal.Invoke)[0]
+	again := l.unlock(http.StatusOK, "7", nil)
+	again.Index, again.Leaf = first.Index, journal.LeafOf(first.Raw)
+	if signs := l.owe(again); len(signs) != 1 {
+		t.Fatalf("it signs %+v", signs)
+	}
+	c := l.audit()
+	if len(c.Findings) != 2 || c.Findings[0].Problem != journal.Disputed || c.Findings[0].Detail != "it is in another's name" ||
+		c.Findings[1].Problem != journal.Forked || c.Findings[1].Index != first.Index {
+		t.Errorf("the audit finds %+v", c.Findings)
+	}
+	lock, self := l.lock.Self().Member().String(), l.laptop.Self().Member().String()
+	for _, q := range []control.HistoryQuery{{}, {Thing: lock}, {Thing: lock, Caller: self}} {
+		if told, err := l.laptop.Faults(t.Context(), q); err != nil || len(told) != 1 || told[0].Reason != "it is in another's name" {
+			t.Errorf("%+v: the laptop tells of %+v, %v", q, told, err)
+		}
+	}
+	for _, q := range []control.HistoryQuery{{Thing: self}, {Caller: lock}, {Until: time.Now().Add(-time.Hour)}} {
+		if told, err := l.laptop.Faults(t.Context(), q); err != nil || len(told) != 0 {
+			t.Errorf("%+v: the laptop tells of %+v, %v", q, told, err)
+		}
+	}
+	if told, err := l.laptop.History(t.Context(), control.HistoryQuery{}); err != nil || slices.ContainsFunc(told, func(e journal.Entry) bool {
+		return e.Op == journal.Countersign
+	}) {
+		t.Errorf("the home tells of %+v, %v", told, err)
 	}
 }

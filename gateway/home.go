@@ -268,7 +268,7 @@ func (h *home) History(ctx context.Context, who credential.Principal, q control.
 		match = c.only()
 	}
 	f.Match = func(i journal.Item) (bool, error) {
-		if !h.mayTell(i) {
+		if !h.mayTell(i) && !isFault(i, f.Keys) {
 			return false, nil
 		}
 		return match(i)

@@ -43,3 +43,18 @@ func (g *Gateway) keysOf(ctx context.Context, member identity.MemberID) (keys []
 	}
 	return keys
 }
+
+// isFault reports whether a member tells of a receipt that it was given and did not sign, and the thing that it names did
+// sign that: what a thing said itself, everybody may tell.
+func isFault(i journal.Item, keys journal.KeysOf) bool {
+	e := i.Entry
+	if e.Op != journal.Countersign || e.Outcome != journal.Refused || e.Exchange == nil || e.Caller.Member != i.Node {
+		return false
+	}
+	for _, key := range keys(e.Thing.ID.Tree, e.Thing.Member) {
+		if r, _, err := journal.OpenReceipt(e.Exchange.Receipt, key); err == nil && r.Node == e.Thing.Member && r.Caller == i.Node {
+			return true
+		}
+	}
+	return false
+}

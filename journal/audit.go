@@ -52,6 +52,7 @@ const (
 	Forked     Problem = "forked"     // two parties were told different things
 	Unreadable Problem = "unreadable" // an entry is none
 	Unsigned   Problem = "unsigned"   // what should be signed by the node is not
+	Disputed   Problem = "disputed"   // the node signed what somebody knows was not so
 )
 
 // A Finding is one thing that is wrong. It marshals as it is.

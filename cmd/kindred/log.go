@@ -109,6 +109,14 @@ func homeEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOp
 			return nil, err
 		}
 		entries = append(entries, part...)
+		if q.Sealed {
+			continue
+		}
+		faults, err := n.Faults(ctx, q) // which the home does not know of
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, faults...)
 	}
 	if q.Sealed {
 		entries = slices.DeleteFunc(entries, func(e journal.Entry) bool { return e.Op == journal.Private })

@@ -187,6 +187,8 @@ func findingSentence(f journal.Finding, now time.Time) string {
 		return fmt.Sprintf("from entry %d on it is another story than %s, over its own signature", f.Index, by)
 	case f.Problem == journal.Forked:
 		return fmt.Sprintf("two were told different stories of the first %d entries: %s, and %s, are not the same", f.Size, by, who[f.Also])
+	case f.Problem == journal.Disputed:
+		return fmt.Sprintf("at %s it gave you a receipt that is not so, which you did not sign: %s", stamp(f.At, now), f.Detail)
 	case f.Problem == journal.Unreadable:
 		return fmt.Sprintf("entry %d cannot be read: %s", f.Index, f.Detail)
 	}

@@ -55,7 +55,7 @@ func (t teller) sentence(e journal.Entry) string {
 	case e.Outcome == journal.Refused && e.Op == journal.Withdraw:
 		return because(fmt.Sprintf("%s was refused that %s deletes what it got (%s)", who, what, t.grant(e.Grant)), e.Reason)
 	case e.Outcome == journal.Refused && e.Op == journal.Countersign:
-		return because(fmt.Sprintf("%s did not sign a receipt from %s", who, what), e.Reason)
+		return because(fmt.Sprintf("%s did not sign a receipt for %s", who, what), e.Reason)
 	case e.Outcome == journal.Refused:
 		return because(fmt.Sprintf("%s was refused %s", who, what), e.Reason)
 	case e.Outcome == journal.Failed:
