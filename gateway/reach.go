@@ -167,8 +167,22 @@ func (g *Gateway) notify(e keeper.Event) {
 	}
 }
 
+// mayWatch reports, as an error, that a leaf is no member any more under the key with which it began to watch, or that its
+// certificates have ended. New ones for the same key it is handed by what it watches.
+func (g *Gateway) mayWatch(who identity.Chain) error {
+	e, ok := g.member(who.Member())
+	switch {
+	case !ok || !identity.SameKey(e.Chain.Key, who.Key):
+		return refused("you are not a member of this home any more")
+	case !g.cfg.Clock().Before(e.Chain.NotAfter):
+		return refused("your certificates have ended")
+	}
+	return nil
+}
+
 // Watch streams news to the caller: revocations at once, a fresh proof of itself whenever there is one, and to apps which
-// grants end soon.
+// grants end soon. It ends with the caller's membership, its key or its certificates: when a proof is next due, at the
+// latest.
 func (h *home) Watch(ctx context.Context, who credential.Principal, send func(control.Event) error) error {
 	w, ok := h.watchers.enter(who.Member(), h.takings.unheard(who.Member()))
 	if !ok {
@@ -195,6 +209,9 @@ func (h *home) Watch(ctx context.Context, who credential.Principal, send func(co
 				return err
 			}
 		case <-w.fresh:
+			if err := h.mayWatch(who.Chain); err != nil {
+				return err
+			}
 			e, err := h.evidence(ctx, who.Chain, control.ProofQuery{})
 			if err != nil {
 				return err
