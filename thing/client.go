@@ -188,15 +188,17 @@ type Stream struct {
 // why the stream ended, [ErrLost] where the connection did not come back, and where it is not to be made again
 // [io.EOF] if the thing ended the stream without a word.
 func (s *Stream) Next() (ServerSentEvent, error) {
-	if s.last != "" {
-		s.line.move()
-	}
+	s.move()
 	for {
 		e, err := s.next()
 		s.last = s.events.lastID
-		if err == nil {
+		switch err {
+		case nil:
 			s.line.came()
 			return e, nil
+		case errQuiet: // between two events, however long it is until the next
+			s.move()
+			continue
 		}
 		if err = s.line.again(err); err == io.EOF {
 			return ServerSentEvent{}, io.EOF
@@ -207,9 +209,16 @@ func (s *Stream) Next() (ServerSentEvent, error) {
 	}
 }
 
-// next reads an event, and turns one that says why the stream ends into that problem.
+// move moves to a better way, where it is known which event to go on after.
+func (s *Stream) move() {
+	if s.last != "" {
+		s.line.move()
+	}
+}
+
+// next reads an event or a sign of life, and turns one that says why the stream ends into that problem.
 func (s *Stream) next() (ServerSentEvent, error) {
-	e, err := s.events.next()
+	e, err := s.events.eventOrSign()
 	if err != nil || e.Name != problemEvent {
 		return e, err
 	}

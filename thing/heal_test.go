@@ -339,6 +339,49 @@ func TestEventsMove(t *testing.T) {
 	wantData(t, next(t, s), "4")
 }
 
+// A stream of events on which nothing happens moves at the next sign of life.
+func TestQuietEventsMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, thing := io.Pipe()
+		var better atomic.Bool
+		var asked []string
+		c := &Client{Base: &url.URL{Scheme: "http", Host: "ticker"}}
+		c.HTTP = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			var body io.ReadCloser = first
+			if asked = append(asked, r.Header.Get("Last-Event-ID")); len(asked) > 1 {
+				body = io.NopCloser(strings.NewReader("id: 8\ndata: 2\n\n"))
+			}
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {streamType}}, Body: body}, nil
+		})}
+		c.Healing.Better = func(*http.Response) bool { return better.Load() }
+		ended := make(chan error, 1)
+		go func() {
+			for i, s := range []string{"id: 7\ndata: 1\n\n", ":\n\n", ":\n\n"} {
+				synctest.Wait()     // the reader waits
+				better.Store(i > 1) // not yet at the first sign of life
+				if _, err := io.WriteString(thing, s); err != nil {
+					t.Error(err)
+				}
+			}
+			_, err := io.WriteString(thing, ":\n\n")
+			ended <- err
+		}()
+		s, err := c.Subscribe(t.Context(), "tick", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		wantData(t, next(t, s), "1")
+		wantData(t, next(t, s), "2")
+		if !slices.Equal(asked, []string{"", "7"}) {
+			t.Errorf("it was asked to go on after %q", asked)
+		}
+		if err := <-ended; err != io.ErrClosedPipe {
+			t.Errorf("what there was is not closed: %v", err)
+		}
+	})
+}
+
 // A stream that nothing came on yet has no place to go on at.
 func TestNoEventNoMove(t *testing.T) {
 	thing, tick := ticker(t)

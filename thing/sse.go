@@ -39,9 +39,21 @@ func newEventDecoder(r io.Reader) *eventDecoder { return &eventDecoder{r: bufio.
 // next reads the next event. It fails with io.EOF where the stream ends, even
 // within an event, which is then dropped.
 func (d *eventDecoder) next() (ServerSentEvent, error) {
+	for {
+		if e, err := d.eventOrSign(); err != errQuiet {
+			return e, err
+		}
+	}
+}
+
+// errQuiet says that there was no event, and a comment by itself in its place: a sign of life.
+var errQuiet = errors.New("nothing happens")
+
+// eventOrSign is next, but for that it fails with errQuiet where that comes first.
+func (d *eventDecoder) eventOrSign() (ServerSentEvent, error) {
 	var e ServerSentEvent
 	var data bytes.Buffer
-	hasData := false
+	hasData, hasComment := false, false
 	d.size = 0
 	for {
 		line, err := d.line()
@@ -53,6 +65,9 @@ func (d *eventDecoder) next() (ServerSentEvent, error) {
 			if hasData {
 				e.ID, e.Data = d.lastID, data.Bytes()
 				return e, nil
+			}
+			if hasComment {
+				return ServerSentEvent{}, errQuiet
 			}
 			e, d.size = ServerSentEvent{}, 0
 			continue
@@ -73,7 +88,7 @@ func (d *eventDecoder) next() (ServerSentEvent, error) {
 				d.id = value
 			}
 		case "": // a comment
-			d.size = data.Len()
+			d.size, hasComment = data.Len(), true
 		}
 	}
 }
