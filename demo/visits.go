@@ -143,7 +143,17 @@ func (s *story) steal(ctx context.Context) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	leaf := filepath.Join(s.who.thief.dir, "keys", "leaf.pem")
+	keys := filepath.Join(s.who.thief.dir, "keys")
+	others, err := os.ReadDir(keys)
+	if err != nil {
+		return o, err
+	}
+	for _, k := range others { // as the thief's alone, or they are not used
+		if err := os.Chmod(filepath.Join(keys, k.Name()), 0o600); err != nil {
+			return o, err
+		}
+	}
+	leaf := filepath.Join(keys, "leaf.pem")
 	if err := os.Remove(leaf); err != nil {
 		return o, err
 	}

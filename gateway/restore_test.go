@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/kindred-iot/kindred/control"
@@ -24,9 +23,7 @@ func TestRestoredFromAnOldCopy(t *testing.T) {
 	dir := gateway.Dir(h.Path("laptop"))
 	copied := t.TempDir()
 	h.Down()
-	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
+	copyDir(t, copied, dir)
 	h.Up()
 	laptop = h.Reopen("laptop", laptop)
 	h.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.See})
@@ -35,12 +32,7 @@ func TestRestoredFromAnOldCopy(t *testing.T) {
 	}
 
 	h.Down()
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(dir, os.DirFS(copied)); err != nil {
-		t.Fatal(err)
-	}
+	replace(t, dir, copied)
 	h.Up()
 	laptop = h.Reopen("laptop", laptop)
 	err := laptop.Gateway().AddPlace(t.Context(), control.Place{Path: "home/porch"})

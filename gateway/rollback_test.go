@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,22 @@ func replace(t *testing.T, dir, with string) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.CopyFS(dir, os.DirFS(with)); err != nil {
+	copyDir(t, dir, with)
+}
+
+// copyDir copies a directory, with files that are the user's alone as they are there.
+func copyDir(t *testing.T, to, from string) {
+	t.Helper()
+	err := os.CopyFS(to, os.DirFS(from)) // which has others read them
+	if err == nil {
+		err = filepath.WalkDir(to, func(name string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() {
+				err = os.Chmod(name, 0o600)
+			}
+			return err
+		})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -58,9 +74,10 @@ func TestThingRolledBack(t *testing.T) {
 	}
 	at := listensAt(device)
 	old, annas := t.TempDir(), h.Config("annaphone")
-	if err := errors.Join(device.Close(), anna.Close(), os.CopyFS(old, os.DirFS(h.Dir))); err != nil {
+	if err := errors.Join(device.Close(), anna.Close()); err != nil {
 		t.Fatal(err)
 	}
+	copyDir(t, old, h.Dir)
 	anna = h.Open("annaphone")
 	cfg := h.Config("lock", at)
 	open := func() *kindred.Node {
