@@ -161,8 +161,8 @@ func (k *Keeper) checkTerms(t grant.Terms) error {
 	return nil
 }
 
-// Resume lets a paused grant allow again what it says. by must act for whoever gave it, or for an owner. Resuming what is
-// not paused changes nothing.
+// Resume lets a paused grant allow again what it says. by must act for an owner or, unless an owner paused it, for whoever
+// gave it. Resuming what is not paused changes nothing.
 func (k *Keeper) Resume(ctx context.Context, by identity.Chain, id tree.GrantID) error {
 	if err := k.resume(ctx, by, id); err != nil {
 		return fmt.Errorf("keeper: resuming: %w", err)
@@ -187,6 +187,8 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 		return denied("%s neither gave grant %s nor acts for an owner", by.ID.Path, id)
 	case !g.Paused:
 		return nil
+	case !by.Owner() && g.Held:
+		return denied("an owner paused grant %s, and an owner has to resume it", id)
 	}
 	if !by.Owner() {
 		if err := k.checkRoom(k.makers(id)); err != nil {
@@ -239,7 +241,8 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		}
 		if p.Pause {
 			now := k.isLive(p)
-			if listed || g.Paused && now {
+			holds := p.Signer.Owner() && !g.Held // whoever else paused it could resume it
+			if listed || g.Paused && now && !holds {
 				return true, nil // it is paused, or was and has been resumed since
 			}
 			if !now {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/signed"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -77,5 +78,50 @@ func TestPauseAndResume(t *testing.T) {
 	}
 	if err := h.Resume(ctx, h.laptop(), id); !errors.Is(err, ErrNotLive) {
 		t.Errorf("resumed what is gone: %v", err)
+	}
+}
+
+// What an owner paused rests until an owner resumes it, also if its giver had paused it before; what its giver paused, the
+// giver resumes.
+func TestOwnersPauseHolds(t *testing.T) {
+	h := crowd(t)
+	top := h.given("sam/laptop", "sam", h.to("sam/adviser", signed.Digest{}, 1))
+	id := h.given("sam/adviser/laptop", "sam/adviser", h.to("sam/eva", top.statement, 0)).id
+	for _, test := range []struct {
+		app   identity.Path
+		pause bool
+		want  string // of the error; "": it is done
+		state string
+	}{
+		{"sam/adviser/laptop", true, "", "paused"},
+		{"sam/adviser/phone", false, "", "live"},
+		{"sam/laptop", true, "", "paused"},
+		{"sam/adviser/laptop", false, "an owner has to resume it", "paused"},
+		{"sam/adviser/laptop", true, "", "paused"}, // already, and takes nothing from the owner's
+		{"sam/adviser/laptop", false, "an owner has to resume it", "paused"},
+		{"sam/phone", false, "", "live"}, // another app of the owner
+		{"sam/adviser/laptop", true, "", "paused"},
+		{"sam/phone", true, "", "paused"}, // over the giver's
+		{"sam/adviser/phone", false, "an owner has to resume it", "paused"},
+		{"sam/laptop", false, "", "live"},
+		{"sam/adviser/laptop", true, "", "paused"},
+		{"sam/laptop", false, "", "live"},
+		{"sam/adviser/laptop", true, "", "paused"},
+		{"sam/adviser/laptop", false, "", "live"}, // nothing is left of the owner's
+	} {
+		err := h.turn(test.app, id, test.pause)
+		if test.want == "" && err != nil {
+			t.Fatalf("%s, pausing %t: %v", test.app, test.pause, err)
+		}
+		if test.want != "" {
+			wants(t, string(test.app), err, ErrDenied, test.want)
+		}
+		if got := h.grantState(id); got != test.state {
+			t.Fatalf("after %s, pausing %t, it is %s, want %s", test.app, test.pause, got, test.state)
+		}
+		h.restart()
+	}
+	if err := h.takeBackAs("sam/adviser/laptop", id); err != nil {
+		t.Error(err)
 	}
 }

@@ -87,15 +87,21 @@ func (m model) apply(t testing.TB, u tree.Update) (model, []merkle.Hash, bool) {
 			delete(next.grants, id)
 		}
 	}
-	turned := map[tree.GrantID]bool{}
+	turned, owner := map[tree.GrantID]bool{}, m.members[u.By].Chain.Owner()
 	for i, id := range slices.Concat(u.Pause, u.Resume) {
 		g, ok := next.grants[id]
-		if pause := i < len(u.Pause); !ok || turned[id] || g.Paused == pause {
+		switch pause := i < len(u.Pause); {
+		case !ok || turned[id]:
 			return m, nil, false
-		} else if pause {
+		case pause && g.Paused && (g.Held || !owner), !pause && !g.Paused:
+			return m, nil, false
+		case pause:
 			revoke(tree.GrantKey(id))
+			g.Paused, g.Held = true, owner
+		default:
+			g.Paused, g.Held = false, false
 		}
-		g.Paused, g.Turns, turned[id] = !g.Paused, g.Turns+1, true
+		g.Turns, turned[id] = g.Turns+1, true
 		next.grants[id] = g
 	}
 	seconded := map[tree.GrantID]bool{}
@@ -371,7 +377,7 @@ func same(t *testing.T, h *home, m model) {
 		n++
 		want := m.grants[g.ID]
 		if got := g.Grant; !slices.Equal(got.Seconds, want.Seconds) || got.Statement != want.Statement || got.By != want.By ||
-			got.Giver != want.Giver || got.Since != want.Since || got.Paused != want.Paused || got.Turns != want.Turns {
+			got.Giver != want.Giver || got.Since != want.Since || got.Paused != want.Paused || got.Held != want.Held || got.Turns != want.Turns {
 			t.Fatalf("grant %s is %+v, want %+v", g.ID, g.Grant, want)
 		}
 	}

@@ -148,15 +148,17 @@ func (p *planner) revoke() error {
 	return nil
 }
 
-// turn pauses grants, and resumes them. What was proved with the entry of a grant that is paused is revoked.
+// turn pauses grants, and resumes them. What was proved with the entry of a grant that is paused is revoked. What its giver
+// paused an owner may pause over it, so that it rests until an owner resumes it.
 func (p *planner) turn() error {
+	owner := p.members[p.update.By].Chain.Owner()
 	for i, id := range slices.Concat(p.update.Pause, p.update.Resume) {
 		g, ok := p.grants[id]
 		pause := i < len(p.update.Pause)
 		switch {
 		case !ok || slices.Contains(p.change.dropped, id):
 			return fmt.Errorf("no grant %s", id)
-		case g.Paused == pause:
+		case g.Paused == pause && !(pause && owner && !g.Held):
 			return fmt.Errorf("grant %s: paused is %t already", id, pause)
 		case slices.ContainsFunc(p.change.grants, func(other Admitted) bool { return other.ID == id }):
 			return fmt.Errorf("grant %s is paused or resumed twice", id)
@@ -166,7 +168,7 @@ func (p *planner) turn() error {
 		if leaf, ok := p.change.entries.Leaf(GrantKey(id)); ok && pause {
 			p.change.Revoked = append(p.change.Revoked, leaf)
 		}
-		g.Paused, g.Turns = pause, g.Turns+1
+		g.Paused, g.Held, g.Turns = pause, pause && owner, g.Turns+1
 		if err := p.set(GrantKey(id), g.Grant); err != nil {
 			return err
 		}

@@ -5,7 +5,7 @@
 //
 //	"member"      MemberID   Member: the certificate it has now, who asked for it, since when, its label, limits, and for whom it is private
 //	"grant"       GrantID    Grant: the signed grant that it admits, its giver, who asked for it, since when, whether
-//	                         it is paused, who else stands behind it
+//	                         it is paused and by an owner, who else stands behind it
 //	"checkpoint"  MemberID   Checkpoint: where that member's journal stood
 //	"recognition" TreeID     Known: the signed recognition of another tree, who asked for it, since when
 //
@@ -194,6 +194,8 @@ type Grant struct {
 	GiverTree identity.TreeID `cbor:"7,keyasint,omitzero"` // the giver's, where it is another, which is recognized; zero: this one
 
 	Seconds []Second `cbor:"8,keyasint,omitempty"` // who stands behind it beside its giver, at most MaxSeconds
+
+	Held bool `cbor:"9,keyasint,omitempty"` // an owner's app paused it: so nobody else resumes it
 }
 
 // A Second is a signed consent to a grant that counts because the roster took it in, while the leaf that signed it was

@@ -86,6 +86,8 @@ func currentVectors(t *testing.T) vectors {
 			"member":   hex.EncodeToString(member),
 			"plain":    hex.EncodeToString(encode(tree.Member{Certificate: digest, By: by, Since: 1_795_271_400})),
 			"grant":    hex.EncodeToString(encode(tree.Grant{Statement: digest, Giver: id, By: by, Since: 1_795_271_400})),
+			"paused":   hex.EncodeToString(encode(tree.Grant{Statement: digest, Giver: id, By: by, Since: 1_795_271_400, Paused: true, Turns: 1})),
+			"held":     hex.EncodeToString(encode(tree.Grant{Statement: digest, Giver: id, By: by, Since: 1_795_271_400, Paused: true, Turns: 1, Held: true})),
 			"replaced": hex.EncodeToString(replaced),
 			"seconded": hex.EncodeToString(encode(tree.Grant{
 				Statement: digest, Giver: id, By: by, Since: 1_795_271_400, Turns: 2,
