@@ -258,6 +258,11 @@ func secure(t *testing.T, at string, config *tls.Config, want string) (*tls.Conn
 		return nil, err
 	}
 	t.Cleanup(func() { raw.Close() })
+	return secureOver(t, raw, config, want)
+}
+
+// secureOver is secure for a connection that is there [4], [8].
+func secureOver(t *testing.T, raw net.Conn, config *tls.Config, want string) (*tls.Conn, error) {
 	choice := slices.Concat(token("/multistream/1.0.0"), token("/tls/1.0.0"))
 	if _, err := raw.Write(choice); err != nil {
 		return nil, err
@@ -282,6 +287,11 @@ func overTCP(t *testing.T, at string, key ed25519.PrivateKey, want ed25519.Publi
 	if err != nil {
 		t.Fatal(err)
 	}
+	return shared(t, conn)
+}
+
+// shared has a connection be one of many streams [4].
+func shared(t *testing.T, conn net.Conn) streams {
 	settings := yamux.DefaultConfig()
 	settings.LogOutput = io.Discard
 	session, err := yamux.Client(conn, settings, nil)
