@@ -28,9 +28,11 @@ func (s *story) across(ctx context.Context) error {
 		{w.across, "dora has a home of her own across the street, and lets her phone in there", s.settleAcross},
 		{w.laptop, "the two homes get to know each other, both ends showing the same digits", s.recognize},
 		{w.doraPhone, "that gives dora nothing: as far as she can tell there is no lock", s.notThere},
-		{w.laptop, "sam shares the lock with her, to water the plants", s.shareWith(w.laptop, nil, pathLock, whoDora, "--allow", "use", "--until", "7d")},
+		{w.laptop, "sam shares the lock with her, to water the plants until tomorrow", s.shareWith(w.laptop, nil, pathLock, whoDora,
+			"--allow", "use", "--from", time.Now().AddDate(0, 0, -7).Format(time.DateOnly), "--until", "1d")},
 		{w.doraPhone, "dora opens it, with the phone that is a member of her home alone", s.success(w.doraPhone, "do", lockAcross, "unlock")},
 		{w.laptop, "sam sees that she can", s.canAcross},
+		{w.doraPhone, "her own home tells dora that it soon ends, and how it goes on", s.endsAcross},
 		{w.dora, "dora loses the phone, and removes it at home", s.success(w.dora, "remove", pathDora)},
 		{w.doraPhone, "of which the lock across the street hears, and refuses it", s.refusedAcross},
 	} {
@@ -132,6 +134,22 @@ func (s *story) canAcross(ctx context.Context) (o outcome, err error) {
 		}
 	}
 	return o, r.wrong("does not list %s", whoDora)
+}
+
+// endsAcross waits for what says itself that it soon ends.
+func (s *story) endsAcross(ctx context.Context) (o outcome, err error) {
+	r, err := s.house.run(ctx, s.who.doraPhone, "news", "-n", "1")
+	if err != nil {
+		return o, err
+	}
+	var told struct{ Path, Sentence, Extend string }
+	if err := r.read(&told); err != nil {
+		return o, err
+	}
+	if told.Path != lockAcross || !strings.HasPrefix(told.Extend, "kindred extend "+birchName+":g-") {
+		return o, r.wrong("tells of %q, which %q lets go on", told.Path, told.Extend)
+	}
+	return outcome{told: told.Extend, took: r.took}, nil
 }
 
 // refusedAcross waits until the lock refuses the phone. The homes' gateways tell each other that something was taken away,
