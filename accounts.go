@@ -161,9 +161,13 @@ type outgoing struct {
 	op       thing.Op
 	entry    journal.Entry
 	known    *known
-	handed   [][]byte // countersignatures that went along
+	body     func() (io.ReadCloser, error) // what is sent, again; nil: it can be sent once
+	handed   [][]byte                      // countersignatures that went along
 	received lasting
 }
+
+// outgoingKey finds an outgoing call in the context of its request.
+type outgoingKey struct{}
 
 // begin prepares for telling of a request, and writes down that an action is asked for. It returns what to send. Where
 // nothing is to be told of it yet, as of reads, the call is nil.
@@ -215,11 +219,10 @@ func (o *outgoing) prepare(req *http.Request) *http.Request {
 	if req.GetBody == nil {
 		keepBody(req)
 	}
-	again := req.GetBody
-	if again == nil {
+	if o.body = req.GetBody; o.body == nil {
 		return req
 	}
-	if body, err := again(); err == nil {
+	if body, err := o.body(); err == nil {
 		sum := &digested{ReadCloser: body, sum: sha256.New()}
 		if _, err = io.Copy(io.Discard, sum); err != nil {
 			o.accounts.node.log.Warn("reading what is sent", "error", err)
@@ -228,12 +231,20 @@ func (o *outgoing) prepare(req *http.Request) *http.Request {
 		_ = body.Close()
 	}
 	req.GetBody = func() (io.ReadCloser, error) {
-		o.accounts.mu.Lock()
-		o.known.tries++
-		o.accounts.mu.Unlock()
-		return again()
+		o.askedAgain()
+		return o.body()
 	}
 	return req
+}
+
+// askedAgain notes that a request is made once more because its answer was lost: there may be a receipt for each time.
+func (o *outgoing) askedAgain() {
+	o.accounts.mu.Lock()
+	o.known.tries++
+	o.accounts.mu.Unlock()
+	if acts(o.op) {
+		o.tell(journal.Asked, "it was asked for again, as no answer came", nil)
+	}
 }
 
 // keepBody has a body be one that can be had again. One that a thing would not read is left as it is: nothing is done
@@ -262,15 +273,10 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, cmp.Or(f.err, io.EOF) }
 
-type outgoingKey struct{}
-
-// answered notes that a try of a request was refused, or reached nobody, so that there is no receipt for it.
-func answered(req *http.Request) {
-	if o, ok := req.Context().Value(outgoingKey{}).(*outgoing); ok {
-		o.accounts.mu.Lock()
-		o.known.tries--
-		o.accounts.mu.Unlock()
-	}
+func (as *accounts) tries(k *known) uint32 {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	return k.tries
 }
 
 // tell notes in the journal what came of the call.
@@ -279,6 +285,8 @@ func (o *outgoing) tell(outcome journal.Outcome, reason string, signed *journal.
 	e.Time, e.Outcome, e.Reason, e.Exchange = o.accounts.node.clock(), outcome, reason, signed
 	if e.Bytes = o.received.Bytes(); outcome != journal.Asked {
 		e.Body = o.known.response
+	} else if tries := o.accounts.tries(o.known); tries > 1 {
+		e.Count = tries
 	}
 	o.accounts.node.note(e)
 }

@@ -17,7 +17,7 @@ type known struct {
 	affordance string
 	asked      time.Time
 	request    signed.Digest   // of the body that was sent; zero for none
-	tries      int             // how often it was asked for without an answer, and now: each can have a receipt of its own
+	tries      uint32          // how often it was asked for without an answer, and now: each can have a receipt of its own
 	waiting    bool            // for the answer
 	outcome    journal.Outcome // Served, Failed or Refused, by the answer; 0: none came, or none yet
 	response   signed.Digest   // of the body of that
@@ -182,7 +182,7 @@ func (k *known) fitsSize(r journal.Receipt) error {
 func (k *known) fitsOnce(r journal.Receipt) error {
 	at := k.at(r)
 	switch {
-	case at == nil && len(k.given) >= max(1, k.tries):
+	case at == nil && len(k.given) >= max(1, int(k.tries)):
 		return errors.New("there is a receipt for it already, of another entry")
 	case at == nil:
 		return nil

@@ -2,6 +2,7 @@ package kindred
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -130,7 +131,7 @@ func TestHowMuchAStreamCarried(t *testing.T) {
 
 // Whoever asks again, because an answer was lost, gets a receipt for each time; who does not, for one.
 func TestReceiptsForWhatWasAskedForTwice(t *testing.T) {
-	for tries := 1; tries <= 3; tries++ {
+	for tries := uint32(1); tries <= 3; tries++ {
 		k := &known{op: journal.Invoke, affordance: "unlock", asked: called, tries: tries, outcome: journal.Served, answered: called}
 		r := journal.Receipt{Op: k.op, Affordance: k.affordance, Outcome: journal.Served, Time: called}
 		for ; fitting(k, r, called) == "" && r.Index < 9; r.Index++ {
@@ -147,5 +148,53 @@ func TestReceiptsForWhatWasAskedForTwice(t *testing.T) {
 	}
 	if k.tries++; fitting(k, r, called) != "" {
 		t.Error("a receipt whose answer was lost is not signed")
+	}
+}
+
+func TestWhatAJournalTellsOfACall(t *testing.T) {
+	sent, answer := signed.Sum([]byte("7")), signed.Sum([]byte("true"))
+	entry := func(seconds int, outcome journal.Outcome, say ...func(*journal.Entry)) journal.Entry {
+		e := journal.Entry{Time: called.Add(time.Duration(seconds) * time.Second), Op: journal.Invoke, Affordance: "unlock", Outcome: outcome, Call: 9}
+		for _, s := range say {
+			s(&e)
+		}
+		return e
+	}
+	asked := entry(0, journal.Asked, func(e *journal.Entry) { e.Body = sent })
+	watched := func(e *journal.Entry) { e.Op, e.Affordance = journal.Observe, "state" }
+	another := func(e *journal.Entry) { e.Call = 8 }
+	bytes := func(n uint64) func(*journal.Entry) { return func(e *journal.Entry) { e.Bytes = n } }
+	k := known{op: journal.Invoke, affordance: "unlock", asked: called, request: sent, tries: 1}
+	for what, test := range map[string]struct {
+		entries []journal.Entry
+		want    func(*known)
+	}{
+		"asked": {[]journal.Entry{asked, entry(1, journal.Served, another)}, func(*known) {}},
+		"answered": {[]journal.Entry{asked, entry(2, journal.Served, func(e *journal.Entry) { e.Body = answer })}, func(k *known) {
+			k.outcome, k.answered, k.response = journal.Served, called.Add(2*time.Second), answer
+		}},
+		"refused": {[]journal.Entry{asked, entry(2, journal.Refused)}, func(k *known) {
+			k.outcome, k.answered = journal.Refused, called.Add(2*time.Second)
+		}},
+		"no answer": {[]journal.Entry{asked, entry(2, journal.Asked, func(e *journal.Entry) { e.Body = sent })}, func(*known) {}},
+		"asked for twice": {[]journal.Entry{asked, entry(2, journal.Asked, func(e *journal.Entry) { e.Count = 2 })}, func(k *known) {
+			k.tries = 2
+		}},
+		"a stream, and the node was killed": {[]journal.Entry{entry(0, journal.Served, watched), entry(9, journal.Served, watched, bytes(70))}, func(k *known) {
+			k.op, k.affordance, k.request, k.outcome, k.answered, k.carried = journal.Observe, "state", signed.Digest{}, journal.Served, called, 70
+		}},
+		"a stream that ended": {[]journal.Entry{entry(0, journal.Served, watched), entry(9, journal.Ended, watched, bytes(70))}, func(k *known) {
+			k.op, k.affordance, k.request, k.outcome, k.answered, k.carried, k.over = journal.Observe, "state", signed.Digest{}, journal.Served, called, 70, true
+		}},
+	} {
+		p := past{calls: map[uint64]*known{9: nil, 10: nil}}
+		for _, e := range test.entries {
+			p.read(e)
+		}
+		want := k
+		test.want(&want)
+		if got := p.calls[9]; got == nil || !reflect.DeepEqual(*got, want) || p.calls[10] != nil {
+			t.Errorf("%s: %+v\nwant %+v", what, got, want)
+		}
 	}
 }

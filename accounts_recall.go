@@ -16,7 +16,8 @@ import (
 // journal tells already.
 func (as *accounts) recall(ctx context.Context, host string, receipts [][]byte) [][]byte {
 	found := map[uint64]*known{}
-	var since time.Time
+	now := as.node.clock()
+	since := now
 	as.mu.Lock()
 	a := as.of(host)
 	fresh := slices.DeleteFunc(slices.Clone(receipts), func(raw []byte) bool {
@@ -27,11 +28,16 @@ func (as *accounts) recall(ctx context.Context, host string, receipts [][]byte) 
 		if _, ok := a.refused[name]; ok {
 			return true
 		}
-		if k := a.calls[r.Call]; r.Call != 0 && k == nil || r.Entries > 0 && a.reads == nil {
-			found[r.Call] = nil
-			if from := r.Time.Add(-2 * slack); since.IsZero() || from.Before(since) {
-				since = from
-			}
+		if r.Entries > 0 && a.reads != nil || r.Entries == 0 && r.Call != 0 && a.calls[r.Call] != nil {
+			return false // which is known
+		}
+		found[r.Call] = nil
+		from := r.Time.Add(-2 * slack)
+		if r.Time.After(now.Add(slack)) {
+			from = time.Time{} // it may have been refused at any time
+		}
+		if from.Before(since) {
+			since = from
 		}
 		return false
 	})
@@ -107,6 +113,8 @@ func (p *past) read(e journal.Entry) {
 		return
 	}
 	switch e.Outcome {
+	case journal.Asked:
+		k.tries = max(k.tries, e.Count)
 	case journal.Ended:
 		k.over = true
 		k.carried = e.Bytes

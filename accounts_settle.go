@@ -109,7 +109,7 @@ func (as *accounts) signOwed(ctx context.Context, resp *http.Response, host stri
 	return signs
 }
 
-// maxFaults bounds of how many receipts of one thing, which it did not sign, a node tells its journal.
+// maxFaults bounds of how many receipts of one thing, which it did not sign, a node tells.
 const maxFaults = 128
 
 // refuse tells the journal, once, of a receipt that is not signed, and why. The receipt is the proof that it was given.
@@ -123,13 +123,10 @@ func (as *accounts) refuse(host string, at journal.Party, r journal.Receipt, nam
 		a.refused[name] = struct{}{}
 	}
 	as.mu.Unlock()
-	if before {
+	if before || full {
 		return
 	}
 	n.log.Error("a receipt is not signed", "from", host, "error", why)
-	if full {
-		return
-	}
 	n.note(journal.Entry{
 		Time: n.clock(), Thing: at, Caller: n.party(n.self), Op: journal.Countersign, Affordance: r.Affordance,
 		Outcome: journal.Refused, Reason: why.Error(), Call: r.Call, Exchange: &journal.Exchange{Receipt: raw},

@@ -104,7 +104,7 @@ func (t transport) again(req *http.Request, resp *http.Response, err error) (*ht
 	if rerr != nil {
 		return resp, err
 	}
-	if answered(req); resp != nil {
+	if resp != nil {
 		resp.Body.Close()
 	}
 	return t.base.RoundTrip(again)
@@ -115,18 +115,21 @@ func turnedDown(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusForbidden && resp.Header.Get(receiptHeader) == ""
 }
 
-// repeatable reports whether a request can be made again; repeat makes it again.
+// repeatable reports whether a request can be made again; repeat makes it again, of which nothing was done.
 func repeatable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
 func repeat(req *http.Request) (*http.Request, error) {
-	again := req.Clone(req.Context())
-	if req.GetBody == nil {
+	again, body := req.Clone(req.Context()), req.GetBody
+	if o, ok := req.Context().Value(outgoingKey{}).(*outgoing); ok {
+		body = o.body
+	}
+	if body == nil {
 		return again, nil
 	}
 	var err error
-	again.Body, err = req.GetBody()
+	again.Body, err = body()
 	return again, err
 }
 

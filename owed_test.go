@@ -52,12 +52,15 @@ func TestOwedUntilItIsWrittenDown(t *testing.T) {
 			t.Errorf("%s: %d are owed, and %d after a crash, want %d and %d", what, now, then, want, onDisk)
 		}
 	}
+	settle := func(d debt) (debt, bool) {
+		return rs.settle(who, journal.Countersignature{Receipt: d.name, Time: time.Now()}, time.Now())
+	}
 	first := issue(1)
 	owed("done", 1, 1)
-	if _, ok := rs.settle(who, first.name); !ok {
+	if _, ok := settle(first); !ok {
 		t.Fatal("it is not owed")
 	}
-	if _, ok := rs.settle(who, first.name); ok {
+	if _, ok := settle(first); ok {
 		t.Error("it is signed for twice")
 	}
 	second := issue(2)
@@ -67,7 +70,7 @@ func TestOwedUntilItIsWrittenDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	owed("written down", 1, 1)
-	rs.settle(who, second.name)
+	settle(second)
 	rs.forget(who, second.name)
 	if err := rs.save(ctx); err != nil {
 		t.Fatal(err)

@@ -205,7 +205,7 @@ func (rs *receipts) take(who credential.Principal, countersignatures [][]byte) (
 			n.log.Warn("a countersignature is not its bearer's", "who", who.ID.Path, "error", err)
 			continue
 		}
-		d, ok := rs.settle(who.TreeMember(), c.Receipt)
+		d, ok := rs.settle(who.TreeMember(), c, n.clock())
 		if !ok {
 			continue
 		}
@@ -223,16 +223,17 @@ func (rs *receipts) take(who credential.Principal, countersignatures [][]byte) (
 	return taken
 }
 
-// settle ends a debt, but keeps it until it is forgotten.
-func (rs *receipts) settle(who debtor, name signed.Digest) (debt, bool) {
+// settle ends a debt, but keeps it until it is forgotten. A countersignature from before the receipt, or of a time to come, ends
+// none: what it says would be worth what its date is.
+func (rs *receipts) settle(who debtor, c journal.Countersignature, now time.Time) (debt, bool) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	d := rs.owed[who]
 	if d == nil {
 		return debt{}, false
 	}
-	i := slices.IndexFunc(d.list, func(d debt) bool { return d.name == name && !d.signed })
-	if i < 0 {
+	i := slices.IndexFunc(d.list, func(d debt) bool { return d.name == c.Receipt && !d.signed })
+	if i < 0 || c.Time.Before(d.list[i].Time.Add(-slack)) || c.Time.After(now.Add(slack)) {
 		return debt{}, false
 	}
 	d.list[i].signed = true

@@ -182,6 +182,23 @@ func TestALyingThing(t *testing.T) {
 	}
 }
 
+// Whatever a receipt says of when it was, and of which call: that it was refused is told once.
+func TestALieIsToldOnce(t *testing.T) {
+	for _, what := range []string{"years from now", "years ago", "no call", "of what never was", "many entries"} {
+		l := newLyingLock(t)
+		says := l.unlock(http.StatusOK, "7", nil)
+		lies[what](&says)
+		l.owe(says)
+		for range 2 {
+			l.restart()
+			l.owe()
+		}
+		if got := len(l.faults()); got != 1 {
+			t.Errorf("%s: it is told %d times", what, got)
+		}
+	}
+}
+
 // What failed, or was refused, was not done.
 func TestReceiptsForWhatWasNotDone(t *testing.T) {
 	l := newLyingLock(t)

@@ -247,11 +247,14 @@ func TestSignaturesThatAreNotTaken(t *testing.T) {
 		return base64.RawURLEncoding.EncodeToString(raw)
 	}
 	mine := journal.Countersignature{Receipt: name, Caller: r.Caller, Tree: r.CallerTree, Time: time.Now()}
-	another := mine
+	another, before, ahead := mine, mine, mine
 	another.Receipt[0]++
+	before.Time, ahead.Time = r.Time.Add(-time.Hour), time.Now().Add(time.Hour)
 	for what, header := range map[string]string{
 		"another's key":    sign(anna, mine),
 		"another receipt":  sign(d.laptop, another),
+		"an hour before":   sign(d.laptop, before),
+		"an hour from now": sign(d.laptop, ahead),
 		"another's name":   sign(d.laptop, journal.Countersignature{Receipt: name, Caller: anna.Self().Member(), Tree: r.CallerTree, Time: time.Now()}),
 		"no signature":     "AAAA",
 		"the receipt":      h.Get(kindred.ReceiptHeader),
