@@ -46,11 +46,11 @@ func (n *Node) giversStand(t *otherThing) bool {
 // proveGivers fetches the proof that those of the node's own tree are live who passed on what it was given elsewhere;
 // nothing if nobody did.
 func (n *Node) proveGivers(ctx context.Context, shown control.Evidence) (self control.Evidence, live credential.Live, err error) {
-	givers := giversOf(shown.Grants, n.self.ID.Tree)
-	if len(givers) == 0 {
+	given := givenIn(shown.Grants, n.self.ID.Tree)
+	if len(given) == 0 {
 		return self, live, nil
 	}
-	self, err = n.home.Prove(ctx, control.ProofQuery{Also: givers})
+	self, err = n.home.Prove(ctx, control.ProofQuery{Signed: given})
 	n.link.tried(n.cfg.Clock(), err)
 	if err != nil {
 		return self, live, err

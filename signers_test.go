@@ -97,8 +97,8 @@ func (b *bank) read() string {
 func (b *bank) show(consents ...[]byte) (status int, code string) {
 	b.t.Helper()
 	ctx := b.t.Context()
-	e, err := b.node.Gateway().Prove(ctx, control.ProofQuery{
-		Thing: b.lock.Self().Member().String(), Also: []string{b.kim.Self().ActsFor().String()},
+	e, err := b.laptop.Gateway().Prove(ctx, control.ProofQuery{
+		Member: b.node.Self().Member().String(), Thing: b.lock.Self().Member().String(), Also: []string{b.kim.Self().ActsFor().String()},
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -223,13 +223,15 @@ func TestStolenAfterApproving(t *testing.T) {
 // owners are members.
 type lying struct {
 	kindred.Home
+	member string        // the thing
+	by     *kindred.Node // an owner's app, which may ask for anything
 	class  *atomic.Pointer[control.Class]
 	owners []string
 }
 
 func (l lying) Prove(ctx context.Context, q control.ProofQuery) (control.Evidence, error) {
-	q.Also = l.owners
-	e, err := l.Home.Prove(ctx, q)
+	q.Member, q.Also = l.member, l.owners
+	e, err := l.by.Gateway().Prove(ctx, q)
 	if c := l.class.Load(); c != nil {
 		e.Classes = append(e.Classes, *c)
 	}
@@ -241,8 +243,10 @@ func TestStolenClass(t *testing.T) {
 	b := newBank(t)
 	ctx := t.Context()
 	phone := b.Invite(b.laptop, identity.App, "sam/phone", "")
-	said := lying{class: &atomic.Pointer[control.Class]{}, owners: []string{b.laptop.Self().ActsFor().String(), b.kim.Self().ActsFor().String()}}
-	mic := reopen(t, b.Invite(b.laptop, identity.Device, "home/mic", ""), b.Config("mic", "127.0.0.1:0"), func(h kindred.Home) kindred.Home {
+	owners := []string{b.laptop.Self().ActsFor().String(), b.kim.Self().ActsFor().String()}
+	mic := b.Invite(b.laptop, identity.Device, "home/mic", "")
+	said := lying{member: mic.Self().Member().String(), by: b.laptop, class: &atomic.Pointer[control.Class]{}, owners: owners}
+	mic = reopen(t, mic, b.Config("mic", "127.0.0.1:0"), func(h kindred.Home) kindred.Home {
 		said.Home = h
 		return said
 	})

@@ -28,7 +28,7 @@ func (n *Node) visitorsEvidence(ctx context.Context, w Why, maxAge time.Duration
 	if err != nil {
 		return hello, err
 	}
-	theirs, err := n.ProveAbroad(ctx, of, append(giversOf(e.Grants, of), w.By.Member().String()))
+	theirs, err := n.ProveAbroad(ctx, of, givenIn(e.Grants, of), w.By.Member())
 	if err != nil {
 		return hello, err
 	}
@@ -36,9 +36,9 @@ func (n *Node) visitorsEvidence(ctx context.Context, w Why, maxAge time.Duration
 	return helloOf(e)
 }
 
-// ProveAbroad has another home's gateway prove which of its members are live, by their IDs, and learns from that. Gateways
-// may ask, and owners' apps.
-func (n *Node) ProveAbroad(ctx context.Context, of identity.TreeID, members []string) ([]byte, error) {
+// ProveAbroad has another home's gateway prove which of its members are live, and learns from that: those who gave the signed
+// grants, and, as owners' apps alone may ask, those who are named. Gateways may ask, and owners' apps.
+func (n *Node) ProveAbroad(ctx context.Context, of identity.TreeID, given [][]byte, named ...identity.MemberID) ([]byte, error) {
 	fail := func(err error) ([]byte, error) {
 		return nil, fmt.Errorf("kindred: asking tree %s who is a member: %w", of, err)
 	}
@@ -48,7 +48,11 @@ func (n *Node) ProveAbroad(ctx context.Context, of identity.TreeID, members []st
 	if err != nil {
 		return fail(err)
 	}
-	e, err := n.gatewayOf(h).Prove(ctx, control.ProofQuery{Also: members})
+	q := control.ProofQuery{Signed: given}
+	for _, id := range named {
+		q.Also = append(q.Also, id.String())
+	}
+	e, err := n.gatewayOf(h).Prove(ctx, q)
 	if err != nil {
 		return fail(err)
 	}
@@ -72,15 +76,16 @@ func (n *Node) trustedOthers() (others []credential.Trusted) {
 	return others
 }
 
-// giversOf returns those of a tree who gave grants, or passed them on.
-func giversOf(grants [][]byte, of identity.TreeID) (givers []string) {
+// givenIn returns, of grants, one of each giver of a tree, who passed them on in another.
+func givenIn(grants [][]byte, of identity.TreeID) (given [][]byte) {
+	var givers []identity.MemberID
 	for _, raw := range grants {
 		t, _, err := grant.Parse(raw)
-		if err == nil && t.GiverTree == of && !slices.Contains(givers, t.Giver.String()) {
-			givers = append(givers, t.Giver.String())
+		if err == nil && t.GiverTree == of && !slices.Contains(givers, t.Giver) {
+			givers, given = append(givers, t.Giver), append(given, raw)
 		}
 	}
-	return givers
+	return given
 }
 
 // WhyAbroad asks whether the node may do something at a thing of another tree now. It answers with what the thing would

@@ -265,7 +265,7 @@ func (n *Node) Demands(ctx context.Context) ([]agreement.Agreement, error) {
 		by := a.DemandedBy()
 		live, ok := standing[by.Member()]
 		if !ok {
-			if live, err = n.proveNow(ctx, by.Member()); err != nil {
+			if live, err = n.proveNow(ctx, a.Papers().Demand); err != nil {
 				return nil, fmt.Errorf("kindred: asking whether %s, who demands a deletion, is a member still: %w", by.ID.Path, err)
 			}
 			standing[by.Member()] = live
@@ -288,9 +288,9 @@ const (
 	demandAsked = time.Minute
 )
 
-// proveNow has the home prove whether somebody is a member now. It is an error if that is not to be had.
-func (n *Node) proveNow(ctx context.Context, member identity.MemberID) (credential.Live, error) {
-	e, err := n.home.Prove(ctx, control.ProofQuery{MaxAge: demandAsked, Also: []string{member.String()}})
+// proveNow has the home prove whether who signed a demand is a member now. It is an error if that is not to be had.
+func (n *Node) proveNow(ctx context.Context, demand []byte) (credential.Live, error) {
+	e, err := n.home.Prove(ctx, control.ProofQuery{MaxAge: demandAsked, Signed: [][]byte{demand}})
 	n.link.tried(n.cfg.Clock(), err)
 	if err != nil {
 		return credential.Live{}, err

@@ -103,7 +103,8 @@ type ProofQuery struct {
 	Thing   string        `json:"thing,omitempty"`   // with the grants that concern this member, 26 characters
 	Other   string        `json:"other,omitempty"`   // with the recognition of this tree, 52 characters
 	Visitor [][]byte      `json:"visitor,omitempty"` // for owners: of whoever of Other has these certificates, DER, in place of oneself
-	Also    []string      `json:"also,omitempty"`    // with these members, if they are live, 26 characters each
+	Also    []string      `json:"also,omitempty"`    // for owners: with these members, if they are live, 26 characters each
+	Signed  [][]byte      `json:"signed,omitempty"`  // with those, if they are live, who gave these signed grants or signed these demands
 	MaxAge  time.Duration `json:"max_age,omitempty"` // nanoseconds; 0: as it is
 }
 

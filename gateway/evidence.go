@@ -69,6 +69,9 @@ func (g *Gateway) shown(who identity.Chain, found []tree.Admitted, passedOn bool
 // Prove proves that the caller is live, and the grants it has for a thing.
 func (h *home) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
 	q.MaxAge = h.young(who.Chain, q.MaxAge)
+	if len(q.Also) > 0 && !who.Owner() {
+		return control.Evidence{}, refused(byName)
+	}
 	if q.Visitor != nil {
 		return h.judged(ctx, who, q)
 	}
@@ -146,7 +149,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	if err != nil {
 		return e, err
 	}
-	also, err := g.also(q.Also)
+	also, err := g.also(q)
 	if err != nil {
 		return e, err
 	}

@@ -1,9 +1,9 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +50,7 @@ func (p provedGivers) stands(now time.Time, heard string) bool {
 // prove returns the trees of those who passed grants on, other than the trees given, and the proofs that these givers are
 // live. A home that does not answer is left out: without its proof nothing that its members gave counts.
 func (gs *givers) prove(ctx context.Context, grants []tree.Admitted, own ...identity.TreeID) (trees []identity.TreeID, proofs [][]byte) {
-	members := map[identity.TreeID][]string{}
+	given := map[identity.TreeID][]tree.Admitted{} // a grant of each giver
 	for _, a := range grants {
 		t, _, err := grant.Parse(a.Raw)
 		if err != nil || t.GiverTree.IsZero() || slices.Contains(own, t.GiverTree) {
@@ -59,8 +59,8 @@ func (gs *givers) prove(ctx context.Context, grants []tree.Admitted, own ...iden
 		if !slices.Contains(trees, t.GiverTree) {
 			trees = append(trees, t.GiverTree)
 		}
-		if id := t.Giver.String(); !slices.Contains(members[t.GiverTree], id) {
-			members[t.GiverTree] = append(members[t.GiverTree], id)
+		if !slices.ContainsFunc(given[t.GiverTree], func(b tree.Admitted) bool { return b.Giver == t.Giver }) {
+			given[t.GiverTree] = append(given[t.GiverTree], a)
 		}
 	}
 	found := make([][]byte, len(trees))
@@ -68,7 +68,7 @@ func (gs *givers) prove(ctx context.Context, grants []tree.Admitted, own ...iden
 	for i, of := range trees {
 		asking.Go(func() {
 			var err error
-			if found[i], err = gs.fetch(ctx, of, members[of]); err != nil {
+			if found[i], err = gs.fetch(ctx, of, given[of]); err != nil {
 				gs.g.cfg.Log.Info("another home does not say whether who passed something on is a member", "tree", of, "error", err)
 			}
 		})
@@ -77,16 +77,21 @@ func (gs *givers) prove(ctx context.Context, grants []tree.Admitted, own ...iden
 	return trees, slices.DeleteFunc(found, func(p []byte) bool { return p == nil })
 }
 
-// fetch returns the proof that members of another home are live, as far as they are.
-func (gs *givers) fetch(ctx context.Context, of identity.TreeID, members []string) ([]byte, error) {
-	slices.Sort(members)
-	key := of.String() + " " + strings.Join(members, " ")
+// fetch returns the proof that those of another home who gave these grants are live, as far as they are.
+func (gs *givers) fetch(ctx context.Context, of identity.TreeID, given []tree.Admitted) ([]byte, error) {
+	slices.SortFunc(given, func(a, b tree.Admitted) int { return bytes.Compare(a.Giver[:], b.Giver[:]) })
+	key := of.String()
+	grants := make([][]byte, len(given))
+	for i, a := range given {
+		key += " " + a.Giver.String()
+		grants[i] = a.Raw
+	}
 	now, heard := gs.g.cfg.Clock(), string(gs.g.news.of(of))
 	gs.mu.Lock()
 	p, ok := gs.known[key]
 	gs.mu.Unlock()
 	if !ok || !p.stands(now, heard) {
-		proof, err := gs.ask(ctx, of, members)
+		proof, err := gs.ask(ctx, of, grants)
 		if err == nil {
 			p.proof = proof // else how old the one from before may be is for the things to say
 		}
@@ -99,10 +104,10 @@ func (gs *givers) fetch(ctx context.Context, of identity.TreeID, members []strin
 	return p.proof, nil
 }
 
-func (gs *givers) ask(ctx context.Context, of identity.TreeID, members []string) ([]byte, error) {
+func (gs *givers) ask(ctx context.Context, of identity.TreeID, grants [][]byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), givenWithin) // whoever hangs up makes no home silent
 	defer cancel()
-	return gs.g.started().ProveAbroad(ctx, of, members)
+	return gs.g.started().ProveAbroad(ctx, of, grants)
 }
 
 func (gs *givers) keep(key string, p provedGivers) {

@@ -1,14 +1,19 @@
 package gateway_test
 
 import (
+	"bytes"
+	"context"
+	"slices"
 	"testing"
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/control"
+	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/thing"
+	"github.com/kindred-iot/kindred/tree"
 )
 
 // A village is a street with a third home, elm, whose kit is to be let in by anna of birch.
@@ -179,18 +184,63 @@ func TestHomeOfAGiverAway(t *testing.T) {
 	v.waits("eva reads by what the owner gave her", func() bool { return reads(eva) == nil })
 }
 
-// The gateways of homes whose members passed something on answer who is a member still, and nobody else is told.
+// Who is a member still, a home tells to the gateways of homes that serve what somebody passed on, and to members who rest on
+// it, once they show what that is; to owners, who may ask by name; and to nobody else. A proof tells more of a member than that.
 func TestWhoAsksForGivers(t *testing.T) {
 	v := newVillage(t)
-	ctx := t.Context()
 	gatewaytest.Recognize(t, v.laptop, v.kim, "elm")
-	v.home.ShareAbroad(v.laptop, v.annas, "home/lock", grant.Terms{Actions: grant.See})
-	members := []string{v.lock.Self().Member().String()}
-	for name, who := range map[string]*kindred.Node{"a guest": v.anna, "the gateway of a home that knows this one": v.birch.Gateway.Node()} {
-		to := control.Client{HTTP: who.HTTP(), Base: "kindred://" + v.home.Gateway.Node().Self().Member().String() + "." + v.atLock.Tree.String()}
-		_, err := to.Prove(ctx, control.ProofQuery{Also: members})
-		if door := who == v.birch.Gateway.Node(); (err == nil) != door {
-			t.Errorf("%s asks: %v", name, err)
+	v.home.ShareAbroad(v.laptop, v.annas, "home/lock", grant.Terms{Actions: grant.See, Depth: 1})
+	if _, err := v.passOn(v.kits); err != nil {
+		t.Fatal(err)
+	}
+	eva := v.birch.Invite(v.sam, identity.Person, "sam/eva", "phone")
+	var passed []byte
+	anna := v.anna.Self().ActsFor()
+	v.home.Gateway.Keeper().View(func(s *tree.State) {
+		for a := range s.Grants() {
+			if a.Giver == anna {
+				passed = a.Raw
+			}
+		}
+	})
+	at := func(h *gatewaytest.Home, who *kindred.Node) control.Client {
+		door := h.Gateway.Node().Self()
+		return control.Client{HTTP: who.HTTP(), Base: "kindred://" + door.Member().String() + "." + door.ID.Tree.String()}
+	}
+	homes := at(v.birch, v.home.Gateway.Node())
+	named := control.ProofQuery{Also: []string{anna.String()}}
+	shown := control.ProofQuery{Signed: [][]byte{passed}}
+	forged := bytes.Clone(passed)
+	forged[len(forged)-1] ^= 1
+	for _, test := range []struct {
+		name string
+		of   interface {
+			Prove(context.Context, control.ProofQuery) (control.Evidence, error)
+		}
+		q    control.ProofQuery
+		want control.Code // the code of the answer; "": anna is proved
+	}{
+		{"another home's gateway, by name", homes, named, control.Refused},
+		{"another home's gateway, of what she passed on", homes, shown, ""},
+		{"another home's gateway, of what she did not sign", homes, control.ProofQuery{Signed: [][]byte{forged}}, control.Invalid},
+		{"a guest, of what she passed on", at(v.home, v.anna), shown, control.NotFound},
+		{"another home's owner", at(v.birch, v.laptop), named, ""},
+		{"another member, by name", eva.Gateway(), named, control.Refused},
+		{"another member, of what she passed on", eva.Gateway(), shown, ""},
+		{"another member, of what she did not sign", eva.Gateway(), control.ProofQuery{Signed: [][]byte{forged}}, control.Invalid},
+		{"the owner", v.sam.Gateway(), named, ""},
+	} {
+		e, err := test.of.Prove(t.Context(), test.q)
+		if code2(err) != test.want || test.want == "" && err != nil {
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
+			continue
+		}
+		if err != nil {
+			continue
+		}
+		p, err := credential.ParseProof(e.Proof)
+		if err != nil || !slices.ContainsFunc(p.Entries, func(e credential.Entry) bool { return e.Member == anna }) {
+			t.Errorf("%s: anna is not proved, %v", test.name, err)
 		}
 	}
 }

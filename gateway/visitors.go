@@ -80,8 +80,8 @@ func (v visitors) Resolve(_ context.Context, who credential.Principal, q control
 }
 
 // Prove proves the grants that the caller has for a thing, that whoever gave them is live, and that the caller's tree is
-// recognized. Without a thing it proves which of those that the caller knows by ID are still members: to owners' apps, who
-// share with people here, and to a home's gateway, whose things serve what these people passed on.
+// recognized. Without a thing it proves which of those are still members that an owner's app names, who shares with people
+// here; or that a home's gateway shows to have passed on what its things serve.
 func (v visitors) Prove(ctx context.Context, who credential.Principal, q control.ProofQuery) (control.Evidence, error) {
 	q.MaxAge = v.young(who.Chain, q.MaxAge)
 	if q.Thing == "" {
@@ -118,12 +118,15 @@ func (g *Gateway) proveVisitor(ctx context.Context, who identity.Chain, thing tr
 	return out, err
 }
 
-// proveAlso proves which of the members named are live.
+// proveAlso proves which of the members asked about are live.
 func (v visitors) proveAlso(ctx context.Context, who credential.Principal, q control.ProofQuery) (out control.Evidence, err error) {
 	if !who.Owner() && !v.isDoor(who.Chain) {
 		return out, notFound("")
 	}
-	members, err := v.also(q.Also)
+	if len(q.Also) > 0 && !who.Owner() {
+		return out, refused(byName)
+	}
+	members, err := v.also(q)
 	if err != nil {
 		return out, err
 	}
@@ -209,24 +212,4 @@ func (v visitors) Unshare(ctx context.Context, who credential.Principal, q contr
 func (g *Gateway) subject(t grant.Terms) (with journal.Party) {
 	g.keeper.View(func(s *tree.State) { with = subjectOf(s, t) })
 	return with
-}
-
-// maxAlso is how many members a caller has proved beside itself: those who gave what is shown elsewhere.
-const maxAlso = maxEvidence
-
-// also returns the live members among those named.
-func (g *Gateway) also(ids []string) (members []identity.MemberID, err error) {
-	if len(ids) > maxAlso {
-		return nil, invalid(fmt.Errorf("%d members, of at most %d", len(ids), maxAlso))
-	}
-	for _, text := range ids {
-		id, err := identity.ParseMemberID(text)
-		if err != nil {
-			return nil, invalid(err)
-		}
-		if _, ok := g.member(id); ok {
-			members = append(members, id)
-		}
-	}
-	return members, nil
 }
