@@ -67,6 +67,17 @@ func (n *Node) tellElsewhere(ctx context.Context, each func(Roster, RosterGrant)
 			all = false
 			continue
 		}
+		if err := n.forgetEndings(ctx); err != nil {
+			return all, err
+		}
+		told, err := n.toldIn(ctx, id)
+		if err != nil {
+			return all, err
+		}
+		if left := max(0, maxToldOf-told); len(found) > left {
+			n.log.Warn("another home gave so much that ends soon that not all is told", "tree", id)
+			found = found[:left]
+		}
 		for _, g := range found {
 			notice := int64(g.Terms.Notice(n.cfg.Clock()) / time.Second)
 			if err := n.tellEnding(ctx, r, g, notice, each); err != nil {
@@ -76,6 +87,18 @@ func (n *Node) tellElsewhere(ctx context.Context, each func(Roster, RosterGrant)
 		n.endings.answered(id, tag)
 	}
 	return all, nil
+}
+
+// maxToldOf is how many grants of one other home the node remembers to have told of: that home has them end when it likes.
+const maxToldOf = 256
+
+// toldIn returns how many those are now.
+func (n *Node) toldIn(ctx context.Context, of identity.TreeID) (told int, err error) {
+	err = n.db.Scan(ctx, endingPrefix+of.String()+"/", func(string, []byte) error {
+		told++
+		return nil
+	})
+	return told, err
 }
 
 // EndingElsewhere returns what the node was given in other homes and ends soon, as these prove it; with an error, what those

@@ -43,6 +43,8 @@ func TestLogSentences(t *testing.T) {
 			"sam tried home/lock unlock, which failed: the bolt is stuck"},
 		{journal.Entry{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Refused, Reason: "nothing was granted"},
 			"anna was refused home/lock unlock: nothing was granted"},
+		{journal.Entry{Op: journal.Withdraw, Caller: stolen, Thing: meter, Outcome: journal.Refused, Grant: id, Reason: "who demands it must be a member"},
+			"sam/phone was refused that home/meter deletes what it got (g-7kqm): who demands it must be a member"},
 		{journal.Entry{Op: journal.Countersign, Caller: laptop, Thing: lock, Affordance: "unlock", Outcome: journal.Refused, Reason: "it is of another request"},
 			"sam did not sign a receipt for home/lock unlock: it is of another request"},
 		{journal.Entry{Op: journal.Observe, Caller: anna, Thing: meter, Affordance: "telegram", Outcome: journal.Served, Grant: id},
