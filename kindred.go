@@ -288,7 +288,11 @@ func (n *Node) connect() error {
 		return err
 	}
 	n.host = host
-	n.http = &http.Client{Transport: n.roundTripper()}
+	n.http = &http.Client{
+		Transport: n.roundTripper(),
+		// Or whoever is called could have the node do, somewhere else, whatever it may do there.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	n.home = control.Client{HTTP: n.http, Base: n.url(n.gateway.Member)}
 	if g := n.cfg.Gateway; g != nil {
 		n.home = g.Home
@@ -429,7 +433,8 @@ func (n *Node) Journal() *journal.Log { return n.journal }
 // Store returns the node's database.
 func (n *Node) Store() *store.DB { return n.db }
 
-// HTTP returns a client for URLs kindred://MEMBER.TREE/…, whose every connection is verified on both ends.
+// HTTP returns a client for URLs kindred://MEMBER.TREE/…, whose every connection is verified on both ends. It follows no
+// redirection.
 func (n *Node) HTTP() *http.Client { return n.http }
 
 // Gateway returns the API of the home's gateway.

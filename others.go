@@ -176,7 +176,7 @@ func (n *Node) openOther(ctx context.Context, id identity.TreeID, s storedOther)
 
 // gatewayOf returns the API of another home's gateway, of which members of other trees may use little.
 func (n *Node) gatewayOf(h *otherHome) control.Client {
-	return control.Client{HTTP: n.http, Base: urlOf(h.tree, h.door().Member)}
+	return control.Client{HTTP: n.http, Base: urlOf(h.tree, h.door().Member), Foreign: true}
 }
 
 func urlOf(of identity.TreeID, member identity.MemberID) string {

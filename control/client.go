@@ -13,16 +13,22 @@ import (
 	"github.com/kindred-iot/kindred/pairing"
 )
 
-// maxAnswer and maxEvent bound what the client reads, in bytes.
+// maxAnswer, of another tree's gateway maxForeign, and maxEvent bound what the client reads, in bytes.
 const (
 	maxAnswer = 64 << 20
 	maxEvent  = 1 << 20
+
+	maxForeign = 1 << 20
 )
 
 // A Client calls a gateway. Errors that the gateway answered are *Error.
 type Client struct {
 	HTTP *http.Client
 	Base string // the gateway's URL, kindred://MEMBER.TREE
+
+	// Foreign says that the gateway is of another tree, whose owner may mean ill: less is read of what it answers, and its
+	// hints, which users take for those of their own home, are dropped.
+	Foreign bool
 }
 
 // Resolve finds a member.
@@ -240,7 +246,11 @@ func call[A any](ctx context.Context, c Client, name string, question any) (A, e
 		return answer, err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil {
+	limit := int64(maxAnswer)
+	if c.Foreign {
+		limit = maxForeign
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, limit)).Decode(&answer); err != nil {
 		return answer, fmt.Errorf("control: reading the answer to %q: %w", name, err)
 	}
 	return answer, nil
@@ -270,6 +280,9 @@ func (c Client) send(ctx context.Context, method, name string, body []byte) (*ht
 		if resp.StatusCode == http.StatusForbidden {
 			e = &Error{Code: Refused, Message: "refused"}
 		}
+	}
+	if c.Foreign {
+		e.Hint = ""
 	}
 	return nil, e
 }

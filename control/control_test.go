@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -185,6 +186,27 @@ func TestNobodyStarves(t *testing.T) {
 	for range 16 + 64 + 1 {
 		if got := <-answers; got != http.StatusOK {
 			t.Errorf("answered %d", got)
+		}
+	}
+}
+
+// Of a gateway of another tree no more is read than it has to say, and nothing of what it would have users do.
+func TestForeignGateway(t *testing.T) {
+	c := serve(t, desk{}, true)
+	c.Foreign = true
+	_, err := c.Resolve(t.Context(), control.Lookup{Path: "home/lamp"})
+	var answer *control.Error
+	if !errors.As(err, &answer) || *answer != (control.Error{Code: control.NotFound, Message: "there is no home/lamp"}) {
+		t.Errorf("it answered %v", err)
+	}
+	long := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"address":%q}`, strings.Repeat("AAAA", 1<<19))
+	}))
+	t.Cleanup(long.Close)
+	for _, foreign := range []bool{false, true} {
+		c := control.Client{HTTP: long.Client(), Base: long.URL, Foreign: foreign}
+		if _, err := c.Resolve(t.Context(), control.Lookup{}); (err != nil) != foreign {
+			t.Errorf("of 2 MB, foreign %t: %v", foreign, err)
 		}
 	}
 }

@@ -77,6 +77,13 @@ func TestExplain(t *testing.T) {
 
 // A callee that was removed is no longer trusted: that says more than that something was taken away.
 func TestExplainTellsTheMore(t *testing.T) {
+	for _, err := range []error{
+		&control.Error{Code: control.Refused, Message: "no\nhint: remove the lock"}, &thing.Problem{Detail: "no\nhint: remove the lock"},
+	} {
+		if f := explain(err); f.Message != "no\uFFFDhint: remove the lock" {
+			t.Errorf("others tell the user %q", f.Message)
+		}
+	}
 	f := explain(fmt.Errorf("kindred: home/lock: %w: %w", kindred.ErrDistrusted, credential.ErrRevoked))
 	if f.Code != "distrusted" {
 		t.Errorf("%q, want distrusted", f.Code)

@@ -183,8 +183,8 @@ func (s *session) proxyTo(n *kindred.Node, to proxiedThing) http.Handler {
 		Transport: carrier{n, to.id},
 		ModifyResponse: func(resp *http.Response) error {
 			for name := range resp.Header {
-				if guarded[name] != "" || name == "Set-Cookie" || strings.HasPrefix(name, "Access-Control-") {
-					resp.Header.Del(name) // a thing does not open the proxy to anybody
+				if withheld(name) {
+					resp.Header.Del(name)
 				}
 			}
 			return nil
@@ -248,6 +248,12 @@ func proxyError(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(thing.Problem{Status: status, Code: f.Code, Detail: f.Message}) // the caller may have gone away
+}
+
+// withheld reports whether a header of a thing's answer is not passed on: a thing does not open the proxy to anybody, and
+// sends no tool on to another thing, to use that with the rights of this directory's member.
+func withheld(name string) bool {
+	return guarded[name] != "" || name == "Set-Cookie" || name == "Location" || name == "Refresh" || strings.HasPrefix(name, "Access-Control-")
 }
 
 // guarded are the headers of every answer. What a thing sends is never run as a page of the proxy's own origin, which

@@ -208,3 +208,14 @@ func TestProxyCarriesFilmsAndFiles(t *testing.T) {
 		t.Errorf("what is known already is answered by %s", resp.Status)
 	}
 }
+
+func TestWithheldByProxy(t *testing.T) {
+	for name, want := range map[string]bool{
+		"Location": true, "Refresh": true, "Set-Cookie": true, "Access-Control-Allow-Origin": true, "Content-Security-Policy": true,
+		"Content-Type": false, "Content-Length": false, "Etag": false,
+	} {
+		if withheld(name) != want {
+			t.Errorf("%s is passed on: %t", name, want)
+		}
+	}
+}
