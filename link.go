@@ -27,6 +27,7 @@ type link struct {
 	placed  sync.Once     // closes found
 	dated   int64         // when the last address record was made, in seconds
 	replica int64         // entries of the node's journal that the gateway has; -1: not known
+	full    time.Time     // when the gateway had no room for more of it, by a clock that nobody sets
 }
 
 // isolation is how recent a failed try must be for the node to count as isolated.
@@ -93,6 +94,17 @@ func (n *Node) keepUp(ctx context.Context) {
 		}
 		wait = min(2*wait, lastRetry)
 	}
+}
+
+// roomAfter is how long a node keeps to itself what the gateway has no room for, before it hands it in again.
+const roomAfter = time.Minute
+
+// room tells when it is time to hand in again what there was no room for; nil if there was.
+func (l *link) room() <-chan time.Time {
+	if l.full.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(l.full.Add(roomAfter)))
 }
 
 // gather is how long what is to be handed in waits for more.
@@ -170,6 +182,7 @@ func (n *Node) inTouch(ctx context.Context, pokes <-chan struct{}, up func()) er
 			}
 			select {
 			case <-pokes:
+			case <-n.link.room():
 			case <-ctx.Done():
 				return
 			}
@@ -286,12 +299,16 @@ func (n *Node) handIn(ctx context.Context) error {
 	return n.handInJournal(ctx)
 }
 
-// handInJournal gives the gateway a copy of the journal. Apps keep theirs to themselves: it is their people's own account
+// handInJournal gives the gateway a copy of the journal; what it has no room for, later. Apps keep theirs to themselves: it is their people's own account
 // of what things tell of too, and the gateway has a checkpoint of it.
 func (n *Node) handInJournal(ctx context.Context) error {
 	if n.self.Kind() == identity.App {
 		return n.handInCheckpoint(ctx)
 	}
+	if !n.link.full.IsZero() && time.Since(n.link.full) < roomAfter {
+		return nil
+	}
+	n.link.full = time.Time{}
 	for n.link.replica != refusedReplica {
 		var b control.Batch
 		if n.link.replica >= 0 {
@@ -316,6 +333,11 @@ func (n *Node) handInJournal(ctx context.Context) error {
 		if errors.As(err, &answer) && answer.Code == control.Conflict {
 			n.link.replica = refusedReplica
 			return n.forked(ctx, err)
+		}
+		if answer != nil && answer.Code == control.Later {
+			n.link.full = time.Now()
+			n.log.Warn("the gateway has no room for more of the journal: it stays here until it has", "error", err)
+			return nil
 		}
 		if err != nil {
 			return err

@@ -392,6 +392,7 @@ type History struct {
 // A JournalsQuery asks what journals there are.
 type JournalsQuery struct {
 	Member string `json:"member,omitempty"` // only this one's
+	Held   bool   `json:"held,omitempty"`   // only whose are held back, and since when
 }
 
 // Journals are what the gateway has of members' journals: for owners of all, for others their own.
@@ -407,6 +408,7 @@ type Journal struct {
 	Size          int64          `json:"size"`                    // entries that are here; 0 for members that keep them to themselves
 	Checkpoint    []byte         `json:"checkpoint,omitempty"`    // what it signed last
 	Contradiction *Contradiction `json:"contradiction,omitempty"` // what it handed in later, and is not what is here
+	Held          time.Time      `json:"held,omitzero"`           // since when it is more than the gateway takes; the rest waits at the member
 }
 
 // A Contradiction is what a member handed in of its journal, and was refused.
@@ -466,6 +468,7 @@ const (
 	Invalid     Code = "invalid"     // the question makes no sense
 	Conflict    Code = "conflict"    // it is so already, or something stands against it
 	Unavailable Code = "unavailable" // later, perhaps
+	Later       Code = "later"       // there is no room for what was handed in now, and it is to be kept until there is
 )
 
 // An Error is a failure as the caller sees it.

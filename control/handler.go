@@ -19,6 +19,7 @@ var statusOf = map[Code]int{
 	Invalid:     http.StatusBadRequest,
 	Conflict:    http.StatusConflict,
 	Unavailable: http.StatusServiceUnavailable,
+	Later:       http.StatusTooManyRequests,
 }
 
 // Handler serves home. caller returns the verified caller of a request; without one every call is refused. Of each

@@ -67,6 +67,7 @@ type Gateway struct {
 	endings  endings
 	watchers watchers
 	signers  signers
+	quota    *quota // of members' journals
 	blocks   blocks
 	places   sync.Mutex // held while places are made
 
@@ -116,7 +117,8 @@ func Open(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 	if err := g.startKeeper(ctx, self); err != nil {
 		return nil, err
 	}
-	g.replica = journal.NewReplica(g.db, self.Tree)
+	g.quota = newQuota(g.db.Room, cfg.Clock)
+	g.replica = journal.NewReplica(g.db, self.Tree, g.quota.check)
 	if g.lan, err = openLAN(ctx, g.db, g.keys, self.Tree, cfg.Clock); err != nil {
 		return nil, err
 	}

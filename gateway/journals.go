@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/signed"
+	"github.com/kindred-iot/kindred/store"
 	"github.com/kindred-iot/kindred/tree"
 )
 
@@ -23,6 +26,7 @@ type signer struct {
 	Chain         [][]byte               `json:"chain"`
 	Checkpoint    []byte                 `json:"checkpoint,omitempty"` // of members that keep their journals to themselves
 	Contradiction *control.Contradiction `json:"contradiction,omitempty"`
+	Held          time.Time              `json:"held,omitzero"` // since when there was no room for all of it
 }
 
 // signers are all of them, by member, as they were read or written last.
@@ -60,7 +64,8 @@ func (g *Gateway) changeSigner(ctx context.Context, id identity.MemberID, change
 		return err
 	}
 	s := change(old)
-	if slices.EqualFunc(s.Chain, old.Chain, bytes.Equal) && bytes.Equal(s.Checkpoint, old.Checkpoint) && s.Contradiction == old.Contradiction {
+	if slices.EqualFunc(s.Chain, old.Chain, bytes.Equal) && bytes.Equal(s.Checkpoint, old.Checkpoint) &&
+		s.Contradiction == old.Contradiction && s.Held.Equal(old.Held) {
 		return nil
 	}
 	data, err := json.Marshal(s)
@@ -108,6 +113,9 @@ func (h *home) Record(ctx context.Context, who credential.Principal, b control.B
 		if b.Checkpoint != nil {
 			s.Checkpoint = b.Checkpoint
 		}
+		if len(b.Batch) > 0 && h.quota.easy(node) && h.cfg.Clock().Sub(s.Held) >= heldFor {
+			s.Held = time.Time{}
+		}
 		return s
 	})
 	return control.Recorded{Size: size}, err
@@ -117,9 +125,15 @@ func (h *home) Record(ctx context.Context, who credential.Principal, b control.B
 func (h *home) accept(ctx context.Context, who credential.Principal, batch journal.Batch) error {
 	err := h.replica.Accept(ctx, who.Member(), batch, who.Key)
 	var tampered *journal.TamperError
+	var later *control.Error
+	if errors.Is(err, store.ErrFull) {
+		err = tooMuch("the gateway's disk is full")
+	}
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &later):
+		return errors.Join(later, h.hold(ctx, who, later.Message))
 	case !errors.As(err, &tampered):
 		return invalid(err)
 	}
@@ -131,6 +145,47 @@ func (h *home) accept(ctx context.Context, who credential.Principal, batch journ
 		return s
 	})
 	return errors.Join(&control.Error{Code: control.Conflict, Message: "the journal contradicts what was handed in before"}, err)
+}
+
+// heldFor is for how long at least a member counts as held back, so that an owner is not told again and again.
+const heldFor = 24 * time.Hour
+
+// hold keeps that a member has more journal than there is room for, and tells the owner once, until it goes by itself.
+func (h *home) hold(ctx context.Context, who credential.Principal, why string) error {
+	told := true
+	now := h.cfg.Clock()
+	err := h.changeSigner(ctx, who.Member(), func(s signer) signer {
+		if told = !s.Held.IsZero(); !told {
+			s.Chain, s.Held = who.Raw, now
+		}
+		return s
+	})
+	if err != nil || told {
+		return err
+	}
+	h.cfg.Log.Warn("a member has more journal than there is room for", "who", who.ID.Path, "why", why)
+	return h.started().Journal().Note(journal.Entry{
+		Time: now, Thing: party(who.Chain), Op: journal.Hold, Outcome: journal.Refused, Reason: why,
+	})
+}
+
+// heldBack returns the members that have more journal than there is room for. Those that were removed hand in nothing.
+func (g *Gateway) heldBack(ctx context.Context) (all []control.Journal, err error) {
+	err = g.db.Scan(ctx, signerPrefix, func(key string, value []byte) error {
+		var s signer
+		if err := json.Unmarshal(value, &s); err != nil || s.Held.IsZero() {
+			return err
+		}
+		id, err := identity.ParseMemberID(strings.TrimPrefix(key, signerPrefix))
+		if err != nil {
+			return err
+		}
+		if _, live := g.member(id); live {
+			all = append(all, control.Journal{Member: id.String(), Chain: s.Chain, Held: s.Held})
+		}
+		return nil
+	})
+	return all, err
 }
 
 // bind takes a checkpoint of a journal that is not here. A shorter one than before is not taken: which is the truth is
@@ -200,6 +255,14 @@ const provedAtOnce = 8
 // Journals tells owners of all journals, and others of their own.
 func (h *home) Journals(ctx context.Context, who credential.Principal, q control.JournalsQuery) (control.Journals, error) {
 	var out control.Journals
+	if q.Held {
+		if !who.Owner() {
+			return out, refused("only owners are told whose journals are held back")
+		}
+		var err error
+		out.Logs, err = h.heldBack(ctx)
+		return out, err
+	}
 	ids, err := h.replica.Nodes(ctx)
 	if err != nil {
 		return out, err

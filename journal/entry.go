@@ -56,6 +56,8 @@ const (
 	Private  Op = "private"   // what is sealed to whom it concerns; see [Seal]
 	MakeSeal Op = "make-seal" // with which entries from here on are sealed
 
+	Hold Op = "hold" // what there is no room for of a member's journal, the Thing's; it stays there until there is
+
 	Recognize   Op = "recognize"   // another tree, whose name is the reason
 	Forget      Op = "forget"      // another tree, likewise
 	Countersign Op = "countersign" // a receipt: the caller signed for what an entry before tells

@@ -116,7 +116,8 @@
 // [Log.Since] gives a [Batch]: entries and a checkpoint over exactly the
 // entries up to its end. [Replica.Accept] takes it if it continues what the
 // replica has and the root is the one signed. A node that rewrites, drops or
-// forks its history is found out there, with two signed checkpoints to show.
+// forks its history is found out there, with two signed checkpoints to show. What
+// a [Quota] has no room for stays where it was written, and is handed in later.
 //
 // The package does not say what an entry means in plain words, and does not
 // decide who may read a journal.
@@ -149,6 +150,8 @@ type Port interface {
 	// LogSize returns the number of rows and the checkpoint kept; 0 and nil for
 	// a log that does not exist.
 	LogSize(ctx context.Context, name []byte) (size int64, checkpoint []byte, err error)
+	// LogBytes returns how many bytes of data and hashes the rows of a log have.
+	LogBytes(ctx context.Context, name []byte) (int64, error)
 	// LogNames returns the names of all logs.
 	LogNames(ctx context.Context) ([][]byte, error)
 	// LogRows calls each with the rows from ≤ index < to in order, and returns

@@ -192,7 +192,8 @@ func (l *Log) Checkpoint(ctx context.Context, now time.Time) ([]byte, error) {
 }
 
 // Since returns the entries from index from on, as many as a batch holds, with
-// a checkpoint made at now. Without new entries the batch has none. It is an
+// a checkpoint made at now, or where there are more at the time of the last that
+// it covers. Without new entries the batch has none. It is an
 // error if the log has fewer than from entries: then it lost some that a
 // replica has.
 func (l *Log) Since(ctx context.Context, now time.Time, from int64) (Batch, error) {
@@ -216,6 +217,15 @@ func (l *Log) Since(ctx context.Context, now time.Time, from int64) (Batch, erro
 	root, err := tlog.TreeHash(b.end(), keptHashes{ctx, l.port, l.node[:]})
 	if err != nil {
 		return fail(err)
+	}
+	if b.end() < size { // of later it says nothing, and must not read as if there were nothing
+		last, err := ParseEntry(l.tree, b.Entries[len(b.Entries)-1])
+		if err != nil {
+			return fail(err)
+		}
+		if last.Time.Before(now) {
+			now = last.Time
+		}
 	}
 	b.Checkpoint, err = Checkpoint{Tree: l.tree, Node: l.node, Size: b.end(), Root: root, Time: now}.sign(l.key)
 	if err != nil {

@@ -18,14 +18,25 @@ import (
 // called from several goroutines. It may share its port with the gateway's own
 // [Log]; its callers then leave the gateway's member ID to that.
 type Replica struct {
-	port Port
-	tree identity.TreeID
-	mu   sync.Mutex // one Accept at a time: it reads, compares and then writes
+	port  Port
+	tree  identity.TreeID
+	quota Quota
+	mu    sync.Mutex // one Accept at a time: it reads, compares and then writes
 }
 
-// NewReplica returns the replica of tree that is kept in port.
-func NewReplica(port Port, tree identity.TreeID) *Replica {
-	return &Replica{port: port, tree: tree}
+// A Quota says whether the log of a node, which takes so many bytes of the disk,
+// may take more; an error is that there is no room for them now. It is asked
+// about one log at a time.
+type Quota func(node identity.MemberID, taken, more int64) error
+
+// rowBytes is about what an entry takes on the disk beside itself and its
+// hashes, in the store's table and indexes.
+const rowBytes = 100
+
+// NewReplica returns the replica of tree that is kept in port, of logs that may
+// grow as quota says; nil: without end.
+func NewReplica(port Port, tree identity.TreeID, quota Quota) *Replica {
+	return &Replica{port: port, tree: tree, quota: quota}
 }
 
 // Have returns how many entries of node's log the replica has, which is where
@@ -63,7 +74,9 @@ func (r *Replica) Nodes(ctx context.Context) ([]identity.MemberID, error) {
 //   - is malformed, or its checkpoint is not signed by pub, for this node, tree
 //     and size;
 //   - repeats an entry otherwise than it was, or its root is not the one signed:
-//     a [*TamperError] with both checkpoints.
+//     a [*TamperError] with both checkpoints;
+//   - is in order, and the [Quota] has no room for it: its error. The same
+//     batch is taken later.
 func (r *Replica) Accept(ctx context.Context, node identity.MemberID, b Batch, pub crypto.PublicKey) error {
 	fail := func(err error) error {
 		if t := (*TamperError)(nil); errors.As(err, &t) {
@@ -105,10 +118,29 @@ func (r *Replica) Accept(ctx context.Context, node identity.MemberID, b Batch, p
 	if len(rows) == 0 {
 		return nil // the checkpoint kept covers as much
 	}
+	if err := r.checkRoom(ctx, node, size, rows); err != nil {
+		return fail(err)
+	}
 	if err := r.port.LogAppend(ctx, node[:], size, rows, b.Checkpoint); err != nil {
 		return fail(err)
 	}
 	return nil
+}
+
+// checkRoom asks whether there is room for rows in a log of size entries.
+func (r *Replica) checkRoom(ctx context.Context, node identity.MemberID, size int64, rows []Row) error {
+	if r.quota == nil {
+		return nil
+	}
+	taken, err := r.port.LogBytes(ctx, node[:])
+	if err != nil {
+		return err
+	}
+	more := rowBytes * int64(len(rows))
+	for _, row := range rows {
+		more += int64(len(row.Data) + len(row.Hashes))
+	}
+	return r.quota(node, taken+rowBytes*size, more)
 }
 
 // compare checks that the first known entries of the batch are what the replica

@@ -49,7 +49,7 @@ func carry(t testing.TB, l *Log, node Party, r *Replica) (batches []Batch) {
 
 func TestReplicate(t *testing.T) {
 	db, gateway := storetest.Open(t), storetest.Open(t)
-	r := NewReplica(gateway, home)
+	r := NewReplica(gateway, home, nil)
 	l, p := openLog(t, db, lock), openLog(t, db, porch)
 	if got := carry(t, l, lock, r); got != nil {
 		t.Errorf("an empty log gave %v", got)
@@ -194,7 +194,7 @@ func TestAcceptRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			db := storetest.Open(t)
-			r := NewReplica(db, home)
+			r := NewReplica(db, home, nil)
 			first := resign(t, key, entries[:5], 0)
 			if err := r.Accept(t.Context(), lock.Member, first, pub); err != nil {
 				t.Fatal(err)
@@ -228,7 +228,7 @@ func TestAcceptFaultPoints(t *testing.T) {
 	l := openLog(t, source, lock)
 	appendAll(t, l, opened(0), opened(1), opened(2), opened(3))
 	storetest.Points(t, func(t *testing.T, db *storetest.DB) {
-		r := NewReplica(db, home)
+		r := NewReplica(db, home, nil)
 		var all [][]byte
 		for _, data := range onDiskRaw(t, source) {
 			all = append(all, data)
@@ -266,7 +266,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 	for i := range 13 {
 		appendAll(t, l, opened(i))
 	}
-	carry(t, l, lock, NewReplica(gateway, home))
+	carry(t, l, lock, NewReplica(gateway, home, nil))
 	forged := mustEncode(t, opened(99))
 	var rewritten edge // a consistent history, all of its hashes recomputed
 	for _, test := range []struct {
@@ -321,7 +321,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 		}, 0, "the checkpoint says"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := NewReplica(altered{gateway, test.alter}, home).Verify(t.Context(), lock.Member, keyOf(lock).Public())
+			err := NewReplica(altered{gateway, test.alter}, home, nil).Verify(t.Context(), lock.Member, keyOf(lock).Public())
 			if test.at < 0 {
 				if err != nil {
 					t.Error(err)
@@ -334,7 +334,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 			}
 		})
 	}
-	if err := NewReplica(gateway, home).Verify(t.Context(), lock.Member, keyOf(porch).Public()); err == nil {
+	if err := NewReplica(gateway, home, nil).Verify(t.Context(), lock.Member, keyOf(porch).Public()); err == nil {
 		t.Error("verified with another's key")
 	}
 }
@@ -361,7 +361,7 @@ func TestShortenedLogIsFound(t *testing.T) {
 	for size := range int64(3) {
 		port := shortened{altered{db, func(index int64, _ *Row) bool { return index < size }}, size}
 		_, opening := Open(t.Context(), port, lock.Member, home, keyOf(lock))
-		verifying := NewReplica(port, home).Verify(t.Context(), lock.Member, keyOf(lock).Public())
+		verifying := NewReplica(port, home, nil).Verify(t.Context(), lock.Member, keyOf(lock).Public())
 		for _, err := range []error{opening, verifying} {
 			tampered := (*TamperError)(nil)
 			if !errors.As(err, &tampered) || tampered.Index != size || string(tampered.Kept) != string(raw) {
@@ -376,7 +376,7 @@ func TestVerifyUnsigned(t *testing.T) {
 	db := storetest.Open(t)
 	l := openLog(t, db, lock)
 	appendAll(t, l, opened(0), opened(1))
-	r := NewReplica(db, home)
+	r := NewReplica(db, home, nil)
 	for covered, want := range []string{"covers 0 of 2", "covers 2 of 3"} {
 		err := r.Verify(t.Context(), lock.Member, keyOf(lock).Public())
 		if tampered := (*TamperError)(nil); !errors.As(err, &tampered) || !strings.Contains(tampered.What, want) {

@@ -35,17 +35,15 @@ func (db *DB) LogAppend(ctx context.Context, name []byte, first int64, rows []Ro
 		if size != first {
 			return fmt.Errorf("it has %d rows", size)
 		}
-		insert := tx.StmtContext(ctx, db.write.appendEntry)
+		insert, grown := tx.StmtContext(ctx, db.write.appendEntry), 0
 		for i, r := range rows {
 			_, err := insert.ExecContext(ctx, id, first+int64(i), r.Time, r.Caller, r.Thing, present(r.Data), present(r.Hashes))
 			if err != nil {
 				return fmt.Errorf("row %d: %w", first+int64(i), err)
 			}
+			grown += len(r.Data) + len(r.Hashes)
 		}
-		if checkpoint == nil {
-			return nil
-		}
-		_, err := tx.StmtContext(ctx, db.write.checkpoint).ExecContext(ctx, checkpoint, id)
+		_, err := tx.StmtContext(ctx, db.write.growLog).ExecContext(ctx, grown, checkpoint, id)
 		return err
 	})
 }
@@ -64,6 +62,16 @@ func (db *DB) LogSize(ctx context.Context, name []byte) (size int64, checkpoint 
 		return 0, nil, db.fail(fmt.Sprintf("measuring log %x in", name), err)
 	}
 	return size, checkpoint, nil
+}
+
+// LogBytes returns how many bytes of data and hashes the rows of a log have; 0
+// when there is no such log.
+func (db *DB) LogBytes(ctx context.Context, name []byte) (size int64, err error) {
+	err = db.read.bytes.QueryRowContext(ctx, name).Scan(&size)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, db.fail(fmt.Sprintf("measuring log %x in", name), err)
+	}
+	return size, nil
 }
 
 // LogNames returns the names of all logs in byte order.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -51,6 +52,13 @@ func TestLogsAgainstSlices(t *testing.T) {
 		err := db.LogRows(t.Context(), []byte(name), 1, 7, func(index int64, row Row) error { return collect(&got)([]byte(name), index, row) })
 		if want := model[name][1:7]; err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("LogRows(%s, 1, 7) = %v, %v, want %v", name, got, err, want)
+		}
+		var bytes int64
+		for _, s := range model[name] {
+			bytes += int64(len(s.Row.Data) + len(s.Row.Hashes))
+		}
+		if size, err := db.LogBytes(t.Context(), []byte(name)); err != nil || size != bytes {
+			t.Errorf("LogBytes(%s) = %d, %v, want %d", name, size, err, bytes)
 		}
 		if size, _, err := db.LogSize(t.Context(), []byte(name)); err != nil || size != int64(len(model[name])) {
 			t.Errorf("LogSize(%s) = %d, %v, want %d", name, size, err, len(model[name]))
@@ -191,4 +199,36 @@ func planOf(t *testing.T, db *DB, query string, args ...any) string {
 		t.Fatal(err)
 	}
 	return plan.String()
+}
+
+// A database from before logs were measured measures them.
+func TestLogsAreMeasured(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kindred.db")
+	db, err := Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"gate", "gate", "porch"} {
+		rows := []Row{{Data: make([]byte, 100), Hashes: make([]byte, 32)}}
+		if err := db.LogAppend(t.Context(), []byte(name), int64(i%2), rows[:1-i/2], nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, undo := range []string{`alter table log drop column bytes`, `pragma user_version = 1`} {
+		if _, err := db.writer.Exec(undo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if db, err = Open(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for name, want := range map[string]int64{"gate": 264, "porch": 0, "none": 0} {
+		if got, err := db.LogBytes(t.Context(), []byte(name)); got != want || err != nil {
+			t.Errorf("LogBytes(%s) = %d, %v, want %d", name, got, err, want)
+		}
+	}
 }

@@ -40,6 +40,9 @@ var migrations = []string{
 	create index entry_time on entry (time);
 	create index entry_caller on entry (caller, time);
 	create index entry_thing on entry (thing, time);`,
+
+	`alter table log add column bytes integer not null default 0; -- of data and hashes of its entries
+	update log set bytes = coalesce((select sum(length(data) + length(hashes)) from entry where entry.log = log.id), 0);`,
 }
 
 // create makes a new database at file unless there is one. It appears under its

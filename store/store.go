@@ -35,7 +35,7 @@
 // mistaken for a fresh start.
 //
 //	record(key, value)
-//	log(id, name, checkpoint)
+//	log(id, name, checkpoint, bytes)
 //	entry(log, idx, time, caller, thing, data, hashes)   indexed by time, (caller, time), (thing, time)
 package store
 
@@ -63,12 +63,12 @@ type DB struct {
 
 // writeStatements belong to the writer connection.
 type writeStatements struct {
-	put, remove, nameLog, checkpoint, appendEntry *sql.Stmt
+	put, remove, nameLog, growLog, appendEntry *sql.Stmt
 }
 
 // readStatements are prepared on each reader connection that uses them.
 type readStatements struct {
-	load, scan, size, rows *sql.Stmt
+	load, scan, size, bytes, rows *sql.Stmt
 }
 
 // Open opens the database at file, makes it (and its directory) when there is
@@ -125,11 +125,12 @@ func (db *DB) prepare(ctx context.Context) error {
 		{db.reader, &db.read.load, `select value from record where key = ?`},
 		{db.reader, &db.read.scan, `select key, value from record where key >= ? and key < ? order by key`},
 		{db.reader, &db.read.size, selectSize},
+		{db.reader, &db.read.bytes, `select bytes from log where name = ?`},
 		{db.reader, &db.read.rows, selectRows},
 		{db.writer, &db.write.put, `insert into record (key, value) values (?, ?) on conflict (key) do update set value = excluded.value`},
 		{db.writer, &db.write.remove, `delete from record where key = ?`},
 		{db.writer, &db.write.nameLog, `insert into log (name) values (?) on conflict (name) do nothing`},
-		{db.writer, &db.write.checkpoint, `update log set checkpoint = ? where id = ?`},
+		{db.writer, &db.write.growLog, `update log set bytes = bytes + ?, checkpoint = coalesce(?, checkpoint) where id = ?`},
 		{db.writer, &db.write.appendEntry, `insert into entry (log, idx, time, caller, thing, data, hashes) values (?, ?, ?, ?, ?, ?, ?)`},
 	} {
 		stmt, err := s.pool.PrepareContext(ctx, s.text)

@@ -115,7 +115,7 @@ var kinds = []struct {
 // gatewaySays gives the exit codes of what a gateway answers.
 var gatewaySays = map[control.Code]int{
 	control.Refused: exitRefused, control.NotFound: exitFailed, control.Invalid: exitFailed,
-	control.Conflict: exitFailed, control.Unavailable: exitUnreachable,
+	control.Conflict: exitFailed, control.Unavailable: exitUnreachable, control.Later: exitUnreachable,
 }
 
 // thingSays gives the exit code, and the code where the thing gives none, of the statuses that a thing answers with.

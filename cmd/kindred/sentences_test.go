@@ -55,6 +55,8 @@ func TestLogSentences(t *testing.T) {
 			"anna was cut off from home/meter telegram: access was taken away"},
 		{journal.Entry{Op: journal.Connect, Thing: lock, Outcome: journal.Refused, Reason: "somebody from another tree", Count: 3},
 			"somebody from another tree was refused at home/lock, 3 times"},
+		{journal.Entry{Op: journal.Hold, Thing: lock, Outcome: journal.Refused, Reason: "of one member's journal the gateway takes 1280 MB a day"},
+			"home/lock writes far more journal than there is room for, and keeps the rest until there is: of one member's journal the gateway takes 1280 MB a day"},
 		{journal.Entry{Op: journal.Connect, Thing: lock, Outcome: journal.Refused},
 			"somebody was refused at home/lock"},
 		{journal.Entry{Op: journal.Admit, Caller: laptop, With: lock, Outcome: journal.Served},

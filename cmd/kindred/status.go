@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kindred-iot/kindred"
+	"github.com/kindred-iot/kindred/control"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 )
@@ -61,6 +62,7 @@ type state struct {
 	Waiting []string   `json:"waiting,omitempty"` // paths of those who wait to be confirmed
 	Asking  []shownAsk `json:"asking,omitempty"`  // what is asked for and waits for an answer
 	Pending []pending  `json:"pending,omitempty"` // what was taken back, and the gateway has not confirmed
+	Held    []heldBack `json:"held,omitempty"`    // whose journals are more than the gateway takes
 	Ending  []soonEnds `json:"ending,omitempty"`  // what was given and ends soon
 	title   string
 }
@@ -132,6 +134,9 @@ func (s *session) status(ctx context.Context, n *kindred.Node) (state, error) {
 		}
 		for _, r := range joins.Requests {
 			st.Waiting = append(st.Waiting, string(r.Path))
+		}
+		if st.Held, err = held(soon, n); err != nil {
+			return st, err
 		}
 	}
 	if st.Gateway.Reachable {
@@ -216,6 +221,32 @@ func (s *session) awaitedElsewhere(ctx context.Context, n *kindred.Node, st *sta
 	return err
 }
 
+// heldBack is a member that writes more journal than the gateway takes.
+type heldBack struct {
+	Path  string    `json:"path"`
+	Since time.Time `json:"since"`
+}
+
+// held finds whose journals are more than the gateway takes.
+func held(ctx context.Context, n *kindred.Node) (all []heldBack, err error) {
+	js, err := n.Gateway().Journals(ctx, control.JournalsQuery{Held: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range js.Logs {
+		at, err := identity.ValidFrom(j.Chain)
+		if err != nil {
+			return nil, err
+		}
+		who, err := identity.Verify(j.Chain, n.Self().ID.Tree, n.Charter().RootCertificate(), at)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, heldBack{string(who.ID.Path), j.Held.UTC()})
+	}
+	return all, nil
+}
+
 func exists(name string) bool {
 	_, err := os.Stat(name)
 	return !errors.Is(err, os.ErrNotExist)
@@ -249,6 +280,10 @@ func (st state) text(s *session, now time.Time) string {
 	}
 	for _, e := range st.Ending {
 		rows = append(rows, []string{"ending", e.short + " " + e.line(now)})
+	}
+	for _, h := range st.Held {
+		rows = append(rows, []string{"journal", s.tint(red, fmt.Sprintf(
+			"%s writes far more than there is room for, since %s; if you do not know why, remove it", h.Path, stamp(h.Since, now)))})
 	}
 	for _, p := range st.Pending {
 		rows = append(rows, []string{"pending", s.tint(red, p.line(now))})

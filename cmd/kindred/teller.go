@@ -50,6 +50,8 @@ func (t teller) sentence(e journal.Entry) string {
 		return t.stranger(e)
 	case e.Op == journal.Private:
 		return fmt.Sprintf("somebody used %s, which is sealed to them", e.Thing.ID.Path)
+	case e.Op == journal.Hold:
+		return because(fmt.Sprintf("%s writes far more journal than there is room for, and keeps the rest until there is", what), e.Reason)
 	case e.Outcome == journal.Asked:
 		return fmt.Sprintf("%s asked for %s, and no answer is known", who, what)
 	case e.Outcome == journal.Refused && e.Op == journal.Withdraw:
