@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -146,8 +147,26 @@ var hints = map[string]string{
 	"expired":      "this machine has to join anew",
 }
 
-// explain says what an error means to the user.
+// explain says what an error means to the user. Parts of it may be what somebody else answered, a thing that turned bad
+// say: it stays on its line, where it can pass for no other, and steers nothing, wherever it is shown or written.
 func explain(err error) *failure {
+	f := *meaning(err)
+	f.Code, f.Message, f.Hint = flat(f.Code), flat(f.Message), flat(f.Hint)
+	return &f
+}
+
+// flat returns what may be somebody else's words in one line, as text and nothing else: several errors come in several.
+func flat(text string) string {
+	return strings.Map(func(r rune) rune {
+		if steers(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ReplaceAll(text, "\n", "; "))
+}
+
+// meaning finds what an error means.
+func meaning(err error) *failure {
 	var f *failure
 	var said *control.Error
 	var problem *thing.Problem
@@ -191,7 +210,7 @@ var packages = regexp.MustCompile(`(^|: )(?:(?:agreement|camera|control|credenti
 	`p1meter|pairing|peer|relay|signed|speech|store|thing|tree|tunnel|vault): )+`)
 
 // own returns an error's text as users read it.
-func own(err error) string { return packages.ReplaceAllString(err.Error(), "$1") }
+func own(err error) string { return flat(packages.ReplaceAllString(err.Error(), "$1")) }
 
 // exitOr returns the exit code of an error: one that nobody thought of failed.
 func exitOr(code int) int {

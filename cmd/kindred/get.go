@@ -200,7 +200,7 @@ const maxCell = 60
 func summary(v thing.Value, problem *thing.Problem, unit string) (json.RawMessage, string) {
 	if problem != nil {
 		raw, _ := json.Marshal(map[string]*failure{"error": explain(problem)}) // three strings
-		return raw, "(" + problem.Error() + ")"
+		return raw, "(" + flat(problem.Error()) + ")"
 	}
 	if v.ContentType != jsonType {
 		raw, _ := json.Marshal(map[string]any{"contentType": v.ContentType, "size": len(v.Body)}) // a string and a number

@@ -200,7 +200,7 @@ func (a shownAsk) line(now time.Time) string {
 	case "allowed":
 		text += " (allowed " + stamp(*a.Answered, now) + ")"
 	case "denied":
-		text += because(" (denied "+stamp(*a.Answered, now), a.Because) + ")"
+		text += because(" (denied "+stamp(*a.Answered, now), flat(a.Because)) + ")"
 	default:
 		text += " (asked " + stamp(a.Asked, now) + ")"
 	}

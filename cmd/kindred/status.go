@@ -234,6 +234,9 @@ func held(ctx context.Context, n *kindred.Node) (all []heldBack, err error) {
 		return nil, err
 	}
 	for _, j := range js.Logs {
+		if j.Held.IsZero() { // of a gateway that tells of all
+			continue
+		}
 		at, err := identity.ValidFrom(j.Chain)
 		if err != nil {
 			return nil, err

@@ -40,7 +40,7 @@ type session struct {
 
 func newSession(in, out, err *os.File) *session {
 	plain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
-	s := &session{in: bufio.NewReaderSize(in, maxLine), out: out, err: err}
+	s := &session{in: bufio.NewReaderSize(in, maxLine), out: out, err: terminal{err}} // what is told beside the result is read by people, in a file too
 	s.outTerm = term.IsTerminal(int(out.Fd()))
 	s.asks = term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(err.Fd()))
 	s.errTerm = term.IsTerminal(int(err.Fd()))
@@ -48,9 +48,6 @@ func newSession(in, out, err *os.File) *session {
 	s.errPaint = s.errTerm && !plain
 	if s.outTerm {
 		s.out = terminal{out}
-	}
-	if s.errTerm {
-		s.err = terminal{err}
 	}
 	return s
 }
