@@ -16,9 +16,9 @@ func newNews(s *session) *cobra.Command {
 		Use:   "news",
 		Short: "Tell, as it comes, what was given and soon ends",
 		Long: `Tell, until stopped, what you gave or were given in this home and soon ends, what you were
-given in homes that know it, and as an owner all that ends here: a week, a day and an hour before, as far as it lasts at least twice as long,
-and what is shorter when a quarter of its time is left. Each is told once on each machine,
-with the command by which it goes on.`,
+given in homes that know it, and as an owner all that ends here: a week, a day and an hour
+before, as far as it lasts at least twice as long, and what is shorter when a quarter of its
+time is left. Each is told once on each machine, with the command by which it goes on.`,
 		Example: "  kindred news\n  kindred news --json -n 1",
 		Args:    cobra.NoArgs,
 	}
