@@ -65,6 +65,9 @@ func (n *Node) askThere(ctx context.Context, h *otherHome, s storedAsk, a grant.
 	if err != nil {
 		return s, err
 	}
+	if len(state.Because) > grant.MaxAskText || len(state.Grant) > grant.MaxAskText || state.Raw != nil {
+		return s, errors.New("it answers more than it was asked")
+	}
 	s.State = state
 	data, err := json.Marshal(s)
 	if err != nil {

@@ -126,7 +126,7 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 	}
 	demands := g.demands(self.Chain)
 	e.Demands = demands[:min(len(demands), maxDemands)]
-	if q.Thing == "" && self.Chain.Kind() != identity.Device {
+	if q.Thing == "" && q.Member == "" && self.Chain.Kind() != identity.Device { // nobody else's business
 		e.Elsewhere = g.news.endingsOf(self.Chain)
 	}
 	if q.Thing == "" && self.Chain.Kind() == identity.Device {

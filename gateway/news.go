@@ -200,7 +200,7 @@ func (ns *news) follow(ctx context.Context, other identity.TreeID) {
 	pause, back := newsPause, ns.follows(other)
 	for ctx.Err() == nil {
 		said, sequence, err := ns.g.started().News(ctx, other, q)
-		if err == nil {
+		if err == nil && ctx.Err() == nil {
 			q.Ending = tagOfTold(said.Ending)
 			ns.hearEndings(other, said.Ending, ns.g.cfg.Clock())
 		}

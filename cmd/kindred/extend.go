@@ -18,8 +18,8 @@ func newExtend(s *session) *cobra.Command {
 		Short: "Let what was given go on beyond its end, or ask for that",
 		Long: `Give once more what GRANT says, until later, if you gave it or are an owner; the ID of what
 was given is printed. If it was given to you, in this home or another, ask the owners for
-it, as "kindred request" does. The one before ends as it says, and with it what others were given under it; what is
-limited in number or in minutes is counted anew.`,
+it, as "kindred request" does. The one before ends as it says, and with it what others
+were given under it; what is limited in number or in minutes is counted anew.`,
 		Example:           "  kindred extend g-7kqm --until 7d\n  kindred extend oak-lane:g-7kqm --until 7d",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completeGrants,
