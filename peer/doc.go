@@ -145,9 +145,10 @@
 // with whom a hole is punched.
 //
 // With [Config.MapPorts] the router is asked to forward ports, and to open its
-// firewall for IPv6, see package portmap. Its word is not taken: a relay is asked by /kindred/door/1 to knock at
-// the port, at the address where it sees the host, and others are told of it once
-// the relay got in. With no relay to ask they are told what the router says.
+// firewall for IPv6, see package portmap. Its word is not taken: a relay is asked
+// by /kindred/door/1 to knock at the port, at the address where it sees the host,
+// and others are told of what is forwarded once the relay got in. With no relay to
+// ask they are told what the router says.
 //
 // # Relays
 //

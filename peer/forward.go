@@ -12,9 +12,9 @@ import (
 	"github.com/kindred-iot/kindred/portmap"
 )
 
-// A forward is a port that the router says it forwards, or lets callers in at, and what relays found who called there. What the router says of
-// its own address is not believed where anybody can tell: a relay calls the port at the address where it sees the host.
-// It is guarded by its outlook's mu.
+// A forward is a port that the router says it forwards, or lets callers in at, and what relays found who called there. What
+// the router says of its own address is not believed where anybody can tell: a relay calls the port at the address where it
+// sees the host. It is guarded by its outlook's mu.
 type forward struct {
 	port
 	ip     netip.Addr     // of IPv6: this host's own, which the router's firewall lets callers in to
@@ -135,7 +135,7 @@ func (o *outlook) forwardedTo(alone bool) (all []ma.Multiaddr) {
 	defer o.mu.Unlock()
 	for _, f := range o.allForwarded() {
 		switch {
-		case f.ip.IsValid() && f.ip == f.claim.Addr(): // where the host listens
+		case f.ip.IsValid() && f.ip == f.claim.Addr(): // the host's own, which is told of anyway
 		case f.in.IsValid():
 			all = append(all, f.at(f.in))
 		case alone && len(o.seen) == 0 && f.claim.Addr().IsValid() && isPublic(f.at(f.claim.Addr())):

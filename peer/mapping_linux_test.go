@@ -55,6 +55,37 @@ func (h *forwardedHome) at(ip string) (all []string) {
 	})
 }
 
+// opens checks that the meter is told of at two addresses, that the router lets callers in there by as many rules, that
+// others call directly from new hosts of a LAN, and that nobody gets in when the meter is closed.
+func (h *forwardedHome) opens(t *testing.T, by string, at []string, rules func() []string, from func(name string) *netlabtest.Host) {
+	t.Helper()
+	h.moor(t)
+	h.doors(peer.DoorOpen)
+	want := []peer.Forward{{Address: at[0], By: by, Door: peer.DoorOpen}, {Address: at[1], By: by, Door: peer.DoorOpen}}
+	if r := h.meter.reach; !slices.Equal(r.Mapped, want) || r.Door != peer.DoorOpen {
+		t.Errorf("the meter knows of itself %+v, want %+v", r, want)
+	}
+	if got := rules(); len(got) != 2 {
+		t.Errorf("the router lets in %q", got)
+	}
+	for i, a := range at {
+		if !slices.Contains(h.meter.addresses, a) {
+			t.Errorf("the meter does not publish %s", a)
+		}
+		phone, meter := start(t, from("phone"+string(rune('0'+i)))), *h.meter
+		meter.addresses = []string{a}
+		if n := phone.get(&meter); n.Error != "" || n.Path.Kind != peer.Direct {
+			t.Errorf("at %s the answer is %+v %+v", a, n, n.Path)
+		}
+	}
+	if code := h.meter.Stop(); code != 0 {
+		t.Errorf("the meter ended with %d", code)
+	}
+	if left := rules(); len(left) > 0 {
+		t.Errorf("the router still lets in %q", left)
+	}
+}
+
 // Somebody behind a NAT that shows each other end another address calls directly at the port that is forwarded, and no
 // port stays forwarded when the callee is closed.
 func TestLabForwarded(t *testing.T) {
@@ -68,32 +99,23 @@ func TestLabForwarded(t *testing.T) {
 		t.Run(tt.by, func(t *testing.T) {
 			t.Parallel()
 			h := newForwardedHome(t, netlab.Cone, tt.settings...)
-			h.moor(t)
-			h.doors(peer.DoorOpen)
-			want := []peer.Forward{
-				{Address: "/ip4/25.0.2.1/udp/4711/quic-v1", By: tt.by, Door: peer.DoorOpen},
-				{Address: "/ip4/25.0.2.1/tcp/4711", By: tt.by, Door: peer.DoorOpen},
+			h.opens(t, tt.by, []string{"/ip4/25.0.2.1/udp/4711/quic-v1", "/ip4/25.0.2.1/tcp/4711"}, h.router.Forwarded,
+				h.lab.Home("hotel", netlab.Symmetric).Host)
+		})
+	}
+}
+
+// Where a home has IPv6 the router's firewall is opened, so that somebody calls directly whom nobody inside has called; it
+// is shut again when the callee is closed.
+func TestLabFirewallOpened(t *testing.T) {
+	for _, by := range []string{portmap.PCP, portmap.UPnP} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			h := newForwardedHome(t, netlab.IPv6Only, "enable_natpmp=yes", "enable_upnp=yes")
+			if by == portmap.UPnP {
+				h.router.Deafen(5351)
 			}
-			if r := h.meter.reach; !slices.Equal(r.Mapped, want) || r.Door != peer.DoorOpen {
-				t.Errorf("the meter knows of itself %+v", r)
-			}
-			if got := h.router.Forwarded(); len(got) != 2 {
-				t.Errorf("the router forwards %q", got)
-			}
-			hotel := h.lab.Home("hotel", netlab.Symmetric)
-			for i, a := range h.at("25.0.2.1") {
-				phone := start(t, hotel.Host("phone"+string(rune('0'+i))))
-				h.meter.addresses = []string{a}
-				if n := phone.get(h.meter); n.Error != "" || n.Path.Kind != peer.Direct {
-					t.Errorf("at %s the answer is %+v %+v", a, n, n.Path)
-				}
-			}
-			if code := h.meter.Stop(); code != 0 {
-				t.Errorf("the meter ended with %d", code)
-			}
-			if left := h.router.Forwarded(); len(left) > 0 {
-				t.Errorf("the router still forwards %q", left)
-			}
+			h.opens(t, by, []string{"/ip6/2a10:25:0:1::2/udp/4711/quic-v1", "/ip6/2a10:25:0:1::2/tcp/4711"}, h.router.Opened, h.lab.Public)
 		})
 	}
 }
@@ -120,43 +142,6 @@ func TestLabRouterForwardsNothing(t *testing.T) {
 	h.meter.until("what the relay found", func() bool { return h.meter.reach.Door == peer.DoorShut })
 	if told := h.at("25.0.2.1"); len(told) > 0 {
 		t.Errorf("the meter publishes %q, where nobody gets in", told)
-	}
-}
-
-// Where a home has IPv6 the router's firewall is opened, so that somebody calls directly whom nobody inside has called; it
-// is shut again when the callee is closed.
-func TestLabFirewallOpened(t *testing.T) {
-	for _, by := range []string{portmap.PCP, portmap.UPnP} {
-		t.Run(by, func(t *testing.T) {
-			t.Parallel()
-			h := newForwardedHome(t, netlab.IPv6Only, "enable_natpmp=yes", "enable_upnp=yes")
-			if by == portmap.UPnP {
-				h.router.Deafen(5351)
-			}
-			h.moor(t)
-			h.doors(peer.DoorOpen)
-			at := h.at("2a10:25:0:1::2")
-			want := []peer.Forward{{Address: at[0], By: by, Door: peer.DoorOpen}, {Address: at[1], By: by, Door: peer.DoorOpen}}
-			if r := h.meter.reach; !slices.Equal(r.Mapped, want) || r.Door != peer.DoorOpen {
-				t.Errorf("the meter knows of itself %+v, want %+v", r, want)
-			}
-			if got := h.router.Opened(); len(got) != 2 {
-				t.Errorf("the router lets in %q", got)
-			}
-			for i, a := range at {
-				phone := start(t, h.lab.Public("phone"+string(rune('0'+i))))
-				h.meter.addresses = []string{a}
-				if n := phone.get(h.meter); n.Error != "" || n.Path.Kind != peer.Direct {
-					t.Errorf("at %s the answer is %+v %+v", a, n, n.Path)
-				}
-			}
-			if code := h.meter.Stop(); code != 0 {
-				t.Errorf("the meter ended with %d", code)
-			}
-			if left := h.router.Opened(); len(left) > 0 {
-				t.Errorf("the router still lets in %q", left)
-			}
-		})
 	}
 }
 
