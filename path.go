@@ -85,6 +85,8 @@ func pathTo(ctx context.Context, c *thing.Client) (peer.Path, error) {
 		return peer.Path{}, peer.ErrRefused
 	}
 	way := callee.Path
-	way.Forwarded = forwardedAt(way.Address, resp.Header)
+	if !way.Near { // else no router is in between
+		way.Forwarded = forwardedAt(way.Address, resp.Header)
+	}
 	return way, nil
 }

@@ -33,6 +33,7 @@ type Path struct {
 	RTT       time.Duration // smoothed round-trip time; 0 before it was measured
 	Punch     string        // of a relayed path: what came of looking for a direct one, PunchNever, …
 	NAT       string        // how the NAT in front of this host maps, NATCone, …
+	Near      bool          // Address is on a network that this machine is on; of IPv6 that may be one that is Direct
 
 	// Forwarded is how the other end's router was asked to let callers in at Address, portmap.PCP, …; "" if it was not, or
 	// the other end was not asked or does not say. A Host does not ask.
@@ -83,6 +84,7 @@ func wayOf(c network.Conn) Path {
 func (l *link) path() Path {
 	p := l.way
 	p.RTT, p.NAT = l.wire.rtt(), l.host.outlook.kind()
+	p.Near = p.Kind != Relayed && l.host.nets.near(ipOf(l.conn.RemoteMultiaddr()))
 	if p.Kind == Relayed {
 		p.Punch = l.host.puncher.outcome(l.conn.RemotePeer())
 	}

@@ -85,18 +85,18 @@ func wayOf(path string, p peer.Path) way {
 
 // sentenceOf says who could be in between.
 func sentenceOf(path string, p peer.Path) string {
-	switch p.Kind {
-	case peer.Loopback:
+	switch kind := p.Kind; {
+	case kind == peer.Loopback:
 		return fmt.Sprintf("You talk to %s directly on this machine: nothing leaves it.", path)
-	case peer.LAN:
+	case kind == peer.LAN, kind == peer.Direct && p.Near:
 		return fmt.Sprintf("You talk to %s directly on this network: nobody in between can read anything.", path)
-	case peer.Direct:
+	case kind == peer.Direct:
 		at := ""
 		if p.Forwarded != "" {
 			at = fmt.Sprintf(", through a port that the router there keeps open (%s)", p.Forwarded)
 		}
 		return fmt.Sprintf("You talk to %s directly across the internet%s: who carries it sees that you talk, and can read nothing.", path, at)
-	case peer.Relayed:
+	case kind == peer.Relayed:
 		return fmt.Sprintf("You talk to %s through the relay at %s: it sees that the two of you talk, when and how much, and can read nothing.", path, hostOf(p.Relay))
 	}
 	return fmt.Sprintf("You talk to %s over a connection of the kind %q, and only the two of you can read what is said.", path, p.Kind)

@@ -25,6 +25,10 @@ func TestSentenceOfPath(t *testing.T) {
 
 func TestSentenceOfForwardedPath(t *testing.T) {
 	w := wayOf("home/gateway", peer.Path{Kind: peer.Direct, Address: "/ip4/9.9.9.9/tcp/4711", Forwarded: "UPnP"})
+	near := wayOf("home/gateway", peer.Path{Kind: peer.Direct, Near: true, Address: "/ip6/2a00::1/tcp/4711"})
+	if near.Sentence != "You talk to home/gateway directly on this network: nobody in between can read anything." {
+		t.Errorf("of an address of IPv6 on this network: %q", near.Sentence)
+	}
 	want := "You talk to home/gateway directly across the internet, through a port that the router there keeps open (UPnP): " +
 		"who carries it sees that you talk, and can read nothing."
 	if w.Sentence != want || w.Forwarded != "UPnP" {
