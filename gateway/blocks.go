@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 )
 
 // blocks bound how often the ledger makes a block because somebody asks for a proof that is younger than the last: each is
-// kept for good. Nobody has more than one a second made, and of those who are no things, which ask as often as their owner
-// has set, each only so many. Who asks more is given the proof there is.
+// kept for good. Nobody has more than one a second made. A thing has them made as often as its owner set how fresh a proof it
+// asks for; and beyond that, as all others, each only so many. Who asks more is given the proof there is.
 type blocks struct {
 	mu   sync.Mutex
 	left map[identity.TreeMember]*rate.Limiter // by who has them made; of another tree as a whole, which can have as many members as it likes
@@ -34,10 +35,25 @@ func (g *Gateway) young(who identity.Chain, age time.Duration) time.Duration {
 	if age < leastAge {
 		age = leastAge
 	}
-	if who.Kind() == identity.Device && !g.visits(who) || g.blocks.take(g.askerOf(who), now) {
+	if !g.visits(who) && g.asksFor(who) <= age || g.blocks.take(g.askerOf(who), now) {
 		return age
 	}
 	return 0
+}
+
+// asksFor returns how fresh a proof a thing asks for where it asks for the freshest, as its owner set it. A member that is
+// none asks for nothing.
+func (g *Gateway) asksFor(who identity.Chain) time.Duration {
+	e, ok := g.member(who.Member())
+	if !ok || who.Kind() != identity.Device {
+		return math.MaxInt64
+	}
+	least, _ := e.LimitFor("")
+	for _, l := range e.Limits {
+		fresh, _ := e.LimitFor(l.Affordance)
+		least = min(least, fresh)
+	}
+	return least
 }
 
 // askerOf returns who a block is made for.

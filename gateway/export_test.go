@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/keeper"
 )
@@ -21,3 +23,11 @@ func (g *Gateway) BoundJournals(most int) {
 	g.quota.pace, g.quota.rush = 1e-3, most
 	clear(g.quota.left)
 }
+
+// Young returns how young a proof somebody gets that asks for one of an age.
+func (g *Gateway) Young(who identity.Chain, age time.Duration) time.Duration {
+	return g.young(who, age)
+}
+
+// AsksFor returns how fresh a proof a thing asks for.
+func (g *Gateway) AsksFor(who identity.Chain) time.Duration { return g.asksFor(who) }

@@ -286,7 +286,7 @@ func (st state) text(s *session, now time.Time) string {
 	}
 	for _, h := range st.Held {
 		rows = append(rows, []string{"journal", s.tint(red, fmt.Sprintf(
-			"%s writes far more than there is room for, since %s; if you do not know why, remove it", h.Path, stamp(h.Since, now)))})
+			"%s writes far more than there is room for, since %s: \"kindred log %s\" says who uses it; if nobody does, remove it", h.Path, stamp(h.Since, now), h.Path))})
 	}
 	for _, p := range st.Pending {
 		rows = append(rows, []string{"pending", s.tint(red, p.line(now))})
