@@ -176,7 +176,7 @@ func meaning(err error) *failure {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &said):
-		return &failure{Code: string(said.Code), Message: oneLine(packages.ReplaceAllString(said.Message, "$1")), Hint: oneLine(said.Hint), exit: exitOr(gatewaySays[said.Code])}
+		return &failure{Code: string(said.Code), Message: packages.ReplaceAllString(said.Message, "$1"), Hint: said.Hint, exit: exitOr(gatewaySays[said.Code])}
 	case errors.As(err, &turned):
 		return &failure{Code: "refused", Message: turned.Error(), Hint: "ask whoever invited you", exit: exitRefused}
 	case errors.As(err, &exposed):
@@ -191,7 +191,7 @@ func meaning(err error) *failure {
 		if code == "" {
 			code = "failed"
 		}
-		return &failure{Code: code, Message: oneLine(problem.Error()), Hint: hints[code], exit: exitOr(what.exit)}
+		return &failure{Code: code, Message: problem.Error(), Hint: hints[code], exit: exitOr(what.exit)}
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {
