@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/kindred-iot/kindred/credential"
+	"github.com/kindred-iot/kindred/identity"
 )
 
 // maxQuestion bounds a question, in bytes. The largest is a journal batch.
@@ -25,7 +26,7 @@ var statusOf = map[Code]int{
 // Handler serves home. caller returns the verified caller of a request; without one every call is refused. Of each
 // member 16 calls are answered at a time, and 64 more wait; it may have four watches.
 func Handler(home Home, caller func(context.Context) (credential.Principal, bool), log *slog.Logger) http.Handler {
-	s := server{home, caller, log, &shares{calls: maxCalls, watches: maxWatches, waiting: maxWaiting}}
+	s := server{home, caller, log, aMember, &shares{calls: maxCalls, watches: maxWatches, waiting: maxWaiting}}
 	mux := http.NewServeMux()
 	for name, call := range map[string]http.Handler{
 		"resolve":      handle(s, home.Resolve),
@@ -80,6 +81,7 @@ type server struct {
 	home   Home
 	caller func(context.Context) (credential.Principal, bool)
 	log    *slog.Logger
+	whose  func(credential.Principal) identity.TreeMember // share a caller takes of
 	shares *shares
 }
 
@@ -91,7 +93,7 @@ func handle[Q, A any](s server, call func(context.Context, credential.Principal,
 			s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 			return
 		}
-		done, err := s.shares.call(r.Context(), who.TreeMember())
+		done, err := s.shares.call(r.Context(), s.whose(who))
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -123,7 +125,7 @@ func (s server) watch(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &Error{Code: Refused, Message: "refused"})
 		return
 	}
-	done, err := s.shares.watch(who.TreeMember())
+	done, err := s.shares.watch(s.whose(who))
 	if err != nil {
 		s.fail(w, r, err)
 		return

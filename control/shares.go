@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/kindred-iot/kindred/credential"
 	"github.com/kindred-iot/kindred/identity"
 )
 
@@ -11,7 +12,17 @@ const (
 	maxCalls   = 16 // of one member that are answered at a time
 	maxWaiting = 64 // of one member that wait for one of these
 	maxWatches = 4  // of one member: it needs one, and those it lost may not have ended yet
+
+	maxVisits = 32 // of all members of one other home that are answered at a time
 )
+
+// aMember is who has a share: one member.
+func aMember(who credential.Principal) identity.TreeMember { return who.TreeMember() }
+
+// aHome is who has a share of another home's: all its members together, for it makes as many as it likes.
+func aHome(who credential.Principal) identity.TreeMember {
+	return identity.TreeMember{Tree: who.ID.Tree}
+}
 
 // shares sees to it that no member takes what is there for all: of each only so many calls are answered at a time, the
 // next wait for them in order of coming, and what is more is turned away.

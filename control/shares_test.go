@@ -101,7 +101,7 @@ func TestTheSameIDInTwoTreesIsTwoCallers(t *testing.T) {
 	s := server{nil, func(ctx context.Context) (credential.Principal, bool) {
 		p, ok := ctx.Value(key{}).(credential.Principal)
 		return p, ok
-	}, slog.New(slog.DiscardHandler), &shares{calls: 1}}
+	}, slog.New(slog.DiscardHandler), aMember, &shares{calls: 1}}
 	var calls http.Handler
 	ask := func(as credential.Principal) int {
 		w := httptest.NewRecorder()
@@ -122,4 +122,60 @@ func TestTheSameIDInTwoTreesIsTwoCallers(t *testing.T) {
 	if want := []int{http.StatusServiceUnavailable, http.StatusOK}; !slices.Equal(meanwhile, want) {
 		t.Errorf("a second call of the same member, and one of its namesake elsewhere: %v, want %v", meanwhile, want)
 	}
+}
+
+// An open house answers nobody before it is told to.
+type openHouse struct {
+	Visitors
+	open chan struct{}
+}
+
+func (o openHouse) Given(context.Context, credential.Principal, None) (Given, error) {
+	<-o.open
+	return Given{}, nil
+}
+
+// Another home takes its share with all its members together, and nothing of what is there for a third.
+func TestVisitorsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		house, next := openHouse{open: make(chan struct{})}, 0
+		var who credential.Principal
+		h := VisitorHandler(house, func(context.Context) (credential.Principal, bool) { return who, true }, slog.New(slog.DiscardHandler))
+		visit := func(home byte) chan int {
+			next++
+			who = credential.Principal{Chain: identity.Chain{
+				ID: identity.ID{Tree: identity.TreeID{home}}, Line: []identity.Link{{Member: identity.MemberID{byte(next)}}},
+			}}
+			answer := make(chan int, 1)
+			go func() {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, Prefix+"given", strings.NewReader("{}")))
+				answer <- w.Code
+			}()
+			synctest.Wait()
+			return answer
+		}
+		answered := func(a chan int) int {
+			select {
+			case code := <-a:
+				return code
+			default:
+				return 0
+			}
+		}
+		for i := range maxVisits + maxWaiting {
+			if code := answered(visit(1)); code != 0 {
+				t.Fatalf("visitor %d is answered %d", i, code)
+			}
+		}
+		if code := answered(visit(1)); code != http.StatusServiceUnavailable {
+			t.Errorf("one more of the home is answered %d", code)
+		}
+		other := visit(2)
+		close(house.open)
+		synctest.Wait()
+		if code := answered(other); code != http.StatusOK {
+			t.Errorf("one of another home is answered %d", code)
+		}
+	})
 }

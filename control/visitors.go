@@ -80,9 +80,9 @@ type GivenGrant struct {
 }
 
 // VisitorHandler serves visitors, as Handler serves members and within bounds of its own, so that none of them takes a
-// member's share.
+// member's share, nor another home's.
 func VisitorHandler(home Visitors, caller func(context.Context) (credential.Principal, bool), log *slog.Logger) http.Handler {
-	s := server{nil, caller, log, &shares{calls: maxCalls, watches: maxWatches, waiting: maxWaiting}}
+	s := server{nil, caller, log, aHome, &shares{calls: maxVisits, waiting: maxWaiting}}
 	mux := http.NewServeMux()
 	mux.Handle("POST "+Prefix+"resolve", handle(s, home.Resolve))
 	mux.Handle("POST "+Prefix+"prove", handle(s, home.Prove))

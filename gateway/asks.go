@@ -29,6 +29,7 @@ const (
 
 	maxKeptMember = 32                  // of one subject of the home's own, answered or not
 	maxKeptOf     = 16                  // of one subject of another tree, likewise
+	maxKeptHome   = 24                  // of one other tree
 	maxKeptAbroad = 64                  // of all of them
 	askLife       = 30 * 24 * time.Hour // from when it was asked
 	maxAnswered   = grant.MaxAskText
@@ -89,7 +90,7 @@ func (h *home) Ask(ctx context.Context, who credential.Principal, signed control
 // fileAsk keeps an ask that is new, if not too many wait, and tells the journal. What was read under an ID, and may be
 // allowed by that, stays what it was. The caller holds the turn.
 func (g *Gateway) fileAsk(ctx context.Context, all []ask, a grant.Ask, raw []byte, by identity.Chain) error {
-	waiting, same, abroad := 0, 0, 0
+	waiting, same, there, abroad := 0, 0, 0, 0
 	for _, other := range all {
 		if other.Terms.ID == a.Terms.ID {
 			return &control.Error{Code: control.Conflict, Message: "there is another request of this ID"}
@@ -100,13 +101,16 @@ func (g *Gateway) fileAsk(ctx context.Context, all []ask, a grant.Ask, raw []byt
 				waiting++
 			}
 		}
+		if other.signer.ID.Tree == by.ID.Tree {
+			there++
+		}
 		if g.visits(other.signer) {
 			abroad++
 		}
 	}
 	often := same >= maxKeptMember // so that nobody crowds out others by asking, and taking that back, again and again
 	if g.visits(by) {
-		often = same >= maxKeptOf || abroad >= maxKeptAbroad
+		often = same >= maxKeptOf || there >= maxKeptHome || abroad >= maxKeptAbroad // a home has as many people as it likes
 	}
 	if waiting >= maxAsksOf || len(all) >= maxAsks || often {
 		return &control.Error{Code: control.Unavailable, Message: "too many requests wait for an answer here", Hint: "wait until some are answered, or a month old"}

@@ -142,6 +142,26 @@ func TestAskIsNotExchanged(t *testing.T) {
 	}
 }
 
+// A home that makes as many people as it likes, each of whom asks, leaves room for those of others.
+func TestAHomeAsksTooMuch(t *testing.T) {
+	s := newStreet(t)
+	ctx := t.Context()
+	people := []*kindred.Node{s.sam, s.anna}
+	for _, name := range []identity.Path{"sam/eve", "sam/ben"} {
+		people = append(people, s.birch.Invite(s.sam, identity.Person, name, "phone"))
+	}
+	asked := 0
+	var err error
+	for asked < 32 && err == nil {
+		if _, err = people[asked/8].AskAbroad(ctx, s.atLock, grant.Ask{Terms: grant.Terms{Actions: grant.See}}); err == nil {
+			asked++
+		}
+	}
+	if asked != 24 || code2(err) != control.Unavailable {
+		t.Errorf("people of one home ask %d times, then %v", asked, err)
+	}
+}
+
 // prove returns the proof that a node shows of itself.
 func prove(t *testing.T, ctx context.Context, n *kindred.Node) []byte {
 	t.Helper()
