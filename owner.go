@@ -339,18 +339,18 @@ func (r Roster) Stands(who identity.Chain) bool {
 
 // Name returns the path of a member, with the name of its home if it is of another that was given something; or its ID if
 // it is not in the roster any more.
-func (r Roster) Name(member identity.MemberID) string {
+func (r Roster) Name(member identity.TreeMember) string {
 	for _, m := range r.Members {
-		if m.Who.Member() == member {
+		if m.Who.TreeMember() == member {
 			return string(m.Who.ID.Path)
 		}
 	}
 	for _, g := range r.Grants {
-		if s := g.Terms.Subject; s.Member == member && s.Path != "" {
+		if s := g.Terms.Subject; s.TreeMember() == member && s.Path != "" {
 			return r.Elsewhere(identity.ID{Tree: s.Tree, Path: s.Path})
 		}
 	}
-	return member.String()
+	return member.Member.String()
 }
 
 // GrantsNamed returns the grants whose ID begins with a prefix such as "g-7kqm".
@@ -395,16 +395,16 @@ func (r Roster) Grant(g RosterGrant) Target {
 // who acts for an owner all of them.
 func (r Roster) Member(m RosterMember) Target {
 	t := Target{Member: m.Who.Member(), Value: m.Value, Chain: m.Chain}
-	below := map[identity.MemberID]bool{}
+	below := map[identity.TreeMember]bool{}
 	for _, other := range r.Members {
-		below[other.Who.Member()] = other.Who.ID.Path.Within(m.Who.ID.Path)
+		below[other.Who.TreeMember()] = other.Who.ID.Path.Within(m.Who.ID.Path)
 	}
 	for _, d := range r.Members {
 		concerned := m.Who.Owner() || slices.ContainsFunc(r.Grants, func(g RosterGrant) bool {
 			t := g.Terms
-			return (t.Subject.Tree == t.Tree && below[t.Subject.Member] || t.GivenIn() == t.Tree && below[t.Giver]) && t.On(d.Who)
+			return (below[t.Subject.TreeMember()] || below[t.GiverMember()]) && t.On(d.Who)
 		})
-		if r.isThing(d) && concerned && !below[d.Who.Member()] {
+		if r.isThing(d) && concerned && !below[d.Who.TreeMember()] {
 			t.Things = append(t.Things, d.Who.Member())
 		}
 	}

@@ -60,14 +60,14 @@ func (r Roster) Resting(grants ...RosterGrant) (resting []RosterGrant) {
 // Ended returns the grants that end when a member is taken off the tree: those from, to or about it and all below it, and
 // all that rest on them.
 func (r Roster) Ended(m RosterMember) []RosterGrant {
-	below := map[identity.MemberID]bool{}
+	below := map[identity.TreeMember]bool{}
 	for _, other := range r.Members {
-		below[other.Who.Member()] = other.Who.ID.Path.Within(m.Who.ID.Path)
+		below[other.Who.TreeMember()] = other.Who.ID.Path.Within(m.Who.ID.Path)
 	}
 	var ended []RosterGrant
 	for _, g := range r.Grants {
 		t := g.Terms
-		if t.GivenIn() == t.Tree && below[t.Giver] || t.Subject.Tree == t.Tree && below[t.Subject.Member] || below[t.Thing.Member] {
+		if below[t.GiverMember()] || below[t.Subject.TreeMember()] || below[t.ThingMember()] {
 			ended = append(ended, g)
 		}
 	}

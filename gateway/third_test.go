@@ -76,7 +76,7 @@ func TestPassedOnToAThirdHome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name := roster.Name(v.kits.Member); name != "elm:sam/kit" {
+	if name := roster.Name(v.kits.TreeMember()); name != "elm:sam/kit" {
 		t.Errorf("kit is called %s", name)
 	}
 	why := func(want grant.Code) {

@@ -351,6 +351,16 @@ func (t *Terms) GivenIn() identity.TreeID {
 	return t.GiverTree
 }
 
+// GiverMember names the giver.
+func (t *Terms) GiverMember() identity.TreeMember {
+	return identity.TreeMember{Tree: t.GivenIn(), Member: t.Giver}
+}
+
+// ThingMember names what the grant is about.
+func (t *Terms) ThingMember() identity.TreeMember {
+	return identity.TreeMember{Tree: t.Tree, Member: t.Thing.Member}
+}
+
 // GivenBy reports whether a leaf, or whom it acts for, is the giver.
 func (t *Terms) GivenBy(leaf identity.Chain) bool {
 	return leaf.ID.Tree == t.GivenIn() && !t.Giver.IsZero() && (leaf.ActsFor() == t.Giver || leaf.Member() == t.Giver)

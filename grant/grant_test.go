@@ -242,7 +242,7 @@ func TestSentence(t *testing.T) {
 			t.Fatal(err)
 		}
 		names := map[identity.MemberID]string{h.At("sam/anna").Member(): "anna", h.At("home/lock").Member(): "home/lock"}
-		if got := terms.Sentence(func(id identity.MemberID) string { return names[id] }); got != test.want {
+		if got := terms.Sentence(func(id identity.TreeMember) string { return names[id.Member] }); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
 	}
@@ -264,7 +264,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("parsed, and does not compile: %v", err)
 		}
 		for _, l := range Languages {
-			if l.Sentence(terms, identity.MemberID.String) == "" {
+			if l.Sentence(terms, identity.TreeMember.String) == "" {
 				t.Error("parsed, and cannot be said")
 			}
 		}

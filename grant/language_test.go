@@ -89,7 +89,7 @@ func TestSentences(t *testing.T) {
 			if err := terms.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			fmt.Fprintln(&got, l.Sentence(terms, func(id identity.MemberID) string { return names[id] }))
+			fmt.Fprintln(&got, l.Sentence(terms, func(id identity.TreeMember) string { return names[id.Member] }))
 		}
 		golden := filepath.Join("testdata", "sentences."+l.Tag)
 		if *update {

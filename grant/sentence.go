@@ -9,17 +9,17 @@ import (
 
 // Sentence says the terms in plain English, to whoever gave them: "anna may use home/lock on Saturdays 14:00–16:00
 // (Berlin) until you take it back." Names gives the name of a member, such as its path.
-func (t Terms) Sentence(names func(identity.MemberID) string) string {
+func (t Terms) Sentence(names func(identity.TreeMember) string) string {
 	return English.Sentence(t, names)
 }
 
 // Sentence says the terms in plain words, to whoever gave them. Names gives the name of a member, such as its path.
-func (l Language) Sentence(t Terms, names func(identity.MemberID) string) string {
+func (l Language) Sentence(t Terms, names func(identity.TreeMember) string) string {
 	s := saying{words: l.words, Terms: t, zone: time.UTC}
 	if h, err := hoursOf(t); err == nil {
 		s.zone = h.zone
 	}
-	what := names(t.Thing.Member)
+	what := names(t.ThingMember())
 	if t.Thing.Affordance != "" {
 		what = fill(s.of, "part", t.Thing.Affordance, "what", what)
 	}
@@ -29,7 +29,7 @@ func (l Language) Sentence(t Terms, names func(identity.MemberID) string) string
 	}
 	hours := s.hours()
 	span, end := s.term()
-	text := fill(main, "who", names(t.Subject.Member), "do", s.doing(), "what", what, "hours", hours, "span", span, "end", end)
+	text := fill(main, "who", names(t.Subject.TreeMember()), "do", s.doing(), "what", what, "hours", hours, "span", span, "end", end)
 	return strings.Join(append([]string{text}, s.clauses()...), "; ") + "."
 }
 

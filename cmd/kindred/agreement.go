@@ -151,7 +151,7 @@ func (s *session) listAgreements(r kindred.Roster, all map[tree.GrantID]agreemen
 
 func (s *session) agreedOn(r kindred.Roster, a agreement.Agreement) agreedOn {
 	t := a.Terms
-	on := agreedOn{ID: t.ID.String(), Service: r.Name(t.Subject.Member), Purpose: t.Purpose, Clear: t.Agreement.Clear}
+	on := agreedOn{ID: t.ID.String(), Service: r.Name(t.Subject.TreeMember()), Purpose: t.Purpose, Clear: t.Agreement.Clear}
 	if len(a.Service.Line) > 0 {
 		on.Service = string(a.Service.ID.Path)
 	}
@@ -163,7 +163,7 @@ func (s *session) agreedOn(r kindred.Roster, a agreement.Agreement) agreedOn {
 	if answer, ok := a.Answer(); ok {
 		on.Deleted, on.Reason = answer.Items, answer.Reason
 	}
-	what := r.Name(t.Thing.Member)
+	what := r.Name(t.ThingMember())
 	if a.Preview != nil {
 		what = a.Preview.Path
 	}

@@ -58,7 +58,7 @@ func (s *session) extend(ctx context.Context, n *kindred.Node, arg string, end t
 	self := n.Self()
 	switch own := t.GivenBy(self); {
 	case !own && t.To(self) && !self.Owner():
-		return s.requestMore(ctx, n, r.Name(t.Thing.Member), t)
+		return s.requestMore(ctx, n, r.Name(t.ThingMember()), t)
 	case !own && !self.Owner():
 		return refused("only owners, who gave %s, and who has it may have it go on", short)
 	case !t.Parent.IsZero():
@@ -104,7 +104,7 @@ func (s *session) requestMore(ctx context.Context, n *kindred.Node, at string, t
 // passOnLonger passes on until later what was passed on, under the same grant.
 func (s *session) passOnLonger(ctx context.Context, n *kindred.Node, r kindred.Roster, t grant.Terms, own bool) (grant.Terms, error) {
 	if !own {
-		return t, hinted(refused("%s was passed on by %s, under their grant", r.ShortID(t.ID), namesOf(r).member(t.Giver)),
+		return t, hinted(refused("%s was passed on by %s, under their grant", r.ShortID(t.ID), namesOf(r).member(t.GiverMember())),
 			`who passed it on can extend it, or you "kindred share" it yourself`)
 	}
 	for _, above := range r.Grants {

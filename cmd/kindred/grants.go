@@ -155,8 +155,8 @@ func asTree(list []sharedGrant) []sharedGrant {
 func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now time.Time) sharedGrant {
 	t, about := of.Terms, namesOf(r).member
 	if !of.At.Tree.IsZero() {
-		about = func(id identity.MemberID) string {
-			if id == t.Thing.Member {
+		about = func(id identity.TreeMember) string {
+			if id == t.ThingMember() {
 				return r.Elsewhere(of.At)
 			}
 			return namesOf(r).member(id)
@@ -164,7 +164,7 @@ func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now 
 	}
 	g := sharedGrant{
 		short: r.ShortID(t.ID), Paused: of.Paused,
-		ID: t.ID.String(), Giver: r.Name(t.Giver), With: r.Name(t.Subject.Member), Path: r.Name(t.Thing.Member),
+		ID: t.ID.String(), Giver: r.Name(t.GiverMember()), With: r.Name(t.Subject.TreeMember()), Path: r.Name(t.ThingMember()),
 		Affordance: t.Thing.Affordance, Allow: t.Actions.String(), From: unix(t.From), Until: unix(t.Until), Zone: t.Zone,
 		Offline: t.Offline, Since: time.Unix(t.Time, 0).UTC(), Over: t.Until != 0 && now.Unix() >= t.Until,
 		Sentence:  l.Sentence(t, about),
@@ -172,7 +172,7 @@ func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now 
 		sharedUse: usesOf(t),
 	}
 	if !of.At.Tree.IsZero() {
-		g.Path = about(t.Thing.Member)
+		g.Path = about(t.ThingMember())
 		if home, _, ok := strings.Cut(g.Path, ":"); ok {
 			g.short = home + ":" + g.short
 		}
@@ -181,7 +181,7 @@ func shownGrant(l grant.Language, r kindred.Roster, of kindred.RosterGrant, now 
 		g.Manage = t.HandOn.String()
 	}
 	if !t.Parent.IsZero() {
-		g.by = namesOf(r).member(t.Giver)
+		g.by = namesOf(r).member(t.GiverMember())
 	}
 	for _, above := range r.Grants {
 		if above.Statement == t.Parent && !t.Parent.IsZero() {

@@ -25,9 +25,9 @@ func namesOf(r kindred.Roster) names {
 func isPerson(k identity.Kind) bool { return k == identity.Owner || k == identity.Person }
 
 // member names a member that a grant is for or about.
-func (n names) member(id identity.MemberID) string {
+func (n names) member(id identity.TreeMember) string {
 	for _, m := range n.roster.Members {
-		if m.Who.Member() == id {
+		if m.Who.TreeMember() == id {
 			return n.plain(m.Who.ID.Path, m.Who.Kind())
 		}
 	}

@@ -144,7 +144,7 @@ func (s *session) listNever(ctx context.Context, n *kindred.Node, r kindred.Rost
 		a := apart[key]
 		a.Affordance = said.Affordance
 		if said.Affordance == "" {
-			a.At = identity.Path(r.Name(said.Thing))
+			a.At = identity.Path(r.Name(identity.TreeMember{Tree: said.Tree, Member: said.Thing}))
 		}
 		switch {
 		case c.Waits:

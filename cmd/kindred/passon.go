@@ -94,5 +94,5 @@ func shownPassed(r kindred.Roster, g kindred.RosterGrant) string {
 	if g.Terms.Parent.IsZero() {
 		return sentence
 	}
-	return "by " + namesOf(r).member(g.Terms.Giver) + ", " + sentence
+	return "by " + namesOf(r).member(g.Terms.GiverMember()) + ", " + sentence
 }

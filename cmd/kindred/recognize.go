@@ -107,7 +107,7 @@ func (s *session) listHomes(ctx context.Context, n *kindred.Node) error {
 	var rows [][]string
 	for _, o := range r.Others {
 		since := time.Unix(o.Since, 0)
-		k := knownHome{Name: o.Name, Tree: o.Other.String(), Since: since.UTC(), By: r.Name(o.By)}
+		k := knownHome{Name: o.Name, Tree: o.Other.String(), Since: since.UTC(), By: r.Name(identity.TreeMember{Tree: o.Tree, Member: o.By})}
 		k.Sentence = fmt.Sprintf("known since %s, by %s", stamp(since, s.now()), k.By)
 		list = append(list, k)
 		rows = append(rows, []string{o.Name, treeNumber(o.Other), k.Sentence})

@@ -163,12 +163,12 @@ func (s *session) shownAsk(r kindred.Roster, a kindred.Ask) shownAsk {
 	who := names.member
 	if !r.Of(a.By.ID.Tree) {
 		by = r.Elsewhere(a.By.ID)
-		who = func(identity.MemberID) string {
+		who = func(identity.TreeMember) string {
 			return r.Elsewhere(identity.ID{Tree: a.By.ID.Tree, Path: a.Terms.Subject.Path})
 		}
 	}
-	about := func(id identity.MemberID) string {
-		if id.IsZero() {
+	about := func(id identity.TreeMember) string {
+		if id.Member.IsZero() {
 			return path
 		}
 		return who(id)

@@ -226,12 +226,12 @@ func (s *session) whyAbroad(ctx context.Context, n *kindred.Node, thing identity
 }
 
 // namedThere names who stands in terms about a thing of another home.
-func namedThere(r kindred.Roster, thing identity.ID, t grant.Terms) func(identity.MemberID) string {
-	return func(id identity.MemberID) string {
+func namedThere(r kindred.Roster, thing identity.ID, t grant.Terms) func(identity.TreeMember) string {
+	return func(id identity.TreeMember) string {
 		switch {
-		case id == t.Thing.Member:
+		case id == t.ThingMember():
 			return r.Elsewhere(thing)
-		case id == t.Subject.Member && !r.Of(t.Subject.Tree) && t.Subject.Path != "":
+		case id == t.Subject.TreeMember() && !r.Of(t.Subject.Tree) && t.Subject.Path != "":
 			return r.Elsewhere(identity.ID{Tree: t.Subject.Tree, Path: t.Subject.Path})
 		}
 		return namesOf(r).member(id)
