@@ -28,6 +28,24 @@ func (d demanding) Prove(ctx context.Context, q control.ProofQuery) (control.Evi
 	return e, err
 }
 
+// takeBack takes back what was agreed with the bank, and returns the papers of it.
+func (b *bank) takeBack() agreement.Papers {
+	b.t.Helper()
+	ctx := b.t.Context()
+	roster, err := b.laptop.Roster(ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	papers, err := b.laptop.PapersOf(ctx, roster.GrantsNamed(b.grant.Terms.ID.String())[0])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.laptop.Revoke(ctx, roster.Grant(b.grant)); err != nil {
+		b.t.Fatal(err)
+	}
+	return papers
+}
+
 // A service deletes what an owner's app demands that is a member, and nothing for one that was removed, though the gateway
 // hands it the demand.
 func TestDeletionIsForMembers(t *testing.T) {
@@ -41,17 +59,7 @@ func TestDeletionIsForMembers(t *testing.T) {
 	if err := b.node.Refresh(ctx); err != nil { // which accepts what is offered
 		t.Fatal(err)
 	}
-	roster, err := b.laptop.Roster(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	papers, err := b.laptop.PapersOf(ctx, roster.GrantsNamed(b.grant.Terms.ID.String())[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.laptop.Revoke(ctx, roster.Grant(b.grant)); err != nil {
-		t.Fatal(err)
-	}
+	papers := b.takeBack()
 	s, err := signed.Parse(papers.Grant)
 	if err != nil {
 		t.Fatal(err)
@@ -123,17 +131,7 @@ func TestDeletionTakesAFreshWord(t *testing.T) {
 	if err := b.node.Refresh(ctx); err != nil {
 		t.Fatal(err)
 	}
-	roster, err := b.laptop.Roster(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	papers, err := b.laptop.PapersOf(ctx, roster.GrantsNamed(b.grant.Terms.ID.String())[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.laptop.Revoke(ctx, roster.Grant(b.grant)); err != nil {
-		t.Fatal(err)
-	}
+	papers := b.takeBack()
 	if err := b.laptop.Demand(ctx, papers); err != nil {
 		t.Fatal(err)
 	}
