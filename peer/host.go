@@ -103,9 +103,7 @@ type Host struct {
 	swarm    *swarm.Swarm
 	bus      event.Bus
 	closers  []func() error // below the swarm, in order of closing
-	server   *http.Server
-	carrier  *carrier     // nil: the host is no relay
-	served   chan *served // streams whose callers were examined, for server
+	carrier  *carrier       // nil: the host is no relay
 
 	nets    nets
 	outlook outlook
@@ -149,7 +147,6 @@ func newHost(cfg Config, t timing) (*Host, error) {
 	}
 	h := &Host{
 		cfg: cfg, log: cfg.Log, timing: t, id: id,
-		served:   make(chan *served),
 		links:    make(map[network.Conn]*link),
 		calls:    make(map[*call]bool),
 		services: make(map[protocol.ID]network.StreamHandler),
@@ -177,7 +174,6 @@ func newHost(cfg Config, t timing) (*Host, error) {
 	if _, err := h.nets.look(); err != nil {
 		h.log.Warn("finding this machine's networks", "error", err)
 	}
-	h.startServer()
 	h.running.Go(h.tend)
 	if err := h.listen(); err != nil {
 		return nil, errors.Join(fmt.Errorf("peer: listening: %w", err), h.Close())
@@ -233,9 +229,6 @@ func (h *Host) close() error {
 	h.mu.Unlock()
 	h.cancel()
 	var errs []error
-	if h.server != nil {
-		errs = append(errs, h.server.Close())
-	}
 	errs = append(errs, h.puncher.close())
 	if h.swarm != nil {
 		errs = append(errs, h.swarm.Close())

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -33,8 +32,6 @@ type served struct {
 	patience patience // from the opening on
 	writing  sync.Mutex
 	close    sync.Once
-	stop     func() // ends the context of this stream's requests
-	hijacked atomic.Bool
 	cramped  atomic.Bool // its window may have become smaller for good
 }
 
@@ -87,11 +84,7 @@ func (h *Host) take(c *served) {
 	if c.refused != nil {
 		h.log.Debug("refusing a caller", "peer", s.Conn().RemotePeer(), "address", s.Conn().RemoteMultiaddr(), "error", c.refused)
 	}
-	select {
-	case h.served <- c:
-	case <-h.ctx.Done():
-		c.Close()
-	}
+	go h.converse(c)
 }
 
 // A buffered is a stream of which more than its protocol's name was read.
@@ -296,9 +289,6 @@ func (c *served) Close() error {
 	c.close.Do(func() {
 		c.patience.stop()
 		err = closeStream(c.link.wire, c.Stream, &c.writing)
-		if c.stop != nil {
-			c.stop()
-		}
 		c.link.host.running.Done()
 	})
 	return err
@@ -344,34 +334,13 @@ func Caller(ctx context.Context) (Remote, bool) {
 	}, true
 }
 
-// startServer serves HTTP on the streams that accept hands over.
-func (h *Host) startServer() {
-	h.server = &http.Server{
-		Handler:                      http.HandlerFunc(h.serve),
-		ReadHeaderTimeout:            h.timing.hello,
-		IdleTimeout:                  calleeIdle,
-		MaxHeaderBytes:               maxHeader,
-		ErrorLog:                     slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		BaseContext:                  func(net.Listener) context.Context { return h.ctx },
-		DisableGeneralOptionsHandler: true, // nobody is answered but by serve
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			c := conn.(*served)
-			ctx, cancel := context.WithCancel(context.WithValue(ctx, callerKey, c))
-			detach := context.AfterFunc(c.link.ctx, cancel)
-			c.stop = func() { detach(); cancel() }
-			return ctx
-		},
-		ConnState: func(conn net.Conn, state http.ConnState) {
-			if state == http.StateHijacked {
-				conn.(*served).hijacked.Store(true)
-			}
-		},
-	}
-	h.running.Go(func() {
-		if err := h.server.Serve(streams{h}); !errors.Is(err, http.ErrServerClosed) {
-			h.log.Error("serving HTTP ended", "error", err)
-		}
-	})
+// converse serves HTTP on a stream, until it ends or its link does.
+func (h *Host) converse(c *served) {
+	defer c.Close()
+	ctx, cancel := context.WithCancel(context.WithValue(h.ctx, callerKey, c))
+	defer cancel()
+	defer context.AfterFunc(c.link.ctx, cancel)()
+	serveHTTP(ctx, c, h.serve, calleeIdle, h.timing.hello, h.log)
 }
 
 // serve serves one request.
@@ -381,11 +350,6 @@ func (h *Host) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.running.Done()
 	c := r.Context().Value(callerKey).(*served)
-	defer func() {
-		if c.hijacked.Load() { // and so nobody's but the handler's
-			c.Close()
-		}
-	}()
 	if c.old() {
 		w.Header().Set("Connection", "close")
 	}
@@ -400,22 +364,3 @@ func (h *Host) serve(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 	}
 }
-
-// streams is the HTTP server's listener: streams with examined callers.
-type streams struct{ host *Host }
-
-// Accept returns the next stream.
-func (l streams) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.host.served:
-		return c, nil
-	case <-l.host.ctx.Done():
-		return nil, http.ErrServerClosed
-	}
-}
-
-// Close does nothing: the host stops accepting when it is closed.
-func (l streams) Close() error { return nil }
-
-// Addr names the host.
-func (l streams) Addr() net.Addr { return address(l.host.id.String()) }

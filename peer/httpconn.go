@@ -1,0 +1,331 @@
+package peer
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// An httpConn serves HTTP/1.1 on a stream, one request after the other. net/http parses them; its server is not used, since
+// it starts a goroutine with each that watches for its caller to hang up, and waking one costs more than a small read
+// does. Here whoever reads a request answers it, and a watch is set up only for what takes longer.
+//
+//	      first byte            head             handler returns, the body is read
+//	idle ───────────▶ reading ───────▶ serving ─────────────────────────────────────▶ idle
+//	  │ too late, end     │ too late, too long, │ taken over, broken off,
+//	  │                   │ malformed           │ the last of the stream
+//	  └───────────────────┴─────────────────────┴────────▶ closed by whoever called serve
+type httpConn struct {
+	net.Conn
+	handler http.HandlerFunc
+	log     *slog.Logger
+	idle    time.Duration // how long there may be no request
+	hello   time.Duration // how long one's head may take, and what of its body the handler left
+
+	in   *bufio.Reader
+	left int64 // bytes of a head that may come yet
+	lost error // why no more can be read; nil: it can
+
+	head, held []byte // to be used again for the next response
+
+	watcher *time.Timer
+	mu      sync.Mutex
+	serving *response // nil: none
+	watched bool      // somebody reads to see if its caller hangs up
+	calm    sync.Cond // nobody does any more
+}
+
+const (
+	// watchAfter is how long a request is served before its caller's hanging up ends it.
+	watchAfter = 20 * time.Millisecond
+	// maxUnread is how much of a body is read that the handler left, so that the stream can take another request.
+	maxUnread = 256 << 10
+	// partingTime is how long a caller who is sending still has to read that it may stop.
+	partingTime = 500 * time.Millisecond
+	// inBuffer is how much of a stream is read at a time.
+	inBuffer = 4 << 10
+)
+
+// serveHTTP answers the requests on conn until there are no more, in contexts below ctx. Closing conn is the caller's.
+func serveHTTP(ctx context.Context, conn net.Conn, handler http.HandlerFunc, idle, hello time.Duration, log *slog.Logger) {
+	c := &httpConn{Conn: conn, handler: handler, log: log, idle: idle, hello: hello, left: math.MaxInt64}
+	c.in = bufio.NewReaderSize(inbound{c}, inBuffer)
+	c.calm.L = &c.mu
+	c.watcher = time.AfterFunc(math.MaxInt64, c.watch)
+	defer c.watcher.Stop()
+	for c.next(ctx) {
+	}
+}
+
+// next serves one request, and reports whether there may be another.
+func (c *httpConn) next(ctx context.Context) bool {
+	c.SetReadDeadline(time.Now().Add(c.idle))
+	if _, err := c.in.Peek(1); err != nil {
+		return false
+	}
+	r, err := c.request()
+	if err != nil {
+		c.decline(err)
+		return false
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := newResponse(c, r, cancel)
+	c.begin(w)
+	done := c.handle(w, r.WithContext(ctx))
+	cancel()
+	c.end()
+	return done && !w.hijacked && w.finish()
+}
+
+// handle has the handler answer, and reports whether it came to an end of that.
+func (c *httpConn) handle(w *response, r *http.Request) (done bool) {
+	defer func() {
+		if !done {
+			if why := recover(); why != http.ErrAbortHandler { //nolint:errorlint // it is panicked with as it is
+				c.log.Error("a handler panicked", "panic", why, "stack", string(debug.Stack()))
+			}
+		}
+	}()
+	c.handler(w, r)
+	return true
+}
+
+// A statusError says with which status a request is declined.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("%d %s", int(e), http.StatusText(int(e))) }
+
+// request reads a request's head. Errors that are no statusError leave nobody to be answered.
+func (c *httpConn) request() (*http.Request, error) {
+	c.SetReadDeadline(time.Now().Add(c.hello))
+	c.left = maxHeader
+	r, err := http.ReadRequest(c.in)
+	long := c.left <= 0
+	c.left = math.MaxInt64
+	switch {
+	case err == nil:
+	case long:
+		return nil, statusError(http.StatusRequestHeaderFieldsTooLarge)
+	case c.lost != nil:
+		return nil, c.lost
+	default:
+		return nil, statusError(http.StatusBadRequest)
+	}
+	c.SetReadDeadline(time.Time{})
+	return r, check(r)
+}
+
+// check declines what net/http parses but does not serve.
+func check(r *http.Request) error {
+	if r.ProtoMajor != 1 || r.ProtoMinor < 1 {
+		return statusError(http.StatusHTTPVersionNotSupported)
+	}
+	if r.Host == "" && r.Method != http.MethodConnect || !httpguts.ValidHostHeader(r.Host) {
+		return statusError(http.StatusBadRequest)
+	}
+	for name, values := range r.Header {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return statusError(http.StatusBadRequest)
+		}
+		for _, v := range values {
+			if !httpguts.ValidHeaderFieldValue(v) {
+				return statusError(http.StatusBadRequest)
+			}
+		}
+	}
+	if expects := r.Header["Expect"]; expects != nil && !expectsContinue(r) {
+		return statusError(http.StatusExpectationFailed)
+	}
+	return nil
+}
+
+func expectsContinue(r *http.Request) bool {
+	return httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
+}
+
+// decline answers what is no request that could be served, and is the last of the stream.
+func (c *httpConn) decline(err error) {
+	var status statusError
+	if !errors.As(err, &status) {
+		return
+	}
+	_, err = fmt.Fprintf(c, "HTTP/1.1 %v\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%v", status, status)
+	if err == nil {
+		c.part()
+	}
+}
+
+// part says that no more will be said, and lets a caller who is sending still read that: TCP takes back what was said
+// where bytes come that nobody reads.
+func (c *httpConn) part() {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.SetReadDeadline(time.Now().Add(partingTime))
+	_, _ = io.CopyN(io.Discard, c.in, maxUnread)
+}
+
+// begin notes what is being served, and has it watched once that takes long.
+func (c *httpConn) begin(w *response) {
+	c.mu.Lock()
+	c.serving = w
+	c.mu.Unlock()
+	c.watcher.Reset(watchAfter)
+}
+
+// end notes that nothing is being served, after which nobody reads but who asks for it.
+func (c *httpConn) end() {
+	c.watcher.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.serving = nil
+	if !c.watched {
+		return
+	}
+	c.SetReadDeadline(time.Unix(1, 0))
+	for c.watched {
+		c.calm.Wait()
+	}
+	c.SetReadDeadline(time.Time{})
+}
+
+// watch ends the context of what is being served if its caller hangs up. A body that is being read tells that itself.
+func (c *httpConn) watch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.serving
+	switch {
+	case w == nil || c.watched:
+		return
+	case !w.body.ended():
+		c.watcher.Reset(watchAfter)
+		return
+	}
+	c.watched = true
+	c.mu.Unlock()
+	_, err := c.in.Peek(1) // what comes belongs to the next request
+	c.mu.Lock()
+	c.watched = false
+	if err != nil && c.serving == w {
+		w.cancel()
+	}
+	c.calm.Broadcast()
+}
+
+// An inbound is what comes on an httpConn: not more than a head may have, while one is read.
+type inbound struct{ *httpConn }
+
+// Read reads from the stream.
+func (c inbound) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errLongHeader
+	}
+	n, err := c.Conn.Read(p[:min(int64(len(p)), c.left)])
+	c.left -= int64(n)
+	if err != nil && !late(err) {
+		c.lost = err
+	}
+	return n, err
+}
+
+// A requestBody is what comes after a request's head. A nil one is empty.
+type requestBody struct {
+	mu     sync.Mutex // one reads at a time
+	from   io.ReadCloser
+	invite func() error // tells a caller who waits to be told (Expect: 100-continue) that it is wanted; nil: it does not
+	over   atomic.Bool  // it was read to its end
+	closed bool
+}
+
+// newBody returns what r carries, nil for nothing.
+func newBody(r *http.Request, invite func() error) *requestBody {
+	if r.Body == http.NoBody {
+		return nil
+	}
+	b := &requestBody{from: r.Body}
+	if expectsContinue(r) {
+		b.invite = invite
+	}
+	r.Body = b
+	return b
+}
+
+func (b *requestBody) ended() bool { return b == nil || b.over.Load() }
+
+// Read reads the body.
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.read(p)
+}
+
+func (b *requestBody) read(p []byte) (int, error) {
+	if invite := b.invite; invite != nil {
+		b.invite = nil
+		if err := invite(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := b.from.Read(p)
+	if err == io.EOF {
+		b.over.Store(true)
+	}
+	return n, err
+}
+
+// Close is for whoever wants no more of it.
+func (b *requestBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return nil
+}
+
+// drain reads what nobody wanted, unless that is much or was not asked for. It reports whether that is all.
+func (b *requestBody) drain() bool {
+	if b.ended() {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.invite != nil {
+		return false
+	}
+	_, err := io.CopyN(io.Discard, readerFunc(b.read), maxUnread)
+	return err == io.EOF
+}
+
+// A readerFunc reads as a function does.
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// hasToken reports whether one of the values lists token.
+func hasToken(values []string, token string) bool {
+	for _, v := range values {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
