@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,9 +82,11 @@ func (c *httpConn) next(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := newResponse(c, r, cancel)
+	served := r.WithContext(ctx)
+	w := newResponse(c, served, cancel)
+	w.body = newBody(r, served, w.invite)
 	c.begin(w)
-	done := c.handle(w, r.WithContext(ctx))
+	done := c.handle(w, served)
 	cancel()
 	c.end()
 	return done && !w.hijacked && w.finish()
@@ -245,22 +246,24 @@ func (c inbound) Read(p []byte) (int, error) {
 // A requestBody is what comes after a request's head. A nil one is empty.
 type requestBody struct {
 	mu     sync.Mutex // one reads at a time
-	from   io.ReadCloser
+	parsed *http.Request
+	served *http.Request
 	invite func() error // tells a caller who waits to be told (Expect: 100-continue) that it is wanted; nil: it does not
 	over   atomic.Bool  // it was read to its end
 	closed bool
 }
 
-// newBody returns what r carries, nil for nothing.
-func newBody(r *http.Request, invite func() error) *requestBody {
-	if r.Body == http.NoBody {
+// newBody returns what came with a request as net/http parsed it, and has it read through the one that is served. It is nil
+// for nothing.
+func newBody(parsed, served *http.Request, invite func() error) *requestBody {
+	if parsed.Body == http.NoBody {
 		return nil
 	}
-	b := &requestBody{from: r.Body}
-	if expectsContinue(r) {
+	b := &requestBody{parsed: parsed, served: served}
+	if expectsContinue(parsed) {
 		b.invite = invite
 	}
-	r.Body = b
+	served.Body = b
 	return b
 }
 
@@ -283,8 +286,9 @@ func (b *requestBody) read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n, err := b.from.Read(p)
+	n, err := b.parsed.Body.Read(p)
 	if err == io.EOF {
+		b.served.Trailer = b.parsed.Trailer // may have come with it
 		b.over.Store(true)
 	}
 	return n, err
@@ -317,15 +321,3 @@ func (b *requestBody) drain() bool {
 type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-// hasToken reports whether one of the values lists token.
-func hasToken(values []string, token string) bool {
-	for _, v := range values {
-		for t := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), token) {
-				return true
-			}
-		}
-	}
-	return false
-}

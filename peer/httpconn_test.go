@@ -262,6 +262,7 @@ func FuzzRequests(f *testing.F) {
 		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n3\r\nabc\r\n0\r\nSum: 1\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nUnannounced: 1\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nabcd",
 		"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
 		"POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-maybe\r\nContent-Length: 3\r\n\r\nabc",
@@ -291,9 +292,12 @@ func FuzzRequests(f *testing.F) {
 			t.Skip("longer than anything that matters here")
 		}
 		say(t, ours, string(text))
-		say(t, theirs, string(text))
+		answered := say(t, theirs, string(text))
 		is, want := atOurs(), atTheirs()
-		for i, r := range is { // fewer may reach it: what is old, or has two hosts, is declined
+		for i, r := range is { // fewer may reach it: HTTP/1.0 is declined
+			if i >= len(want) && bytes.Contains(answered, []byte("Host header")) {
+				return // it has none but in its target, or two, which is not known once it is parsed
+			}
 			if i >= len(want) {
 				t.Fatalf("%q: only here there is %+v", text, r)
 			}
@@ -309,17 +313,17 @@ func TestDeclined(t *testing.T) {
 	handler, _ := reached()
 	at := serveConns(t, handler, time.Minute, time.Minute)
 	for text, want := range map[string]int{
-		"GET / HTTP/1.1\r\nHost: a\r\n\r\n":                                                                    200,
-		"GET / HTTP/1.0\r\nHost: a\r\n\r\n":                                                                    505,
-		"GET / HTTP/1.1\r\n\r\n":                                                                               400,
-		"GET / HTTP/1.1\r\nHost: a b\r\n\r\n":                                                                  400,
-		"GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n":                                                         400,
-		"GET / HTTP/1.1\r\nHost: a\r\nExpect: more\r\n\r\n":                                                    417,
-		"nonsense\r\n\r\n":                                                                                     400,
-		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n":                     431,
-		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n":                                        400,
-		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd":                     400,
-		"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc":                   100,
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n":                                                                   200,
+		"GET / HTTP/1.0\r\nHost: a\r\n\r\n":                                                                   505,
+		"GET / HTTP/1.1\r\n\r\n":                                                                              400,
+		"GET / HTTP/1.1\r\nHost: a b\r\n\r\n":                                                                 400,
+		"GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n":                                                        400,
+		"GET / HTTP/1.1\r\nHost: a\r\nExpect: more\r\n\r\n":                                                   417,
+		"nonsense\r\n\r\n":                                                                                    400,
+		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n":                    431,
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n":                                       400,
+		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd":                    400,
+		"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc":                  100,
 		"GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X: "+strings.Repeat("x", 100)+"\r\n", 100) + "\r\n": 200,
 	} {
 		all := tells(say(t, at, text), "GET")

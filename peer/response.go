@@ -50,7 +50,6 @@ const (
 
 func newResponse(c *httpConn, r *http.Request, cancel context.CancelFunc) *response {
 	w := &response{conn: c, req: r, cancel: cancel, header: http.Header{}, declared: -1, last: r.Close}
-	w.body = newBody(r, w.invite)
 	w.out, w.held = c.head[:0], c.held[:0]
 	c.head, c.held = nil, nil
 	return w
@@ -75,7 +74,7 @@ func (w *response) WriteHeader(status int) {
 	w.declared = declaredLength(w.header)
 	w.typed = w.header["Content-Type"] != nil || w.header["Content-Encoding"] != nil
 	w.trailers = announced(w.header)
-	w.last = w.last || hasToken(w.header["Connection"], "close")
+	w.last = w.last || httpguts.HeaderValuesContainsToken(w.header["Connection"], "close")
 	w.out = appendStatus(w.out, status)
 	if w.header["Date"] == nil {
 		w.out = append(time.Now().UTC().AppendFormat(append(w.out, "Date: "...), http.TimeFormat), "\r\n"...)
@@ -156,7 +155,7 @@ func (w *response) sendHead(data []byte, whole bool) {
 			w.out = append(append(append(w.out, "Trailer: "...), name...), "\r\n"...)
 		}
 	}
-	if w.last && !hasToken(w.header["Connection"], "close") {
+	if w.last && !httpguts.HeaderValuesContainsToken(w.header["Connection"], "close") {
 		w.out = append(w.out, "Connection: close\r\n"...)
 	}
 	w.out = append(w.out, "\r\n"...)
