@@ -218,27 +218,32 @@ func (c *httpConn) watch() {
 	}
 	c.watched = true
 	c.mu.Unlock()
-	_, err := c.in.Peek(1) // what comes belongs to the next request
+	_, _ = c.in.Peek(1) // what comes belongs to the next request; if nothing can, Read ends this one
 	c.mu.Lock()
 	c.watched = false
-	if err != nil && c.serving == w {
-		w.cancel()
-	}
 	c.calm.Broadcast()
 }
 
 // An inbound is what comes on an httpConn: not more than a head may have, while one is read.
 type inbound struct{ *httpConn }
 
-// Read reads from the stream.
+// Read reads from the stream. Where it fails, so does what is being served.
 func (c inbound) Read(p []byte) (int, error) {
 	if c.left <= 0 {
 		return 0, errLongHeader
 	}
 	n, err := c.Conn.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
-	if err != nil && !late(err) {
+	if err == nil {
+		return n, nil
+	}
+	if !late(err) {
 		c.lost = err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.serving != nil {
+		c.serving.cancel()
 	}
 	return n, err
 }
@@ -248,8 +253,8 @@ type requestBody struct {
 	mu     sync.Mutex // one reads at a time
 	parsed *http.Request
 	served *http.Request
-	invite func() error // tells a caller who waits to be told (Expect: 100-continue) that it is wanted; nil: it does not
-	over   atomic.Bool  // it was read to its end
+	invite func() error          // tells a caller who waits to be told (Expect: 100-continue) that it is wanted; nil: it does not
+	ends   atomic.Pointer[error] // why no more comes of it: io.EOF after all of it
 	closed bool
 }
 
@@ -267,7 +272,8 @@ func newBody(parsed, served *http.Request, invite func() error) *requestBody {
 	return b
 }
 
-func (b *requestBody) ended() bool { return b == nil || b.over.Load() }
+// ended reports whether no more comes of it.
+func (b *requestBody) ended() bool { return b == nil || b.ends.Load() != nil }
 
 // Read reads the body.
 func (b *requestBody) Read(p []byte) (int, error) {
@@ -287,9 +293,9 @@ func (b *requestBody) read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.parsed.Body.Read(p)
-	if err == io.EOF {
+	if err != nil {
 		b.served.Trailer = b.parsed.Trailer // may have come with it
-		b.over.Store(true)
+		b.ends.Store(&err)
 	}
 	return n, err
 }
@@ -304,17 +310,17 @@ func (b *requestBody) Close() error {
 
 // drain reads what nobody wanted, unless that is much or was not asked for. It reports whether that is all.
 func (b *requestBody) drain() bool {
-	if b.ended() {
+	if b == nil {
 		return true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	if b.invite != nil {
-		return false
+	if b.invite == nil && !b.ended() {
+		_, _ = io.CopyN(io.Discard, readerFunc(b.read), maxUnread) // its end, if there is one, is noted
 	}
-	_, err := io.CopyN(io.Discard, readerFunc(b.read), maxUnread)
-	return err == io.EOF
+	why := b.ends.Load()
+	return why != nil && *why == io.EOF
 }
 
 // A readerFunc reads as a function does.
