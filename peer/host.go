@@ -53,8 +53,7 @@ type Config struct {
 	// handler may take over a request's stream (http.Hijacker): a net.Conn that
 	// has CloseWrite and Reset too, and is closed when the handler returns, if
 	// it is not then. From there on its context ends with the connection or the
-	// host; read from the net.Conn, for net/http ends the context at the end of
-	// input too when that is read through what it buffers. Nil answers 404.
+	// host. Nil answers 404.
 	Handler http.Handler
 
 	// Relays are where others find the host who cannot reach it directly: addresses ending in /p2p/KEY, of at most

@@ -17,7 +17,7 @@ const (
 	callerIdle = time.Minute              // an idle stream is kept by the caller for
 	calleeIdle = callerIdle + time.Minute // and by the callee, so that the caller closes first
 
-	openingBuffer = 512 // bytes of a stream read at a time until its hello; what follows is net/http's to buffer
+	openingBuffer = 512 // bytes of a stream read at a time until its hello; what follows httpConn buffers
 
 	maxHeader   = 32 << 10 // bytes of a request's or response's header
 	maxStreams  = 200      // a caller keeps open to one host; QUIC allows 256 a connection

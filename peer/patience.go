@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A patience is how long a served stream is read. net/http moves the deadline six times a request, mostly while nobody
-// reads or only to move it back, and QUIC makes a timer for every Read that has a deadline. So there is one timer, which
-// looks from time to time, and the stream is told of nothing but that a Read in progress is to end.
+// A patience is how long a served stream is read. The deadline is moved several times a request, mostly while nobody reads,
+// and QUIC makes a timer for every Read that has a deadline. So there is one timer, which looks from time to time, and the
+// stream is told of nothing but that a Read in progress is to end.
 //
 // One goroutine reads at a time; others may move the deadline meanwhile.
 type patience struct {
