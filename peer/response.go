@@ -3,6 +3,7 @@ package peer
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -27,6 +29,7 @@ type response struct {
 	body   *requestBody
 	cancel context.CancelFunc
 
+	inviting sync.Mutex // the body may be read beside what is answered
 	header   http.Header
 	status   int      // 0: not set
 	declared int64    // length of the body by the handler's word, -1: none
@@ -47,6 +50,9 @@ const (
 	fullOut  = 4 << 10  // bytes to be written before more are waited for
 	keepOut  = 16 << 10 // most bytes of a buffer that is used again
 )
+
+// errAnswered is for handlers that write on after they have returned.
+var errAnswered = errors.New("peer: the request was answered")
 
 func newResponse(c *httpConn, r *http.Request, cancel context.CancelFunc) *response {
 	w := &response{conn: c, req: r, cancel: cancel, header: http.Header{}, declared: -1, last: r.Close}
@@ -70,7 +76,9 @@ func (w *response) WriteHeader(status int) {
 		w.interim(status)
 		return
 	}
+	w.inviting.Lock()
 	w.status = status
+	w.inviting.Unlock()
 	w.declared = declaredLength(w.header)
 	w.typed = w.header["Content-Type"] != nil || w.header["Content-Encoding"] != nil
 	w.trailers = announced(w.header)
@@ -90,11 +98,13 @@ func (w *response) interim(status int) {
 
 // invite tells the caller that its body is wanted.
 func (w *response) invite() error {
-	if w.status == 0 { // else it knows already what came of it
-		_, err := w.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
-		return err
+	w.inviting.Lock()
+	defer w.inviting.Unlock()
+	if w.status != 0 {
+		return nil // it knows what came of it
 	}
-	return nil
+	_, err := w.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	return err
 }
 
 // Write writes of the body.
@@ -236,7 +246,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	case w.hijacked:
 		return nil, nil, http.ErrHijacked
 	case w.headed:
-		return nil, nil, fmt.Errorf("peer: taking over a stream on which an answer has begun")
+		return nil, nil, errors.New("peer: taking over a stream on which an answer has begun")
 	}
 	w.conn.end()
 	w.hijacked = true
@@ -264,9 +274,10 @@ func (w *response) finish() bool {
 	if cap(w.out) <= keepOut {
 		c.head, c.held = w.out, w.held
 	}
-	w.out, w.held = nil, nil // whoever writes yet, writes nothing of the next
 	asDeclared := w.declared < 0 || w.written == w.declared || !mayHaveBody(w.status) || w.req.Method == http.MethodHead
-	return w.err == nil && whole && !w.last && asDeclared
+	another := w.err == nil && whole && !w.last && asDeclared
+	w.out, w.held, w.err = nil, nil, errAnswered
+	return another
 }
 
 // trailer returns what is said after the body.
