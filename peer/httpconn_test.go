@@ -197,6 +197,16 @@ func TestResponses(t *testing.T) {
 		"file": func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, "x.txt", time.Time{}, strings.NewReader(long))
 		},
+		"switched": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Upgrade", "x")
+			w.WriteHeader(http.StatusSwitchingProtocols)
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+		},
 		"taken over": func(w http.ResponseWriter, _ *http.Request) {
 			conn, buffered, err := http.NewResponseController(w).Hijack()
 			if err != nil {

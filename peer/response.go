@@ -240,13 +240,15 @@ func (w *response) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteD
 // EnableFullDuplex does nothing: a body may be read while it is answered.
 func (w *response) EnableFullDuplex() error { return nil }
 
-// Hijack hands the stream over to the handler.
+// Hijack hands the stream over to the handler, after what it has answered by then.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	switch {
-	case w.hijacked:
+	if w.hijacked {
 		return nil, nil, http.ErrHijacked
-	case w.headed:
-		return nil, nil, errors.New("peer: taking over a stream on which an answer has begun")
+	}
+	if w.status != 0 {
+		if err := w.FlushError(); err != nil {
+			return nil, nil, err
+		}
 	}
 	w.conn.end()
 	w.hijacked = true
