@@ -396,9 +396,17 @@ func (p *place) whileWatched(relay, m *member, others *counter) int64 {
 	return others.Load() - before
 }
 
+// unhurried gives up on nobody, however busy the machine is.
+var unhurried = func() timing {
+	t := defaultTiming
+	t.dial, t.hello, t.silence, t.stalled, t.doubt = time.Minute, time.Minute, time.Minute, time.Minute, time.Minute
+	return t
+}()
+
 // TestRelayIsFair has two households watch films through one relay, one of them ten films at a time.
 func TestRelayIsFair(t *testing.T) {
 	p := newPlace(t)
+	p.timing = unhurried
 	r := p.relay(RelayLimits{Rate: 2 << 20})
 	greedy, modest := p.join("greedy", film(64<<20)), p.join("modest", film(half))
 	greedy.hold(r, Tag{0})
@@ -416,7 +424,7 @@ func TestRelayIsFair(t *testing.T) {
 func TestRelayTagsMadeUp(t *testing.T) {
 	const made = 40
 	p := newPlace(t)
-	p.timing.dial, p.timing.hello, p.timing.silence, p.timing.stalled, p.timing.doubt = time.Minute, time.Minute, time.Minute, time.Minute, time.Minute
+	p.timing = unhurried
 	r := p.relay(RelayLimits{Rate: 4 << 20, PerAddress: made})
 	lights := make(chan struct{}) // closed when all sit
 	var strangers []*member
@@ -430,7 +438,7 @@ func TestRelayTagsMadeUp(t *testing.T) {
 	films := p.watch(r, strangers[:made/2]...)
 	close(lights)
 	eventually(t, "the films run", func() bool { return films.Load() > 4<<20 })
-	if others := p.whileWatched(r, honest, films); others > 6*half { // as in TestRelayIsFair; by tags, twenty times as much
+	if others := p.whileWatched(r, honest, films); others > 12*half { // as in TestRelayIsFair; by tags, more than twenty times as much
 		t.Errorf("while the honest got 512 KiB, one address got %d KiB", others>>10)
 	}
 }
