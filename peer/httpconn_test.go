@@ -423,8 +423,9 @@ func TestSlowCallers(t *testing.T) {
 			t.Fatal(err)
 		}
 		io.WriteString(conn, text)
-		if _, err := io.ReadAll(conn); err != nil {
-			t.Errorf("%q: %v", text, err)
+		answer, _ := io.ReadAll(conn) // which ends, if only because it was closed before all of the text came
+		if n := len(tells(answer, "GET")); n > strings.Count(text, "\r\n\r\n") {
+			t.Errorf("%q: %d answers", text, n)
 		}
 		conn.Close()
 	}
