@@ -35,6 +35,9 @@ func (n *Node) Bare(ctx context.Context, member identity.MemberID) (http.RoundTr
 	return n.host.Transport(n.target), n.prepare(ctx, member)
 }
 
+// Room makes the node take it that its disk has so much room. It is for a node that serves nothing yet.
+func (n *Node) Room(room func() (free, all int64, err error)) { n.room = room }
+
 // TellStreams gives receipts for all streams now, however short they have lasted.
 func (n *Node) TellStreams() { n.calls.tellStreams(0) }
 

@@ -122,6 +122,7 @@ type Node struct {
 	cfg      Config
 	log      *slog.Logger
 	db       *store.DB
+	room     func() (free, all int64, err error) // on the disk of db
 	keys     identity.Keys
 	key      crypto.Signer
 	self     identity.Chain
@@ -183,7 +184,7 @@ func open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, db: db, keys: keys, key: key, grants: grant.NewCache(256)}
+	n := &Node{cfg: cfg, log: cfg.Log, db: db, room: db.Room, keys: keys, key: key, grants: grant.NewCache(256)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())

@@ -92,6 +92,7 @@ func (n *Node) takeNotice(w http.ResponseWriter, r *http.Request) {
 const (
 	codeRefused = "refused"
 	codeStale   = "stale"
+	codeFull    = "full"
 )
 
 // maxAgeHeader tells a caller whose proof was too old how young it has to be, in milliseconds.
@@ -151,6 +152,11 @@ func (n *Node) authorize(r *http.Request, op thing.Op, affordance string) error 
 		entry.Outcome, entry.Reason = journal.Refused, "did not sign the receipt for what it did before"
 		n.noteRefused(entry)
 		return unsigned
+	}
+	if full := c.full(); full != nil {
+		entry.Outcome, entry.Reason = journal.Refused, full.Detail
+		n.noteRefused(entry)
+		return full
 	}
 	if !c.counts {
 		return nil // it was asked alone, or is not there, which whoever may use it is told: nothing is done
