@@ -36,7 +36,7 @@ type httpConn struct {
 
 	in   *bufio.Reader
 	left int64 // bytes of a head that may come yet
-	lost error // why no more can be read; nil: it can
+	lost error // why a head did not come to its end; nil: it came
 
 	head, held []byte // to be used again for the next response
 
@@ -113,7 +113,7 @@ func (e statusError) Error() string { return fmt.Sprintf("%d %s", int(e), http.S
 // request reads a request's head. Errors that are no statusError leave nobody to be answered.
 func (c *httpConn) request() (*http.Request, error) {
 	c.SetReadDeadline(time.Now().Add(c.hello))
-	c.left = maxHeader
+	c.left, c.lost = maxHeader, nil
 	r, err := http.ReadRequest(c.in)
 	long := c.left <= 0
 	c.left = math.MaxInt64
@@ -237,9 +237,7 @@ func (c inbound) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if !late(err) {
-		c.lost = err
-	}
+	c.lost = err
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.serving != nil {
