@@ -56,7 +56,7 @@ bench: build ## every benchmark COUNT (3) times, and tables of the figures promi
 	@{ $(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) -timeout 60m $$($(GO) list ./... | tail -n +2); \
 	   (cd grant/compare && $(GO) test -mod=mod -bench . -benchtime 1000x -count $(COUNT) -timeout 20m .); \
 	   $(GO) test -run '^$$' -bench 'Unshare|FirstAnswer' -benchtime 100x -timeout 20m .; \
-	   $(GO) test -run '^$$' -bench Warm -benchtime 1x -count $(COUNT) -timeout 20m .; \
+	   $(GO) test -run '^$$' -bench 'Warm|Actions' -benchtime 1x -count $(COUNT) -timeout 20m .; \
 	   $(GO) test -run '^$$' -bench FarAnswer -benchtime 20x -timeout 20m .; \
 	   KINDRED_TEST_MEMBERS=1000 $(GO) test -run '^$$' -bench Remove -benchtime 20x -timeout 20m ./gateway; \
 	   $(GO) run .ci/measure.go bin/kindred; } | $(GO) run .ci/figures.go
