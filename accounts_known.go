@@ -40,9 +40,10 @@ type signedFor struct {
 	exchange *journal.Exchange
 }
 
-// slack is how far the clocks of two ends may be apart for one's account to fit the other's: a thing that has the time
-// from the ledger alone may be as late as the blocks are apart, which is ten minutes.
-const slack = 15 * time.Minute
+// slack is how far the clocks of two ends may be apart for one's account to fit the other's. Whoever's receipt is refused does
+// nothing more at the thing, and a phone whose clock is hours wrong is no reason to keep its owner out. Nothing is asked for where
+// they are further apart: proofs a day old are too old.
+const slack = 25 * time.Hour
 
 // onItsWay is how much of a stream one end may have sent that the other has not got: what QUIC lets be under way, and more.
 const onItsWay = 16 << 20

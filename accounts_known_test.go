@@ -37,10 +37,10 @@ func TestWhenAReceiptIsOf(t *testing.T) {
 		{"by one that is further behind", -slack - time.Millisecond, time.Second, time.Second, false},
 		{"by a clock that is ahead", slack + time.Second, time.Second, time.Second, true},
 		{"by one that is further ahead", slack + 2*time.Second, time.Second, time.Second, false},
-		{"after it was answered", time.Hour, time.Second, 24 * time.Hour, false},
+		{"days after it was answered", 48 * time.Hour, time.Second, 72 * time.Hour, false},
 		{"of an action that took an hour", time.Hour, time.Hour, 24 * time.Hour, true},
 		{"of what was never answered", 23 * time.Hour, 0, 24 * time.Hour, true},
-		{"of what was never answered, and is still to come", 25 * time.Hour, 0, 24 * time.Hour, false},
+		{"of what was never answered, and is still to come", 24*time.Hour + slack + time.Second, 0, 24 * time.Hour, false},
 	} {
 		k := &known{op: journal.Invoke, affordance: "unlock", asked: called, tries: 1}
 		if test.answered > 0 {

@@ -249,7 +249,7 @@ func TestSignaturesThatAreNotTaken(t *testing.T) {
 	mine := journal.Countersignature{Receipt: name, Caller: r.Caller, Tree: r.CallerTree, Time: time.Now()}
 	another, before, ahead := mine, mine, mine
 	another.Receipt[0]++
-	before.Time, ahead.Time = r.Time.Add(-time.Hour), time.Now().Add(time.Hour)
+	before.Time, ahead.Time = r.Time.Add(-48*time.Hour), time.Now().Add(48*time.Hour)
 	for what, header := range map[string]string{
 		"another's key":    sign(anna, mine),
 		"another receipt":  sign(d.laptop, another),
