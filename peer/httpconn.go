@@ -32,13 +32,13 @@ type httpConn struct {
 	handler http.HandlerFunc
 	log     *slog.Logger
 	idle    time.Duration // how long there may be no request
-	hello   time.Duration // how long one's head may take, and what of its body the handler left
+	reading time.Duration // how long one's head may take, and what of its body the handler left
 
 	in   *bufio.Reader
 	left int64 // bytes of a head that may come yet
 	lost error // why a head did not come to its end; nil: it came
 
-	head, held []byte // to be used again for the next response
+	out, held []byte // buffers of responses, to be used again for the next
 
 	watcher *time.Timer
 	mu      sync.Mutex
@@ -59,8 +59,8 @@ const (
 )
 
 // serveHTTP answers the requests on conn until there are no more, in contexts below ctx. Closing conn is the caller's.
-func serveHTTP(ctx context.Context, conn net.Conn, handler http.HandlerFunc, idle, hello time.Duration, log *slog.Logger) {
-	c := &httpConn{Conn: conn, handler: handler, log: log, idle: idle, hello: hello, left: math.MaxInt64}
+func serveHTTP(ctx context.Context, conn net.Conn, handler http.HandlerFunc, idle, reading time.Duration, log *slog.Logger) {
+	c := &httpConn{Conn: conn, handler: handler, log: log, idle: idle, reading: reading, left: math.MaxInt64}
 	c.in = bufio.NewReaderSize(inbound{c}, inBuffer)
 	c.calm.L = &c.mu
 	c.watcher = time.AfterFunc(math.MaxInt64, c.watch)
@@ -83,8 +83,7 @@ func (c *httpConn) next(ctx context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := r.WithContext(ctx)
-	w := newResponse(c, served, cancel)
-	w.body = newBody(r, served, w.invite)
+	w := newResponse(c, r, served, cancel)
 	c.begin(w)
 	done := c.handle(w, served)
 	cancel()
@@ -96,7 +95,7 @@ func (c *httpConn) next(ctx context.Context) bool {
 func (c *httpConn) handle(w *response, r *http.Request) (done bool) {
 	defer func() {
 		if !done {
-			if why := recover(); why != http.ErrAbortHandler { //nolint:errorlint // it is panicked with as it is
+			if why := recover(); why != http.ErrAbortHandler {
 				c.log.Error("a handler panicked", "panic", why, "stack", string(debug.Stack()))
 			}
 		}
@@ -112,7 +111,7 @@ func (e statusError) Error() string { return fmt.Sprintf("%d %s", int(e), http.S
 
 // request reads a request's head. Errors that are no statusError leave nobody to be answered.
 func (c *httpConn) request() (*http.Request, error) {
-	c.SetReadDeadline(time.Now().Add(c.hello))
+	c.SetReadDeadline(time.Now().Add(c.reading))
 	c.left, c.lost = maxHeader, nil
 	r, err := http.ReadRequest(c.in)
 	long := c.left <= 0

@@ -75,16 +75,28 @@ func appendHead(b []byte, req *http.Request, length int64) []byte {
 	return append(b, "\r\n"...)
 }
 
+// appendFields appends the fields of a header that say nothing of framing. What would end a line ends nothing.
 func appendFields(b []byte, header http.Header) []byte {
 	for name, values := range header {
-		if framing(name) {
+		if framing(name) || !httpguts.ValidHeaderFieldName(name) {
 			continue
 		}
 		for _, v := range values {
+			if !httpguts.ValidHeaderFieldValue(v) {
+				v = strings.Map(blank, v)
+			}
 			b = append(append(append(append(b, name...), ": "...), strings.TrimSpace(v)...), "\r\n"...)
 		}
 	}
 	return b
+}
+
+// blank makes a space of what may not stand in a header.
+func blank(r rune) rune {
+	if r < ' ' && r != '\t' || r == 0x7f {
+		return ' '
+	}
+	return r
 }
 
 // framing reports whether a header says what the request itself says elsewhere.

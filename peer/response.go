@@ -54,10 +54,11 @@ const (
 // errAnswered is for handlers that write on after they have returned.
 var errAnswered = errors.New("peer: the request was answered")
 
-func newResponse(c *httpConn, r *http.Request, cancel context.CancelFunc) *response {
-	w := &response{conn: c, req: r, cancel: cancel, header: http.Header{}, declared: -1, last: r.Close}
-	w.out, w.held = c.head[:0], c.held[:0]
-	c.head, c.held = nil, nil
+// newResponse is for a request as net/http parsed it, which is served in a context that cancel ends.
+func newResponse(c *httpConn, parsed, served *http.Request, cancel context.CancelFunc) *response {
+	w := &response{conn: c, req: served, cancel: cancel, header: http.Header{}, declared: -1, last: served.Close, out: c.out[:0], held: c.held[:0]}
+	c.out, c.held = nil, nil
+	w.body = newBody(parsed, served, w.invite)
 	return w
 }
 
@@ -87,12 +88,12 @@ func (w *response) WriteHeader(status int) {
 	if w.header["Date"] == nil {
 		w.out = append(time.Now().UTC().AppendFormat(append(w.out, "Date: "...), http.TimeFormat), "\r\n"...)
 	}
-	w.out = appendClean(w.out, w.header)
+	w.out = appendFields(w.out, w.header)
 }
 
 // interim says something that is not the response yet.
 func (w *response) interim(status int) {
-	w.out = append(appendClean(appendStatus(w.out, status), w.header), "\r\n"...)
+	w.out = append(appendFields(appendStatus(w.out, status), w.header), "\r\n"...)
 	w.flush()
 }
 
@@ -264,17 +265,17 @@ func (w *response) finish() bool {
 		w.sendHead(nil, true)
 	}
 	if w.chunked {
-		w.out = append(appendClean(append(w.out, "0\r\n"...), w.trailer()), "\r\n"...)
+		w.out = append(appendFields(append(w.out, "0\r\n"...), w.trailer()), "\r\n"...)
 	}
 	w.flush()
-	w.conn.SetReadDeadline(time.Now().Add(w.conn.hello))
+	w.conn.SetReadDeadline(time.Now().Add(w.conn.reading))
 	whole := w.body.drain()
 	if w.err == nil && !whole {
 		w.conn.part()
 	}
 	c := w.conn
 	if cap(w.out) <= keepOut {
-		c.head, c.held = w.out, w.held
+		c.out, c.held = w.out, w.held
 	}
 	asDeclared := w.declared < 0 || w.written == w.declared || !mayHaveBody(w.status) || w.req.Method == http.MethodHead
 	another := w.err == nil && whole && !w.last && asDeclared
@@ -326,28 +327,4 @@ func announced(header http.Header) (names []string) {
 func appendStatus(b []byte, status int) []byte {
 	b = append(strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(status), 10), ' ')
 	return append(append(b, http.StatusText(status)...), "\r\n"...)
-}
-
-// appendClean is appendFields for what nobody checked: what would end a line ends nothing.
-func appendClean(b []byte, header http.Header) []byte {
-	for name, values := range header {
-		if framing(name) || !httpguts.ValidHeaderFieldName(name) {
-			continue
-		}
-		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
-				v = strings.Map(blank, v)
-			}
-			b = append(append(append(append(b, name...), ": "...), strings.TrimSpace(v)...), "\r\n"...)
-		}
-	}
-	return b
-}
-
-// blank makes a space of what may not stand in a header.
-func blank(r rune) rune {
-	if r < ' ' && r != '\t' || r == 0x7f {
-		return ' '
-	}
-	return r
 }
