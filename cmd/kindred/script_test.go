@@ -83,10 +83,12 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			// A command must find no directory but those it is given, and hours must not depend on this machine.
+			// A command must find no directory but those it is given, and hours must not depend on this machine. AT is
+			// a moment as a person reads it: with its day if that is another one, as it is about midnight.
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "share"))
 			env.Setenv("TZ", zone)
 			env.Setenv("LATER", later(time.Now()))
+			env.Setenv("AT", `([A-Z][a-z]+ [0-9]+ [A-Z][a-z]+ )?[0-9]+:[0-9]+`)
 			env.Values[processes{}] = map[string]*process{}
 			env.Values[connection{}] = map[string]net.Conn{}
 			return nil
