@@ -15,8 +15,8 @@ const maxTools = 32
 
 // AdmitTool puts a tool (see [identity.Link.Tool]) into the roster. by, the verified leaf that asks, must be an app of
 // the same owner or person: whoever holds that one's key, which signed the tool's certificate, could act for them
-// anyhow, and for longer. A tool that has the path already goes, with its grants, and so do all tools of the tree whose
-// certificates have ended.
+// anyhow, and for longer. It must be no tool itself, nor the new one have the ID of a member. A tool that has the path
+// already goes, with its grants, and so do all tools of the tree whose certificates have ended.
 func (k *Keeper) AdmitTool(ctx context.Context, by, tool identity.Chain) error {
 	err := k.changeTools(ctx, func(now time.Time) (tree.Update, []tree.Entry, error) {
 		u := tree.Update{By: by.Member(), Members: []tree.Admission{{Chain: tool}}}
@@ -98,6 +98,10 @@ func (k *Keeper) checkTool(by, tool identity.Chain, now time.Time) error {
 		return denied("%s is no tool: its certificate does not say so", path)
 	case by.Kind() != identity.App || !beside:
 		return denied("%s is no app of %s", by.ID.Path, path.Parent())
+	case by.Self().Tool(): // else what a stolen phone made would outlast it, by making others
+		return denied("%s is a tool itself", by.ID.Path)
+	case k.isMember(tool.Member()): // whoever has an authority of their own gives out what IDs they like
+		return denied("%s has the member ID of somebody who is there", path)
 	case k.gone[tree.MemberKey(tool.Member())]:
 		return fmt.Errorf("%s, member %s: %w", path, tool.Member(), ErrGone)
 	}

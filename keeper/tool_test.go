@@ -132,6 +132,7 @@ func TestToolsGoWithTheirMaker(t *testing.T) {
 	if err := errors.Join(h.AdmitTool(t.Context(), h.At("sam/anna/phone").Chain, mine), h.AdmitTool(t.Context(), h.laptop(), others)); err != nil {
 		t.Fatal(err)
 	}
+	wants(t, "a tool's tool", h.AdmitTool(t.Context(), mine, h.tool("sam/anna/spare", identity.App, time.Hour)), ErrDenied, "is a tool itself")
 	if _, err := h.Revoke(t.Context(), h.revokeMember("sam/anna/phone")); err != nil {
 		t.Fatal(err)
 	}
