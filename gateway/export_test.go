@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"time"
 
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/keeper"
+	"github.com/kindred-iot/kindred/pairing"
 )
 
 // Keeper returns the gateway's keeper, for tests to look at what it keeps.
@@ -31,3 +33,9 @@ func (g *Gateway) Young(who identity.Chain, age time.Duration) time.Duration {
 
 // AsksFor returns how fresh a proof a thing asks for.
 func (g *Gateway) AsksFor(who identity.Chain) time.Duration { return g.asksFor(who) }
+
+// Admit lets a new member in, as the pairing desk has it done.
+func (g *Gateway) Admit(ctx context.Context, e pairing.Entrance) error {
+	_, err := host{g}.Admit(ctx, e)
+	return err
+}

@@ -240,6 +240,12 @@ func (g host) Admit(ctx context.Context, e pairing.Entrance) (pairing.Welcome, e
 		admissions = append(admissions, tree.Admission{Chain: e.App})
 		members = line(e.App)
 	}
+	for _, a := range admissions {
+		// Whoever certified it drew its ID: a new person that of their first app. The keeper would take it for a renewal.
+		if old, ok := g.member(a.Chain.Member()); ok && old.Certificate != a.Chain.Self().Digest {
+			return pairing.Welcome{}, &pairing.RefusedError{Reason: "the home does not admit it"}
+		}
+	}
 	known := g.isLive(e.Member)
 	if err := g.keeper.Admit(ctx, by, admissions); err != nil {
 		if errors.Is(err, keeper.ErrDenied) || errors.Is(err, keeper.ErrGone) {
