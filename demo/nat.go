@@ -92,7 +92,7 @@ func (w *world) settle(c *cast) {
 
 // raiseRelay starts the relay.
 func (s *story) raiseRelay(ctx context.Context) (o outcome, err error) {
-	p, err := s.house.start(s.who.relay, "relay", "--listen", s.who.relay.anyPort())
+	p, err := s.house.start(s.who.relay, "relay", "--listen", s.who.relay.anyPort()+",/ip4/0.0.0.0/udp/0/quic-v1")
 	if err != nil {
 		return o, err
 	}
@@ -118,8 +118,8 @@ func (s *story) path(ctx context.Context, who member, thing string) (string, err
 		return "", err
 	}
 	var way struct {
-		Kind, Address, First string
-		After                float64 `json:"direct_after"`
+		Kind, Address, First, NAT string
+		After                     float64 `json:"direct_after"`
 	}
 	if err := r.read(&way); err != nil {
 		return "", err
@@ -131,6 +131,9 @@ func (s *story) path(ctx context.Context, who member, thing string) (string, err
 	path := fmt.Sprintf("path: %s, %s", way.Kind, at[2])
 	if way.First != "" {
 		path = fmt.Sprintf("path: %s → %s after %.0f ms, %s", way.First, way.Kind, way.After, at[2])
+	}
+	if way.NAT != "" {
+		path += ", NAT: " + way.NAT
 	}
 	return path, nil
 }

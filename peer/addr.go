@@ -129,6 +129,11 @@ func parseListen(list []string) (must, maybe []ma.Multiaddr, err error) {
 			maybe = append(maybe, ma.StringCast(tcpAddress(ap)))
 		}
 	}
+	for i, a := range must {
+		if slices.ContainsFunc(must[:i], a.Equal) {
+			return nil, nil, fmt.Errorf("address %s: named twice", a)
+		}
+	}
 	return must, maybe, nil
 }
 

@@ -50,6 +50,13 @@ func TestParseListen(t *testing.T) {
 	}
 }
 
+func TestParseListenTwice(t *testing.T) {
+	_, _, err := parseListen([]string{"127.0.0.1:0", "/ip4/127.0.0.1/udp/0/quic-v1"})
+	if want := "address /ip4/127.0.0.1/udp/0/quic-v1: named twice"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
 func TestPublish(t *testing.T) {
 	var in []ma.Multiaddr
 	for _, s := range []string{

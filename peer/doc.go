@@ -140,8 +140,8 @@
 // A relay tells how it sees a host by /kindred/seen/1, whose format is in
 // doc/peer.md: where, again whenever that changed, and on request whether
 // somebody gets in there whom the host does not expect. [Host.Reach] is what
-// follows from it; what two relays see tells how the NAT in front of the host
-// maps ([NATCone], …). An address at which nobody gets in is told to those alone
+// follows from it; what two relays see, or one at two ports, tells how the NAT in
+// front of the host maps ([NATCone], …). An address at which nobody gets in is told to those alone
 // with whom a hole is punched.
 //
 // With [Config.MapPorts] the router is asked to forward ports, and to open its

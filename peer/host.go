@@ -17,10 +17,12 @@ import (
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	libp2ptransport "github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 )
 
 // Protocol is the protocol's name in multistream-select.
@@ -99,6 +101,8 @@ type Host struct {
 	id     libp2ppeer.ID
 
 	identity *libp2ptls.Identity // for lanes
+	sockets  *quicreuse.ConnManager
+	quicWay  libp2ptransport.Transport
 	swarm    *swarm.Swarm
 	bus      event.Bus
 	closers  []func() error // below the swarm, in order of closing

@@ -105,7 +105,7 @@ func labHost(name string, args []string) error {
 	}
 	cfg.MapPorts = slices.Contains(args, "map")
 	if slices.Contains(args, "relay") {
-		cfg.Listen, cfg.Relay = []string{":4711"}, &peer.RelayLimits{}
+		cfg.Listen, cfg.Relay = []string{":4711", "/ip4/0.0.0.0/udp/4713/quic-v1"}, &peer.RelayLimits{}
 	}
 	h, err := peer.New(cfg)
 	if err != nil {

@@ -81,7 +81,7 @@ func TestLabCones(t *testing.T) {
 // A NAT that maps differently for each: it stays relayed, and says why.
 func TestLabSymmetric(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, netlab.Symmetric, netlab.Cone, 2)
+	p := newPair(t, netlab.Symmetric, netlab.Cone, 1)
 	p.firstThrough(t)
 	p.meter.until("what its NAT is", func() bool { return p.meter.reach.NAT == peer.NATSymmetric })
 	way := p.phone.wayTo(p.meter, "an end of the tries", func(p *peer.Path) bool { return p.Punch == peer.PunchFailed })
@@ -93,10 +93,10 @@ func TestLabSymmetric(t *testing.T) {
 	}
 }
 
-// What two relays see tells how a NAT maps.
+// What a relay sees at two ports of its own tells how a NAT maps.
 func TestLabNATKind(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, netlab.Cone, netlab.Cone, 2)
+	p := newPair(t, netlab.Cone, netlab.Cone, 1)
 	p.meter.until("what its NAT is", func() bool { return p.meter.reach.NAT == peer.NATCone })
 	if seen := p.meter.reach.Seen; len(seen) != 1 {
 		t.Errorf("it is seen at %q", seen)

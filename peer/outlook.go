@@ -13,7 +13,7 @@ import (
 
 // How the NAT in front of a host maps its addresses (RFC 4787 §4.1), as far as is known.
 const (
-	NATUnknown   = ""          // nobody, or only one relay behind a NAT, has said how it sees the host
+	NATUnknown   = ""          // nobody has said how it sees the host, or only one relay that is reached at one port alone
 	NATNone      = "none"      // others see the host at an address of its own
 	NATCone      = "cone"      // endpoint-independent: all others see it at the same address, so that a hole can be punched
 	NATSymmetric = "symmetric" // address-dependent: each sees it at another
@@ -57,27 +57,41 @@ type outlook struct {
 
 // A sighting is what one relay says.
 type sighting struct {
-	link *link // over which it said so
-	addr ma.Multiaddr
-	door string
+	link  *link // over which it said so
+	addr  ma.Multiaddr
+	again bool         // it is asked at another port of its own as well
+	other ma.Multiaddr // what it said there; nil: nothing
+	door  string
 }
 
 const maxSightings = 16 // relays remembered that have said how they see the host
 
-// saw notes where a relay at the other end of l sees the host, until l ends.
-func (o *outlook) saw(relay libp2ppeer.ID, l *link, addr ma.Multiaddr) {
+// saw notes where a relay at the other end of l sees the host, until l ends; again says that it is asked at another port, too.
+func (o *outlook) saw(relay libp2ppeer.ID, l *link, addr ma.Multiaddr, again bool) {
 	o.mu.Lock()
 	if _, known := o.seen[relay]; !known && len(o.seen) >= maxSightings {
 		o.mu.Unlock()
 		return
 	}
-	o.seen[relay] = sighting{link: l, addr: addr}
+	o.seen[relay] = sighting{link: l, addr: addr, again: again}
 	o.mu.Unlock()
 	if l.ctx.Err() != nil { // forget may have missed it
 		o.forget(l)
 	}
 	o.host.puncher.ready() // at once: whoever is called through the relay tries soon
 	o.knockSoon()
+	o.changed()
+}
+
+// sawAgain notes where a relay sees the host at another port of its own, nil if it does not say, beside what it said at the
+// first.
+func (o *outlook) sawAgain(relay libp2ppeer.ID, l *link, first, other ma.Multiaddr) {
+	o.mu.Lock()
+	if s := o.seen[relay]; s.link == l && s.addr.Equal(first) {
+		s.again, s.other = false, other
+		o.seen[relay] = s
+	}
+	o.mu.Unlock()
 	o.changed()
 }
 
@@ -96,12 +110,12 @@ func (o *outlook) called(relay libp2ppeer.ID, l *link, in bool) {
 	o.changed()
 }
 
-// has reports whether a relay has said how it sees the host.
-func (o *outlook) has(relay libp2ppeer.ID) bool {
+// settled reports whether a relay has said how it sees the host, and is asked no more.
+func (o *outlook) settled(relay libp2ppeer.ID) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, ok := o.seen[relay]
-	return ok
+	s, ok := o.seen[relay]
+	return ok && !s.again
 }
 
 // forget drops what was said over a link that has ended.
@@ -158,6 +172,9 @@ func natOf(seen []sighting, own func(netip.Addr) bool) string {
 			return NATNone
 		case ipOf(s.addr).Is4():
 			ports = append(ports, s.addr)
+			if s.other != nil {
+				ports = append(ports, s.other)
+			}
 		}
 	}
 	switch {

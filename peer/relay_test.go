@@ -22,8 +22,13 @@ import (
 )
 
 // relay starts a member that relays and serves nothing else.
-func (p *place) relay(limits RelayLimits) *member {
-	return p.join("relay", nil, func(cfg *Config) { cfg.Admit, cfg.Relay = nil, &limits })
+func (p *place) relay(limits RelayLimits, listen ...string) *member {
+	return p.join("relay", nil, func(cfg *Config) {
+		cfg.Admit, cfg.Relay = nil, &limits
+		if listen != nil {
+			cfg.Listen = listen
+		}
+	})
 }
 
 // at returns the address of a relay, with its name.

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -264,6 +266,59 @@ func TestSeen(t *testing.T) {
 	}
 }
 
+// A relay that listens at two ports tells how the NAT in front of a host maps, whether the host listens or only calls.
+func TestOneRelayTellsTheNAT(t *testing.T) {
+	p := newPlace(t)
+	between := p.relay(RelayLimits{}, "127.0.0.1:0", "/ip4/0.0.0.0/udp/0/quic-v1")
+	all := between.swarm.ListenAddresses()
+	first := slices.IndexFunc(all, func(a ma.Multiaddr) bool { return isQUIC(a) && ipOf(a).IsLoopback() })
+	at, err := WithKey(all[first].String(), between.public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, listen := range map[string][]string{"meter": {"127.0.0.1:0"}, "phone": {}} {
+		m := p.join(name, nil, func(c *Config) { c.Listen = listen })
+		r, err := m.Survey(t.Context(), []string{at})
+		if err != nil || r.NAT != NATCone || len(r.Seen) != 1 {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+}
+
+// Where a firewall keeps a relay's other port shut, or somebody else answers there, it tells no more than another.
+func TestAlternatePortIsShut(t *testing.T) {
+	p := newPlace(t)
+	between := p.relay(RelayLimits{})
+	meter := p.join("meter", nil)
+	if _, err := meter.Survey(t.Context(), []string{between.at()}); err != nil {
+		t.Fatal(err)
+	}
+	shut, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut.Close()
+	at := func(m *member) uint16 {
+		a, _ := udpOf(ma.StringCast(m.Addresses()[0]))
+		return a.Port()
+	}
+	l := meter.link(meter.swarm.ConnsToPeer(between.id)[0])
+	seen := meter.outlook.sightings()[0].addr
+	for what, number := range map[string]uint16{
+		"nobody":        uint16(shut.LocalAddr().(*net.UDPAddr).Port),
+		"somebody else": at(p.join("other", nil)),
+	} {
+		meter.outlook.saw(between.id, l, seen, true)
+		if meter.outlook.settled(between.id) {
+			t.Error("settled before the relay was asked")
+		}
+		meter.lookAgain(t.Context(), l, seen, number)
+		if r := meter.Reach(); !meter.outlook.settled(between.id) || r.NAT != NATUnknown {
+			t.Errorf("%s answers: %+v", what, r)
+		}
+	}
+}
+
 // A relay that is called back at an address where nobody listens for strangers finds it shut.
 func TestCallBackFindsNobody(t *testing.T) {
 	p := newPlace(t)
@@ -278,6 +333,8 @@ func TestCallBackFindsNobody(t *testing.T) {
 func FuzzSeen(f *testing.F) {
 	f.Add([]byte("/ip4/9.9.9.9/udp/4711/quic-v1\n"))
 	f.Add([]byte("/ip6/2a00::1/tcp/443\n"))
+	f.Add([]byte("/ip4/9.9.9.9/udp/4711/quic-v1 4713\n"))
+	f.Add([]byte("/ip4/9.9.9.9/udp/4711/quic-v1 53\n"))
 	f.Add([]byte("/ip4/9.9.9.9/udp/4711/quic-v1/p2p-circuit\n"))
 	f.Add([]byte("/ip4/0.0.0.0/udp/1/quic-v1\n"))
 	f.Add([]byte(strings.Repeat("x", 300)))
@@ -291,8 +348,16 @@ func FuzzSeen(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if addr, err := parseSeen(line); err == nil && (addr.String() != line || ipOf(addr).IsUnspecified()) {
-			t.Fatalf("%q was taken for %v", line, addr)
+		addr, other, err := parseSeen(line)
+		if err != nil {
+			return
+		}
+		said := addr.String()
+		if other != 0 {
+			said += fmt.Sprintf(" %d", other)
+		}
+		if said != line || ipOf(addr).IsUnspecified() {
+			t.Fatalf("%q was taken for %v and %d", line, addr, other)
 		}
 	})
 }
@@ -303,6 +368,9 @@ func TestNAT(t *testing.T) {
 			all = append(all, sighting{addr: ma.StringCast(a)})
 		}
 		return all
+	}
+	twice := func(first, other string) []sighting {
+		return []sighting{{addr: ma.StringCast(first), other: ma.StringCast(other)}}
 	}
 	m := newPlace(t).join("meter", nil)
 	own := m.nets.now()
@@ -324,6 +392,8 @@ func TestNAT(t *testing.T) {
 		{seen("/ip4/9.9.9.9/udp/1/quic-v1", "/ip6/2a00::1/udp/2/quic-v1"), NATUnknown},
 		{seen("/ip4/9.9.9.9/udp/1/quic-v1", "/ip4/9.9.9.9/tcp/2"), NATUnknown},
 		{seen("/ip4/9.9.9.9/tcp/2"), NATBlocked},
+		{twice("/ip4/9.9.9.9/udp/1/quic-v1", "/ip4/9.9.9.9/udp/1/quic-v1"), NATCone},
+		{twice("/ip4/9.9.9.9/udp/1/quic-v1", "/ip4/9.9.9.9/udp/2/quic-v1"), NATSymmetric},
 	} {
 		if got := natOf(tt.seen, m.own); got != tt.want {
 			t.Errorf("%v: got %q, want %q", tt.seen, got, tt.want)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +22,8 @@ import (
 // at most maxSeen bytes with their end:
 //
 //	asker                                relay
-//	                   ◀──────────────── the asker's address, a multiaddr in text; another when it has changed
+//	                   ◀──────────────── the asker's address, a multiaddr in text; another when it has changed. Behind it a
+//	                                     space and another UDP port of the relay's, if it has one, see alternate.go
 //	"call" ────────────▶                 if it wants to know, once an address: does anybody get in there?
 //	                   ◀──────────────── "open" or "shut"
 //
@@ -36,17 +39,25 @@ const (
 	calledOut = "shut"
 )
 
-// parseSeen reads an address in the one form that it is written in.
-func parseSeen(line string) (ma.Multiaddr, error) {
-	addr, err := ma.NewMultiaddr(line)
+// parseSeen reads an address in the one form that it is written in, and the relay's other port behind it; 0: none.
+func parseSeen(line string) (addr ma.Multiaddr, alternate uint16, err error) {
+	text, number, more := strings.Cut(line, " ")
+	addr, err = ma.NewMultiaddr(text)
 	if err != nil {
-		return nil, malformed("%q is no address: %v", line, err)
+		return nil, 0, malformed("%q is no address: %v", text, err)
 	}
 	ip, err := manet.ToIP(addr)
-	if err != nil || ip.IsUnspecified() || ip.IsMulticast() || !isQUIC(addr) && !isTCP(addr) || addr.String() != line {
-		return nil, malformed("%q is no address of a host", line)
+	if err != nil || ip.IsUnspecified() || ip.IsMulticast() || !isQUIC(addr) && !isTCP(addr) || addr.String() != text {
+		return nil, 0, malformed("%q is no address of a host", text)
 	}
-	return addr, nil
+	if !more {
+		return addr, 0, nil
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || n < firstDoor || strconv.FormatUint(n, 10) != number {
+		return nil, 0, malformed("%q is no other port of a relay", number)
+	}
+	return addr, uint16(n), nil
 }
 
 // readLine reads a line of at most maxSeen bytes, its end included, and returns it without.
@@ -139,6 +150,9 @@ func (t *teller) look() error {
 		return nil
 	}
 	t.told, t.called = addr, false
+	if other := t.link.host.alternate(t.link); other != 0 {
+		addr += fmt.Sprintf(" %d", other)
+	}
 	return t.say(addr)
 }
 
@@ -148,7 +162,7 @@ func (t *teller) call() error {
 		return errors.New("asked twice")
 	}
 	t.called = true
-	addr, err := parseSeen(t.told)
+	addr, _, err := parseSeen(t.told)
 	if err == nil {
 		err = t.link.host.callBack(t.link.ctx, addr, t.link.conn.RemotePeer())
 	}
@@ -244,18 +258,21 @@ func (h *Host) askSeen(ctx context.Context, l *link) error {
 			h.outlook.called(relay, l, line == calledIn)
 			continue
 		}
-		addr, err := parseSeen(line)
+		addr, alternate, err := parseSeen(line)
 		if err != nil {
 			return fmt.Errorf("asking a relay how it sees this host: %w", err)
 		}
 		s.SetReadDeadline(time.Time{})
-		h.outlook.saw(relay, l, addr)
-		if !isQUIC(addr) || !isPublic(addr) || !h.listens() {
-			continue
+		again := alternate != 0 && ipOf(addr).Is4() && isQUIC(addr) && !h.own(ipOf(addr))
+		h.outlook.saw(relay, l, addr, again)
+		if isQUIC(addr) && isPublic(addr) && h.listens() {
+			s.SetWriteDeadline(time.Now().Add(h.timing.hello))
+			if _, err := io.WriteString(asked, askCall+"\n"); err != nil {
+				return err
+			}
 		}
-		s.SetWriteDeadline(time.Now().Add(h.timing.hello))
-		if _, err := io.WriteString(asked, askCall+"\n"); err != nil {
-			return err
+		if again {
+			h.lookAgain(ctx, l, addr, alternate)
 		}
 	}
 }
@@ -269,7 +286,7 @@ func (h *Host) Survey(ctx context.Context, addrs []string) (Reach, error) {
 	}
 	var asking sync.WaitGroup
 	for id, addrs := range byRelay {
-		if id == h.id || h.outlook.has(id) {
+		if id == h.id || h.outlook.settled(id) {
 			continue
 		}
 		asking.Go(func() {
@@ -283,7 +300,7 @@ func (h *Host) Survey(ctx context.Context, addrs []string) (Reach, error) {
 					h.log.Info("a relay does not say how it sees this host", "relay", id, "error", err)
 				}
 			})
-			for !h.outlook.has(id) && pause(ctx, surveyPause) == nil && l.ctx.Err() == nil {
+			for !h.outlook.settled(id) && pause(ctx, surveyPause) == nil && l.ctx.Err() == nil {
 			}
 		})
 	}

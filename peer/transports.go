@@ -53,8 +53,7 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 		DisconnectedF: func(_ network.Network, c network.Conn) { h.unlink(c) },
 	})
 	h.swarm.SetStreamHandler(h.accept)
-	quic, err := h.quic(key, limits)
-	if err != nil {
+	if err := h.quic(key, limits); err != nil {
 		return err
 	}
 	if h.identity, err = libp2ptls.NewIdentity(key); err != nil {
@@ -73,25 +72,25 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.swarm.AddTransport(quic), h.swarm.AddTransport(lan), h.throughRelays(secure))
+	return errors.Join(h.swarm.AddTransport(h.quicWay), h.swarm.AddTransport(lan), h.throughRelays(secure))
 }
 
 // quic makes the transport for ways of all kinds.
-func (h *Host) quic(key libp2p.PrivKey, limits *gate) (libp2ptransport.Transport, error) {
+func (h *Host) quic(key libp2p.PrivKey, limits *gate) error {
 	reset, err := config.PrivKeyToStatelessResetKey(key)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	token, err := config.PrivKeyToTokenGeneratorKey(key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	sockets, err := quicreuse.NewConnManager(reset, token, limits.quic()...)
-	if err != nil {
-		return nil, err
+	if h.sockets, err = quicreuse.NewConnManager(reset, token, limits.quic()...); err != nil {
+		return err
 	}
-	h.closers = append(h.closers, sockets.Close)
-	return libp2pquic.NewTransport(key, sockets, nil, nil, limits)
+	h.closers = append(h.closers, h.sockets.Close)
+	h.quicWay, err = libp2pquic.NewTransport(key, h.sockets, nil, nil, limits)
+	return err
 }
 
 // tcp makes the transport that costs least where nothing is in between, and that remains where UDP is dropped.

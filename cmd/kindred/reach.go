@@ -140,6 +140,9 @@ func (w way) text(now time.Time) string {
 	if w.Why != "" {
 		rows = append(rows, []string{"why relayed", w.Why})
 	}
+	if w.NAT != peer.NATUnknown && (w.Kind == peer.Relayed || w.Kind == peer.Direct) {
+		rows = append(rows, []string{"router here", routerIs(w.NAT)})
+	}
 	return w.Sentence + "\n\n" + table(rows)
 }
 
@@ -218,5 +221,5 @@ func routerIs(nat string) string {
 	case peer.NATBlocked:
 		return "lets no UDP through: nothing but relays from here"
 	}
-	return "in between; whether it lets direct ways be made, two relays could tell"
+	return "in between; whether it lets direct ways be made, another relay could tell, or this one with a second port of UDP"
 }

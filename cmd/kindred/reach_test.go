@@ -56,6 +56,15 @@ func TestWhyRelayed(t *testing.T) {
 	}
 }
 
+func TestRouterOfAWay(t *testing.T) {
+	for kind, want := range map[string]bool{peer.Direct: true, peer.Relayed: true, peer.LAN: false, peer.Loopback: false} {
+		text := wayOf("home/lock", peer.Path{Kind: kind, NAT: peer.NATSymmetric, Relay: "/ip4/9.9.9.9/udp/1/quic-v1/p2p/x"}).text(time.Now())
+		if got := strings.Contains(text, "router here  shows each other end another address"); got != want {
+			t.Errorf("%s: %q", kind, text)
+		}
+	}
+}
+
 func TestSeenRows(t *testing.T) {
 	const relayed = "/ip4/9.9.9.9/udp/1/quic-v1/p2p/12D3KooWHkRc9ub5sn9fLx3bv2xyY3DmXYU6CsAHmX7KtBFoEiyP/p2p-circuit"
 	for _, tt := range []struct {

@@ -42,10 +42,11 @@ one, and needs no home for it: a machine that everybody can reach is enough. It 
 is encrypted from end to end, and holds sealed notes that say where members are. It sees who
 connects from where, when, and how much; never what is said, or which home it is of.
 
-It listens on port 4712, UDP and TCP, and where it may also on TCP port 443, which most
-networks let through that block UDP. Its key, which is its name, is made on the first start
-and kept in its directory: --dir, else KINDRED_DIR, else what systemd gives it in
-STATE_DIRECTORY, else a directory "kindred-relay" beside that of members.
+It listens on port 4712, UDP and TCP; on UDP port 4713, by which members learn what their
+routers do; and where it may on TCP port 443, which most networks let through that block
+UDP. Its key, which is its name, is made on the first start and kept in its directory: --dir,
+else KINDRED_DIR, else what systemd gives it in STATE_DIRECTORY, else a directory
+"kindred-relay" beside that of members.
 
 A line on standard output says when it is ready. Homes use it with "kindred up --relay ADDRESS".`,
 		Example: "  kindred relay\n  kindred relay --listen :4712 --metrics 127.0.0.1:9100 --rate 500",
@@ -58,7 +59,7 @@ A line on standard output says when it is ready. Homes use it with "kindred up -
 		},
 	}
 	f := c.Flags()
-	f.StringSliceVar(&o.listen, "listen", nil, "where to be reached: `IP:PORT`, :PORT or a multiaddr (default :4712, and TCP port 443)")
+	f.StringSliceVar(&o.listen, "listen", nil, "where to be reached: `IP:PORT`, :PORT or a multiaddr (default :4712, UDP port 4713, TCP port 443)")
 	f.StringVar(&o.metrics, "metrics", "", "serve numbers for Prometheus at `127.0.0.1:PORT`, to this machine alone")
 	f.IntVar(&o.limits.Reservations, "max-members", 1024, "how many `members` can be called through it at a time")
 	f.IntVar(&o.limits.PerAddress, "max-per-address", 64, "how many `members` of those from one IP address")
@@ -190,13 +191,16 @@ func relayKey(dir string) (_ *store.DirLock, _ ed25519.PrivateKey, err error) {
 	return lock, key, nil
 }
 
-// relayListen returns where to listen: as the flag says, else on a port of its own, and on TCP port 443 if this process
-// may and nobody else does.
+// relayListen returns where to listen: as the flag says, else on a port of its own, and if this process may and nobody else
+// does, on another of UDP and on TCP port 443.
 func relayListen(flag []string) []string {
 	if len(flag) > 0 {
 		return flag
 	}
 	listen := []string{":4712"}
+	if l, err := net.ListenPacket("udp4", ":4713"); err == nil && l.Close() == nil {
+		listen = append(listen, "/ip4/0.0.0.0/udp/4713/quic-v1")
+	}
 	for _, all := range []struct{ network, at string }{{"tcp4", "/ip4/0.0.0.0/tcp/443"}, {"tcp6", "/ip6/::/tcp/443"}} {
 		if l, err := net.Listen(all.network, ":443"); err == nil && l.Close() == nil {
 			listen = append(listen, all.at)
