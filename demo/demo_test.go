@@ -177,20 +177,29 @@ func TestStory(t *testing.T) {
 func TestStoryBetweenNATs(t *testing.T) {
 	netlabtest.Need(t)
 	t.Parallel()
-	ways := map[string]int{}
+	ways, routers := map[string]int{}, map[string]int{}
 	for _, s := range play(t, "--nat") {
 		if s.Path != "" {
 			kind, _, _ := strings.Cut(strings.TrimPrefix(s.Path, "path: "), ",")
 			kind, _, _ = strings.Cut(kind, " after")
 			ways[kind]++
+			_, nat, _ := strings.Cut(s.Path, ", NAT: ")
+			routers[nat]++
 		}
 		if away := strings.Contains(s.By, "phone"); s.Path != "" && !away {
 			t.Errorf("%s: a way is told for %s, who is at home", s.Step, s.By)
 		}
 	}
-	t.Logf("ways: %v", ways)
+	t.Logf("ways: %v, routers: %v", ways, routers)
 	if ways["relayed → direct"]+ways["direct"] == 0 {
 		t.Error("no way became direct")
+	}
+	if routers["cone"] == 0 {
+		t.Error("the phones were not told what their router does")
+	}
+	delete(routers, "cone")
+	if delete(routers, ""); len(routers) > 0 { // a command may end before it is known
+		t.Errorf("the phones were told of other routers: %v", routers)
 	}
 }
 
