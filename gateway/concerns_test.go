@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -96,6 +97,12 @@ func TestHistoryOfOthers(t *testing.T) {
 	}
 	if _, err := laptop.Revoke(ctx, roster.Grant(roster.GrantsNamed(passed.ID.String())[0])); err != nil {
 		t.Fatal(err)
+	}
+	for _, q := range []control.HistoryQuery{{Limit: -1}, {Limit: -1, Sealed: true}} {
+		var answer *control.Error
+		if _, err := anna.Gateway().History(ctx, q); !errors.As(err, &answer) || answer.Code != control.Invalid {
+			t.Errorf("anna, who asks for %+v, is told %v", q, err)
+		}
 	}
 	log, err := anna.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
 	if err != nil || !slices.ContainsFunc(log.Entries, func(e journal.Entry) bool { return e.Op == journal.Read && e.Grant == passed.ID.String() }) {

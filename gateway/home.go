@@ -239,6 +239,9 @@ const clocksApart = time.Hour
 
 // History tells owners what happened, and others what concerns them, or what is sealed where something of theirs is.
 func (h *home) History(ctx context.Context, who credential.Principal, q control.HistoryQuery) (control.History, error) {
+	if q.Limit < 0 {
+		return control.History{}, invalid(fmt.Errorf("the newest %d of what happened", q.Limit))
+	}
 	if q.Sealed {
 		return h.sealedHistory(ctx, who, q)
 	}
