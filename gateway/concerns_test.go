@@ -13,6 +13,7 @@ import (
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
+	"github.com/kindred-iot/kindred/tree"
 )
 
 // Whoever is no owner is told what they did, what was done under what they gave, and what was given to them or taken from
@@ -107,5 +108,54 @@ func TestHistoryOfOthers(t *testing.T) {
 	log, err := anna.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
 	if err != nil || !slices.ContainsFunc(log.Entries, func(e journal.Entry) bool { return e.Op == journal.Read && e.Grant == passed.ID.String() }) {
 		t.Errorf("anna is told %+v, %v", log.Entries, err)
+	}
+}
+
+// The log tells what was changed, once, however often it is asked for: whoever may ask for something can make others believe
+// nothing, nor fill the log.
+func TestLogOfNothing(t *testing.T) {
+	s := newStreet(t)
+	ctx := t.Context()
+	tom := s.home.Invite(s.laptop, identity.Person, "sam/tom", "phone")
+	service := s.home.Invite(s.laptop, identity.Service, "sam/hearing", "")
+	s.home.Share(s.laptop, "sam/tom", "home/lock", grant.Terms{Actions: grant.See, Depth: 1})
+	s.home.ShareAbroad(s.laptop, s.annas, "home/lock", grant.Terms{Actions: grant.See, Depth: 1})
+	roster, err := tom.Roster(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theLock, _ := roster.At("home/lock")
+	passed := grant.Terms{Subject: grant.Subject{Tree: service.Self().ID.Tree, Member: service.Self().Member()}, Actions: grant.See}
+	passed.Thing.Member = theLock.Who.Member()
+	if passed, err = tom.PassOn(ctx, tom.Passable(roster, passed, theLock)[0], passed); err != nil {
+		t.Fatal(err)
+	}
+	if roster, err = tom.Roster(ctx); err != nil {
+		t.Fatal(err)
+	}
+	raw := roster.GrantsNamed(passed.ID.String())[0].Raw
+	for range 3 {
+		if err := tom.Gateway().Grant(ctx, raw); err != nil {
+			t.Error(err)
+		}
+		if err := tom.Gateway().Resume(ctx, passed.ID.String()); err != nil {
+			t.Error(err)
+		}
+		if err := s.anna.UnshareAbroad(ctx, s.atLock.Tree, tree.GrantID{1}); err != nil {
+			t.Error(err)
+		}
+	}
+	log, err := s.laptop.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range log.Entries {
+		if slices.Contains([]journal.Op{journal.Share, journal.Unshare, journal.Resume}, e.Op) {
+			got = append(got, string(e.Caller.ID.Path)+" "+string(e.Op))
+		}
+	}
+	if want := []string{"sam/laptop share", "sam/laptop share", "sam/tom/phone share"}; !slices.Equal(got, want) {
+		t.Errorf("the log tells of %q, want %q", got, want)
 	}
 }

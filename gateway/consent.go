@@ -18,9 +18,12 @@ func (h *home) Consent(ctx context.Context, who credential.Principal, c control.
 	if err != nil {
 		return control.None{}, invalid(err)
 	}
-	apart, err := h.keeper.Consent(ctx, c.Raw)
-	if err != nil {
+	apart, already, err := h.keeper.Consent(ctx, c.Raw)
+	switch {
+	case err != nil:
 		return control.None{}, answer(err)
+	case already:
+		return control.None{}, nil
 	}
 	var thing tree.Entry
 	var subject journal.Party
@@ -51,11 +54,11 @@ func (h *home) Classify(ctx context.Context, who credential.Principal, c control
 	if err != nil {
 		return control.Classified{}, invalid(err)
 	}
-	waits, err := h.keeper.Classify(ctx, c.Raw)
+	waits, already, err := h.keeper.Classify(ctx, c.Raw)
 	if err != nil {
 		return control.Classified{}, answer(err)
 	}
-	if thing, ok := h.member(said.Thing); ok {
+	if thing, ok := h.member(said.Thing); ok && !already {
 		h.tell(ctx, journal.SetApart, who.Chain, party(thing.Chain), journal.Party{}, tree.GrantID{})
 		h.renewBelow(thing.Chain)
 	}

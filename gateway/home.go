@@ -200,11 +200,11 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 
 // Grant admits a grant.
 func (h *home) Grant(ctx context.Context, who credential.Principal, g control.SignedGrant) (control.None, error) {
-	id, err := h.keeper.Grant(ctx, who.Chain, g.Raw)
+	id, already, err := h.keeper.Grant(ctx, who.Chain, g.Raw)
 	if err != nil {
 		return control.None{}, answer(err)
 	}
-	if t, _, err := grant.Parse(g.Raw); err == nil {
+	if t, _, err := grant.Parse(g.Raw); err == nil && !already {
 		thing, _ := h.member(t.Thing.Member)
 		var with journal.Party
 		h.keeper.View(func(s *tree.State) { with = subjectOf(s, t) })

@@ -364,10 +364,13 @@ func (h *home) Resume(ctx context.Context, who credential.Principal, g control.G
 		return control.None{}, invalid(err)
 	}
 	_, about, with := h.concerned(credential.Pending{Revocation: tree.Revocation{Grant: id}})
-	if err := h.keeper.Resume(ctx, who.Chain, id); err != nil {
+	already, err := h.keeper.Resume(ctx, who.Chain, id)
+	if err != nil {
 		return control.None{}, answer(err)
 	}
-	h.tell(ctx, journal.Resume, who.Chain, about, with, id)
+	if !already {
+		h.tell(ctx, journal.Resume, who.Chain, about, with, id)
+	}
 	return control.None{}, nil
 }
 

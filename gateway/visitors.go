@@ -175,11 +175,11 @@ func (g *Gateway) chainIn(of identity.TreeID, chain [][]byte) (c identity.Chain,
 
 // Grant admits what the caller passes on under a grant that it has.
 func (v visitors) Grant(ctx context.Context, who credential.Principal, g control.SignedGrant) (control.None, error) {
-	id, err := v.keeper.GrantByVisitor(ctx, who.Chain, g.Raw)
+	id, already, err := v.keeper.GrantByVisitor(ctx, who.Chain, g.Raw)
 	if err != nil {
 		return control.None{}, answer(err)
 	}
-	if t, _, err := grant.Parse(g.Raw); err == nil {
+	if t, _, err := grant.Parse(g.Raw); err == nil && !already {
 		thing, _ := v.member(t.Thing.Member)
 		v.tell(ctx, journal.Share, who.Chain, party(thing.Chain), v.subject(t), id)
 	}
@@ -201,10 +201,13 @@ func (v visitors) Unshare(ctx context.Context, who credential.Principal, q contr
 			}
 		}
 	})
-	if err := v.keeper.RevokeByVisitor(ctx, who.Chain, id); err != nil {
+	already, err := v.keeper.RevokeByVisitor(ctx, who.Chain, id)
+	if err != nil {
 		return control.None{}, answer(err)
 	}
-	v.tell(ctx, journal.Unshare, who.Chain, thing, with, id)
+	if !already {
+		v.tell(ctx, journal.Unshare, who.Chain, thing, with, id)
+	}
 	return control.None{}, nil
 }
 

@@ -31,11 +31,13 @@ func (h *home) Withdraw(ctx context.Context, who credential.Principal, p control
 
 // Deleted files a service's answer to a demand.
 func (h *home) Deleted(ctx context.Context, who credential.Principal, d control.SignedDeletion) (control.None, error) {
-	id, err := h.keeper.Deleted(ctx, who.Chain, d.Raw)
+	id, already, err := h.keeper.Deleted(ctx, who.Chain, d.Raw)
 	if err != nil {
 		return control.None{}, answer(err)
 	}
-	h.tell(ctx, journal.Delete, who.Chain, journal.Party{}, journal.Party{}, id)
+	if !already {
+		h.tell(ctx, journal.Delete, who.Chain, journal.Party{}, journal.Party{}, id)
+	}
 	if left := h.demands(who.Chain); len(left) > 0 && len(left[0].Answers) == 0 { // it was not shown all at a time
 		h.watchers.renew(who.Member())
 	}

@@ -97,46 +97,45 @@ func (k *Keeper) admission(by identity.Chain, a tree.Admission) (_ tree.Admissio
 // Grant admits a signed grant and returns its ID. by, the verified leaf that asks, must have signed it: for the owner it
 // acts for, or to pass on a live grant that is for it and says that it may be passed on. What it is about must be a live
 // member of this tree, and whom it is for one too, or of a tree that this one recognizes. Admitting a live grant again
-// changes nothing.
-func (k *Keeper) Grant(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
-	id, err := k.grant(ctx, by, raw, k.checkLive)
-	if err != nil {
-		return tree.GrantID{}, fmt.Errorf("keeper: admitting a grant: %w", err)
+// changes nothing: it is there already.
+func (k *Keeper) Grant(ctx context.Context, by identity.Chain, raw []byte) (id tree.GrantID, already bool, err error) {
+	if id, already, err = k.grant(ctx, by, raw, k.checkLive); err != nil {
+		return tree.GrantID{}, false, fmt.Errorf("keeper: admitting a grant: %w", err)
 	}
-	return id, nil
+	return id, already, nil
 }
 
-func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte, check func(by identity.Chain) error) (tree.GrantID, error) {
+func (k *Keeper) grant(ctx context.Context, by identity.Chain, raw []byte, check func(by identity.Chain) error) (id tree.GrantID, already bool, err error) {
 	opened, err := k.openGrant(raw)
 	if errors.Is(err, grant.ErrNoGiver) {
 		err = denied("%v", err)
 	}
 	if err != nil {
-		return tree.GrantID{}, err
+		return id, false, err
 	}
 	end, err := k.begin(ctx)
 	if err != nil {
-		return tree.GrantID{}, err
+		return id, false, err
 	}
 	defer end()
 	if err := check(by); err != nil {
-		return tree.GrantID{}, err
+		return id, false, err
 	}
 	if s := opened.Signer(); s.Self().Digest != by.Self().Digest {
-		return tree.GrantID{}, denied("%s asks for what %s signed", by.ID.Path, s.ID.Path)
+		return id, false, denied("%s asks for what %s signed", by.ID.Path, s.ID.Path)
 	}
 	t := opened.Terms()
 	if old, live := k.state.Grant(t.ID); live && old.Statement == opened.Digest() {
-		return t.ID, nil
+		return t.ID, true, nil
 	}
 	if err := k.checkGiver(by, opened); err != nil {
-		return tree.GrantID{}, err
+		return id, false, err
 	}
 	if err := k.checkTerms(t); err != nil {
-		return tree.GrantID{}, err
+		return id, false, err
 	}
 	admitted := tree.Admitted{ID: t.ID, Raw: raw, Grant: tree.Grant{Statement: opened.Digest(), Giver: t.Giver, GiverTree: t.GiverTree}}
-	return t.ID, k.apply(ctx, tree.Update{By: by.Member(), Grants: []tree.Admitted{admitted}}, Event{})
+	return t.ID, false, k.apply(ctx, tree.Update{By: by.Member(), Grants: []tree.Admitted{admitted}}, Event{})
 }
 
 // checkTerms checks a grant against the roster and the clock.
@@ -162,40 +161,40 @@ func (k *Keeper) checkTerms(t grant.Terms) error {
 }
 
 // Resume lets a paused grant allow again what it says. by must act for an owner or, unless an owner paused it, for whoever
-// gave it. Resuming what is not paused changes nothing.
-func (k *Keeper) Resume(ctx context.Context, by identity.Chain, id tree.GrantID) error {
-	if err := k.resume(ctx, by, id); err != nil {
-		return fmt.Errorf("keeper: resuming: %w", err)
+// gave it. Resuming what is not paused changes nothing: it is so already.
+func (k *Keeper) Resume(ctx context.Context, by identity.Chain, id tree.GrantID) (already bool, err error) {
+	if already, err = k.resume(ctx, by, id); err != nil {
+		return false, fmt.Errorf("keeper: resuming: %w", err)
 	}
-	return nil
+	return already, nil
 }
 
-func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID) error {
+func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID) (already bool, err error) {
 	end, err := k.begin(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer end()
 	if err := k.checkLive(by); err != nil {
-		return err
+		return false, err
 	}
 	g, ok := k.state.Grant(id)
 	switch {
 	case !ok:
-		return fmt.Errorf("grant %s is %w", id, ErrNotLive)
+		return false, fmt.Errorf("grant %s is %w", id, ErrNotLive)
 	case !by.Owner() && !g.GivenBy(by, k.signer.tree):
-		return denied("%s neither gave grant %s nor acts for an owner", by.ID.Path, id)
+		return false, denied("%s neither gave grant %s nor acts for an owner", by.ID.Path, id)
 	case !g.Paused:
-		return nil
+		return true, nil
 	case !by.Owner() && g.Held:
-		return denied("an owner paused grant %s, and an owner has to resume it", id)
+		return false, denied("an owner paused grant %s, and an owner has to resume it", id)
 	}
 	if !by.Owner() {
 		if err := k.checkRoom(k.makers(id)); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return k.apply(ctx, tree.Update{By: by.Member(), Resume: []tree.GrantID{id}}, Event{})
+	return false, k.apply(ctx, tree.Update{By: by.Member(), Resume: []tree.GrantID{id}}, Event{})
 }
 
 // Revoke takes away what a revocation names: a grant, or only pauses it; or the recognition of another tree, with every

@@ -17,7 +17,7 @@ func BenchmarkGrant(b *testing.B) {
 	}
 	b.ResetTimer()
 	for _, raw := range raws {
-		if _, err := h.Grant(b.Context(), h.laptop(), raw); err != nil {
+		if _, _, err := h.Grant(b.Context(), h.laptop(), raw); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -33,7 +33,7 @@ func BenchmarkGrantAndProve(b *testing.B) {
 	phone := []identity.MemberID{h.member("sam/anna/phone")}
 	b.ResetTimer()
 	for i, raw := range raws {
-		if _, err := h.Grant(b.Context(), h.laptop(), raw); err != nil {
+		if _, _, err := h.Grant(b.Context(), h.laptop(), raw); err != nil {
 			b.Fatal(err)
 		}
 		h.proof(phone, ids[i])

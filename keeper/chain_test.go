@@ -22,7 +22,7 @@ type givenGrant struct {
 func (h *home) given(app, giver identity.Path, change ...func(*grant.Terms)) givenGrant {
 	h.t.Helper()
 	g := h.signed(app, giver, change...)
-	if _, err := h.Grant(h.t.Context(), h.At(app).Chain, g.raw); err != nil {
+	if _, _, err := h.Grant(h.t.Context(), h.At(app).Chain, g.raw); err != nil {
 		h.t.Fatal(err)
 	}
 	return g
@@ -187,14 +187,14 @@ func TestPassOnRefuses(t *testing.T) {
 		{"handed in by the gateway", "home/gateway", good, "asks for what sam/adviser/laptop signed"},
 	} {
 		h.unchanged(test.name, func() {
-			_, err := h.Grant(t.Context(), h.At(test.by).Chain, test.raw)
+			_, _, err := h.Grant(t.Context(), h.At(test.by).Chain, test.raw)
 			wants(t, test.name, err, nil, test.want)
 		})
 	}
-	if _, err := h.Grant(t.Context(), h.At(laptop).Chain, good); err != nil {
+	if _, _, err := h.Grant(t.Context(), h.At(laptop).Chain, good); err != nil {
 		t.Errorf("what is in order: %v", err)
 	}
-	if _, err := h.Grant(t.Context(), h.At(laptop).Chain, by(laptop, adviser, h.to("sam/eva", porch.statement, 0), func(t *grant.Terms) { t.Thing.Member = h.member("home/porch/bell") })); err != nil {
+	if _, _, err := h.Grant(t.Context(), h.At(laptop).Chain, by(laptop, adviser, h.to("sam/eva", porch.statement, 0), func(t *grant.Terms) { t.Thing.Member = h.member("home/porch/bell") })); err != nil {
 		t.Errorf("a thing in a place: %v", err)
 	}
 
@@ -203,9 +203,9 @@ func TestPassOnRefuses(t *testing.T) {
 	if _, err := h.Revoke(t.Context(), h.revokeMember(laptop)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := h.Grant(t.Context(), h.At(laptop).Chain, late)
+	_, _, err := h.Grant(t.Context(), h.At(laptop).Chain, late)
 	wants(t, "by an app that was removed", err, ErrDenied, "is not live")
-	_, err = h.Grant(t.Context(), h.At("sam/adviser/phone").Chain, late)
+	_, _, err = h.Grant(t.Context(), h.At("sam/adviser/phone").Chain, late)
 	wants(t, "by an app that was removed, handed in by another", err, ErrDenied, "asks for what")
 }
 
@@ -233,12 +233,12 @@ func TestGivenIsBounded(t *testing.T) {
 		last = h.given("sam/adviser/laptop", "sam/adviser", h.to("sam/eva", top.statement, 0))
 	}
 	more := h.signed("sam/adviser/laptop", "sam/adviser", h.to("sam/eva", top.statement, 0))
-	_, err := h.Grant(t.Context(), h.At("sam/adviser/laptop").Chain, more.raw)
+	_, _, err := h.Grant(t.Context(), h.At("sam/adviser/laptop").Chain, more.raw)
 	wants(t, "one more", err, ErrDenied, "has passed on 64 grants")
 	if _, err := h.Revoke(t.Context(), h.pending("sam/adviser/phone", tree.Revocation{Grant: last.id})); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Grant(t.Context(), h.At("sam/adviser/laptop").Chain, more.raw); err != nil {
+	if _, _, err := h.Grant(t.Context(), h.At("sam/adviser/laptop").Chain, more.raw); err != nil {
 		t.Errorf("after one was taken back: %v", err)
 	}
 }
@@ -274,7 +274,7 @@ func TestStolenOwnersPhone(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, raw := h.signBy("sam/phone", "sam")
-	_, err := h.Grant(t.Context(), h.At("sam/phone").Chain, raw)
+	_, _, err := h.Grant(t.Context(), h.At("sam/phone").Chain, raw)
 	wants(t, "it gives after it was removed", err, ErrDenied, "is not live")
 	_, err = h.Revoke(t.Context(), h.claim("sam/phone", tree.Revocation{Grant: given.id}))
 	wants(t, "it takes back after it was removed", err, ErrDenied, "is not live")

@@ -60,73 +60,76 @@ func (k classKey) record() string {
 // Consent keeps a signed consent: of a service to a live grant that is for it; or of another owner than the giver, or
 // the root key, to such a grant or to a class that waits for it. It counts by its signer, whoever brings it, and is on
 // disk when Consent returns nil. There is a head for the second one to stand behind a grant, and for no other. Where it
-// makes a class count, that of the thing apart is another one now.
-func (k *Keeper) Consent(ctx context.Context, raw []byte) (apart identity.MemberID, err error) {
-	if apart, err = k.consent(ctx, raw); err != nil {
-		return apart, fmt.Errorf("keeper: keeping a consent: %w", err)
+// makes a class count, that of the thing apart is another one now. A second one of the same signer to a grant changes
+// nothing: it is so already.
+func (k *Keeper) Consent(ctx context.Context, raw []byte) (apart identity.MemberID, already bool, err error) {
+	if apart, already, err = k.consent(ctx, raw); err != nil {
+		return apart, false, fmt.Errorf("keeper: keeping a consent: %w", err)
 	}
-	return apart, nil
+	return apart, already, nil
 }
 
-func (k *Keeper) consent(ctx context.Context, raw []byte) (apart identity.MemberID, err error) {
+func (k *Keeper) consent(ctx context.Context, raw []byte) (apart identity.MemberID, already bool, err error) {
 	if len(raw) > maxStatement {
-		return apart, fmt.Errorf("%d bytes, of at most %d", len(raw), maxStatement)
+		return apart, false, fmt.Errorf("%d bytes, of at most %d", len(raw), maxStatement)
 	}
 	c, err := k.openConsent(raw)
 	if err != nil {
-		return apart, err
+		return apart, false, err
 	}
 	end, err := k.begin(ctx)
 	if err != nil {
-		return apart, err
+		return apart, false, err
 	}
 	defer end()
 	if err := k.checkConsent(c); err != nil {
-		return apart, err
+		return apart, false, err
 	}
 	if c.Consent().Grant.IsZero() {
-		return k.consentToClass(ctx, c)
+		apart, err = k.consentToClass(ctx, c)
+		return apart, false, err
 	}
-	return apart, k.consentToGrant(ctx, c)
+	already, err = k.consentToGrant(ctx, c)
+	return apart, already, err
 }
 
 // consentToGrant keeps a consent to a live grant. The caller holds the turn.
-func (k *Keeper) consentToGrant(ctx context.Context, c grant.Consented) error {
+func (k *Keeper) consentToGrant(ctx context.Context, c grant.Consented) (already bool, err error) {
 	said := c.Consent()
 	g, ok := k.state.Grant(said.Grant)
 	if !ok {
-		return fmt.Errorf("grant %s is %w", said.Grant, ErrNotLive)
+		return false, fmt.Errorf("grant %s is %w", said.Grant, ErrNotLive)
 	}
 	t, _, err := grant.Parse(g.Raw)
 	seconds := err == nil && c.Seconds(t, k.isMember)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case g.Statement != said.Statement:
-		return fmt.Errorf("grant %s is statement %s, and it is to %s", g.ID, g.Statement, said.Statement)
+		return false, fmt.Errorf("grant %s is statement %s, and it is to %s", g.ID, g.Statement, said.Statement)
 	case !c.Accepts(t) && !seconds:
-		return denied("it is neither of the service that grant %s is for, nor of another owner than its giver", g.ID)
+		return false, denied("it is neither of the service that grant %s is for, nor of another owner than its giver", g.ID)
 	}
 	k.mu.RLock()
 	old := k.consents[g.ID][said.By]
 	k.mu.RUnlock()
 	if old != nil { // one says as much as another
-		return nil
+		return true, nil
 	}
 	if seconds {
 		u := tree.Update{Second: []tree.Seconding{{Grant: g.ID, Consent: c.Digest(), Raw: c.Raw()}}}
 		if len(c.Signer().Line) > 0 {
 			u.By = c.Signer().Member()
 		}
-		return k.apply(ctx, u, Event{})
+		return false, k.apply(ctx, u, Event{})
 	}
 	if err := k.store.Save(ctx, map[string][]byte{consentKey(g.ID, said.By): c.Raw()}); err != nil {
-		return err
+		return false, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.consents.add(g.ID, said.By, c.Raw())
-	return nil
+	return false, nil
 }
 
 func (cs consents) add(id tree.GrantID, by identity.MemberID, raw []byte) {
@@ -202,41 +205,55 @@ func (k *Keeper) Consents(id tree.GrantID) (raw [][]byte, by []identity.MemberID
 }
 
 // Classify keeps a signed class of an affordance of a live device, or of all there is of a device or place: it counts at once where it puts the affordance into
-// the never class, and else once another owner or the root key consents to it. It reports whether it waits for that.
-func (k *Keeper) Classify(ctx context.Context, raw []byte) (waits bool, err error) {
-	if waits, err = k.classify(ctx, raw); err != nil {
-		return false, fmt.Errorf("keeper: keeping a class: %w", err)
+// the never class, and else once another owner or the root key consents to it. It reports whether it waits for that. What
+// counts, or waits, already changes nothing.
+func (k *Keeper) Classify(ctx context.Context, raw []byte) (waits, already bool, err error) {
+	if waits, already, err = k.classify(ctx, raw); err != nil {
+		return false, false, fmt.Errorf("keeper: keeping a class: %w", err)
 	}
-	return waits, nil
+	return waits, already, nil
 }
 
-func (k *Keeper) classify(ctx context.Context, raw []byte) (waits bool, err error) {
+func (k *Keeper) classify(ctx context.Context, raw []byte) (waits, already bool, err error) {
 	if len(raw) > maxStatement {
-		return false, fmt.Errorf("%d bytes, of at most %d", len(raw), maxStatement)
+		return false, false, fmt.Errorf("%d bytes, of at most %d", len(raw), maxStatement)
 	}
 	opened, err := grant.OpenClass(raw, k.verifyChain)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	end, err := k.begin(ctx)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer end()
 	if err := k.checkLive(opened.Signer()); err != nil {
-		return false, err
+		return false, false, err
 	}
 	c := opened.Class()
 	thing, ok := k.state.Member(c.Thing)
 	switch {
 	case !ok:
-		return false, fmt.Errorf("it is about member %s, which is %w", c.Thing, ErrNotLive)
+		return false, false, fmt.Errorf("it is about member %s, which is %w", c.Thing, ErrNotLive)
 	case thing.Chain.Kind() != identity.Device && (thing.Chain.Kind() != identity.Place || c.Affordance != ""):
-		return false, fmt.Errorf("it is about %q of %s, a %s: want a device, or all of a place", c.Affordance, thing.Path(), thing.Chain.Kind())
+		return false, false, fmt.Errorf("it is about %q of %s, a %s: want a device, or all of a place", c.Affordance, thing.Path(), thing.Chain.Kind())
 	case time.Unix(c.Time, 0).After(k.clock().Add(credential.MaxSkew)):
-		return false, fmt.Errorf("it is dated %s, in the future", time.Unix(c.Time, 0).UTC().Format(time.RFC3339))
+		return false, false, fmt.Errorf("it is dated %s, in the future", time.Unix(c.Time, 0).UTC().Format(time.RFC3339))
 	}
-	return !c.Never, k.keepClass(ctx, Class{Raw: raw, classed: opened}, !c.Never)
+	for _, waits := range []bool{false, true} {
+		if k.hasClass(opened, waits) {
+			return waits, true, nil
+		}
+	}
+	return !c.Never, false, k.keepClass(ctx, Class{Raw: raw, classed: opened}, !c.Never)
+}
+
+// hasClass reports whether a class counts, or waits.
+func (k *Keeper) hasClass(c grant.Classed, waiting bool) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	there, ok := k.classes[classKey{c.Class().Thing, c.Class().Affordance, waiting}]
+	return ok && there.classed.Digest() == c.Digest()
 }
 
 // keepClass writes down a class, in place of an older one. The caller holds the turn.

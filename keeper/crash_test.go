@@ -176,7 +176,8 @@ func (m *machine) give(ctx context.Context, parent tree.GrantID) (tree.GrantID, 
 	if err != nil {
 		return id, err
 	}
-	return m.Grant(ctx, by, raw)
+	id, _, err = m.Grant(ctx, by, raw)
+	return id, err
 }
 
 func (m *machine) takeBack(ctx context.Context, id tree.GrantID) error {

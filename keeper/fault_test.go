@@ -48,11 +48,11 @@ func day(h *home) []deed {
 	address := h.address("home/lock", h.clock())
 	entry := func(path identity.Path) tree.Entry { e, _ := h.entry(path); return e }
 	granted := func(id tree.GrantID, raw []byte) deed {
-		return deed{"grant " + id.String(), func() error { _, err := h.Grant(ctx, h.laptop(), raw); return err }, func() bool { return h.live(id) }}
+		return deed{"grant " + id.String(), func() error { _, _, err := h.Grant(ctx, h.laptop(), raw); return err }, func() bool { return h.live(id) }}
 	}
 	return []deed{
 		granted(top.id, top.raw),
-		{"pass it on", func() error { _, err := h.Grant(ctx, h.At("sam/anna/phone").Chain, passed.raw); return err },
+		{"pass it on", func() error { _, _, err := h.Grant(ctx, h.At("sam/anna/phone").Chain, passed.raw); return err },
 			func() bool { return h.live(passed.id) }},
 		{"admit", func() error { return h.admit("home/camera") }, func() bool { return entry("home/camera").Since != 0 }},
 		{"limit", func() error { return h.Limit(ctx, h.laptop(), camera, []tree.Limit{{Fresh: 5}}) },
@@ -187,17 +187,17 @@ func TestDoubt(t *testing.T) {
 			_, otherRaw := h.sign()
 			s.FailAt(s.Writes()+1, fault)
 			s.blind = true
-			_, err := h.Grant(t.Context(), h.laptop(), raw)
+			_, _, err := h.Grant(t.Context(), h.laptop(), raw)
 			wants(t, "the failing grant", err, storetest.ErrInjected, "not known whether the change is on disk")
 			writes := s.Writes()
-			_, err = h.Grant(t.Context(), h.laptop(), otherRaw)
+			_, _, err = h.Grant(t.Context(), h.laptop(), otherRaw)
 			wants(t, "another grant", err, errBlind, "not known whether the change is on disk")
 			wants(t, "an address", h.SetAddress(t.Context(), h.laptop(), nil), errBlind, "not known whether the change is on disk")
 			if s.Writes() != writes || h.live(id) || h.sequence() != before {
 				t.Error("something was begun")
 			}
 			s.blind = false
-			if _, err := h.Grant(t.Context(), h.laptop(), otherRaw); err != nil {
+			if _, _, err := h.Grant(t.Context(), h.laptop(), otherRaw); err != nil {
 				t.Fatal(err)
 			}
 			want := fault == storetest.Happened
@@ -220,12 +220,12 @@ func TestDoubtOfTheSecondWrite(t *testing.T) {
 	id, raw := h.sign()
 	db.FailAt(db.Writes()+1, storetest.Happened)
 	db.FailAt(db.Writes()+2, storetest.Failed)
-	_, err := h.Grant(t.Context(), h.laptop(), raw)
+	_, _, err := h.Grant(t.Context(), h.laptop(), raw)
 	wants(t, "the grant", err, errDoubt, "not known")
 	if h.live(id) {
 		t.Error("a grant in doubt is live")
 	}
-	if again, err := h.Grant(t.Context(), h.laptop(), raw); err != nil || again != id || !h.live(id) {
+	if again, _, err := h.Grant(t.Context(), h.laptop(), raw); err != nil || again != id || !h.live(id) {
 		t.Errorf("the same again: %s, %v, live: %v", again, err, h.live(id))
 	}
 	h.restart()

@@ -210,7 +210,7 @@ func TestExpiredMembersDoNotStopTheStart(t *testing.T) {
 	h.clock = func() time.Time { return time.Now().Add(2 * identitytest.Lifetime) }
 	h.restart()
 	_, raw := h.sign()
-	_, err := h.Grant(t.Context(), h.laptop(), raw)
+	_, _, err := h.Grant(t.Context(), h.laptop(), raw)
 	if err == nil {
 		t.Error("an app with expired certificates gave a grant")
 	}

@@ -317,7 +317,7 @@ func (h *home) signBy(app, giver identity.Path, change ...func(*grant.Terms)) (t
 func (h *home) share() tree.GrantID {
 	h.t.Helper()
 	_, raw := h.sign()
-	id, err := h.Grant(h.t.Context(), h.laptop(), raw)
+	id, _, err := h.Grant(h.t.Context(), h.laptop(), raw)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -146,7 +146,7 @@ func (w *walk) step() error {
 			t.Subject.Member, t.Thing.Member, t.Depth = w.member(subject), w.member(thing), depth
 		})
 		w.model.grants[g.id] = modelGrant{giver: w.member("sam"), subject: w.member(subject), thing: w.member(thing), depth: depth, statement: g.statement}
-		_, err := w.Grant(ctx, w.laptop(), g.raw)
+		_, _, err := w.Grant(ctx, w.laptop(), g.raw)
 		return err
 	case 5:
 		if len(w.model.grants) == 0 {
@@ -204,7 +204,7 @@ func (w *walk) passOn() error {
 		giver = app.Parent()
 	}
 	g := w.signed(app, giver, w.to(subject, above.statement, depth), func(t *grant.Terms) { t.Thing.Member = above.thing })
-	_, err := w.Grant(w.t.Context(), w.At(app).Chain, g.raw)
+	_, _, err := w.Grant(w.t.Context(), w.At(app).Chain, g.raw)
 	may := above.subject == w.member(giver) && depth < above.depth && w.member(subject) != above.subject
 	if may != (err == nil) {
 		return fmt.Errorf("%s passes on %s, of depth %d, with depth %d to %s: %v, want that it may: %v", app, parent, above.depth, depth, subject, err, may)
@@ -283,7 +283,7 @@ func TestAtOnce(t *testing.T) {
 		}
 		wait.Go(func() {
 			for _, raw := range append(raws, same) {
-				id, err := h.Grant(t.Context(), h.laptop(), raw)
+				id, _, err := h.Grant(t.Context(), h.laptop(), raw)
 				if err != nil {
 					t.Error(err)
 					return

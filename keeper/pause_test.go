@@ -55,12 +55,12 @@ func TestPauseAndResume(t *testing.T) {
 
 	for path, want := range map[identity.Path]error{"sam/anna/phone": ErrDenied, "home/lock": ErrDenied} {
 		h.unchanged("resumed by "+string(path), func() {
-			if err := h.Resume(ctx, h.At(path).Chain, id); !errors.Is(err, want) {
+			if _, err := h.Resume(ctx, h.At(path).Chain, id); !errors.Is(err, want) {
 				t.Errorf("resumed by %s: %v", path, err)
 			}
 		})
 	}
-	if err := h.Resume(ctx, h.laptop(), id); err != nil || h.grantState(id) != "live" {
+	if _, err := h.Resume(ctx, h.laptop(), id); err != nil || h.grantState(id) != "live" {
 		t.Fatalf("resumed: %v, %s", err, h.grantState(id))
 	}
 
@@ -76,7 +76,7 @@ func TestPauseAndResume(t *testing.T) {
 	if _, err := h.Revoke(ctx, h.revokeGrant(id)); err != nil || h.grantState(id) != "gone" {
 		t.Errorf("taken back: %v, %s", err, h.grantState(id))
 	}
-	if err := h.Resume(ctx, h.laptop(), id); !errors.Is(err, ErrNotLive) {
+	if _, err := h.Resume(ctx, h.laptop(), id); !errors.Is(err, ErrNotLive) {
 		t.Errorf("resumed what is gone: %v", err)
 	}
 }

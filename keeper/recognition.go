@@ -137,12 +137,11 @@ func (k *Keeper) checkTrees(t grant.Terms) error {
 
 // GrantByVisitor is Grant for a leaf of another tree, which passes on what it was given: to members of that tree, of this
 // one, or of a third that this one recognizes too. Whoever calls it has verified, by a proof of that tree of today, that the leaf is live there.
-func (k *Keeper) GrantByVisitor(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
-	id, err := k.grant(ctx, by, raw, k.checkVisitor)
-	if err != nil {
-		return tree.GrantID{}, fmt.Errorf("keeper: admitting a visitor's grant: %w", err)
+func (k *Keeper) GrantByVisitor(ctx context.Context, by identity.Chain, raw []byte) (id tree.GrantID, already bool, err error) {
+	if id, already, err = k.grant(ctx, by, raw, k.checkVisitor); err != nil {
+		return tree.GrantID{}, false, fmt.Errorf("keeper: admitting a visitor's grant: %w", err)
 	}
-	return id, nil
+	return id, already, nil
 }
 
 // checkVisitor is checkLive for a leaf of another tree, as far as that can be told here. The caller holds the turn.
@@ -171,9 +170,12 @@ func (k *Keeper) verifyVisitor(of identity.TreeID, chain [][]byte, at time.Time)
 }
 
 // RevokeByVisitor takes back a grant that a leaf of another tree, or whoever it acts for, passed on, with what rests on it.
-// It is not told to things on its own, as no member here signed it: they hear of it with the next head.
-func (k *Keeper) RevokeByVisitor(ctx context.Context, by identity.Chain, id tree.GrantID) error {
-	fail := func(err error) error { return fmt.Errorf("keeper: taking back a visitor's grant: %w", err) }
+// It is not told to things on its own, as no member here signed it: they hear of it with the next head. A grant that is not
+// there is taken back already.
+func (k *Keeper) RevokeByVisitor(ctx context.Context, by identity.Chain, id tree.GrantID) (already bool, err error) {
+	fail := func(err error) (bool, error) {
+		return false, fmt.Errorf("keeper: taking back a visitor's grant: %w", err)
+	}
 	end, err := k.begin(ctx)
 	if err != nil {
 		return fail(err)
@@ -184,7 +186,7 @@ func (k *Keeper) RevokeByVisitor(ctx context.Context, by identity.Chain, id tree
 	}
 	g, ok := k.state.Grant(id)
 	if !ok {
-		return nil // taken back already
+		return true, nil
 	}
 	if !g.GivenBy(by, k.signer.tree) {
 		return fail(denied("%s did not give grant %s", by.ID, id))
@@ -194,5 +196,5 @@ func (k *Keeper) RevokeByVisitor(ctx context.Context, by identity.Chain, id tree
 	if err := k.apply(ctx, u, event); err != nil {
 		return fail(err)
 	}
-	return nil
+	return false, nil
 }

@@ -61,7 +61,7 @@ func TestRecognize(t *testing.T) {
 		})
 	}
 	_, raw := grantFor()
-	_, err := h.Grant(ctx, laptop, raw)
+	_, _, err := h.Grant(ctx, laptop, raw)
 	wants(t, "a grant to a tree that is not recognized", err, ErrNotLive, "as one that is recognized")
 
 	raw = h.recognition("sam/laptop", birch, "birch", now)
@@ -73,7 +73,7 @@ func TestRecognize(t *testing.T) {
 	_, err = h.Recognize(ctx, laptop, h.recognition("sam/laptop", birch, "beech", now.Add(-time.Hour)))
 	wants(t, "an older one in its place", err, nil, "it is from before the one of")
 	id, raw2 := grantFor()
-	if _, err := h.Grant(ctx, laptop, raw2); err != nil {
+	if _, _, err := h.Grant(ctx, laptop, raw2); err != nil {
 		t.Fatal(err)
 	}
 	own := h.share()

@@ -26,7 +26,7 @@ func TestRendezvousChanges(t *testing.T) {
 		was = now
 	}
 	id, raw := h.sign()
-	if _, err := h.Grant(ctx, h.laptop(), raw); err != nil {
+	if _, _, err := h.Grant(ctx, h.laptop(), raw); err != nil {
 		t.Fatal(err)
 	}
 	h.Add(identity.Device, "home/camera")

@@ -21,7 +21,7 @@ func TestTakingBackWhatWasPausedAndResumed(t *testing.T) {
 	if _, err := h.Revoke(ctx, h.pending("sam/laptop", tree.Revocation{Grant: id, Pause: true})); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Resume(ctx, h.laptop(), id); err != nil {
+	if _, err := h.Resume(ctx, h.laptop(), id); err != nil {
 		t.Fatal(err)
 	}
 	if already, err := h.Revoke(ctx, p); already || err != nil || h.live(id) {

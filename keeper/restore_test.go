@@ -50,7 +50,7 @@ func TestOldCopy(t *testing.T) {
 	h.run()
 	_, raw := h.sign()
 	h.unchanged("with an old copy", func() {
-		_, err := h.Grant(t.Context(), h.laptop(), raw)
+		_, _, err := h.Grant(t.Context(), h.laptop(), raw)
 		wants(t, "a grant", err, ErrBehind, "it ends in head 2, and the ledger has another head 3")
 		wants(t, "a label", h.Label(t.Context(), h.laptop(), h.member("home/lock"), "x"), ErrBehind, "restored from an old copy")
 		_, err = h.Prove(t.Context(), nil, nil, 0)
@@ -101,10 +101,10 @@ func TestSeen(t *testing.T) {
 	for range 2 { // before and after a restart
 		_, raw := h.sign()
 		wants(t, "a newer head", h.Seen(t.Context(), newer), ErrBehind, "being shown head 2")
-		_, err := h.Grant(t.Context(), h.laptop(), raw)
+		_, _, err := h.Grant(t.Context(), h.laptop(), raw)
 		wants(t, "a grant", err, ErrBehind, "restored from an old copy")
 		h.restart()
-		_, err = h.Grant(t.Context(), h.laptop(), raw)
+		_, _, err = h.Grant(t.Context(), h.laptop(), raw)
 		wants(t, "a grant after a restart", err, ErrBehind, "restored from an old copy")
 	}
 }

@@ -32,7 +32,8 @@ func (h *home) listed() (n int, from uint64) {
 func (h *home) turn(app identity.Path, id tree.GrantID, pause bool) error {
 	h.t.Helper()
 	if !pause {
-		return h.Resume(h.t.Context(), h.At(app).Chain, id)
+		_, err := h.Resume(h.t.Context(), h.At(app).Chain, id)
+		return err
 	}
 	r := tree.Revocation{Grant: id, Pause: true}
 	h.View(func(s *tree.State) {
@@ -58,7 +59,7 @@ func TestNobodyFillsTheList(t *testing.T) {
 	own := h.share()
 	give := func(to identity.Path, depth uint8) (givenGrant, error) {
 		g := h.signed("sam/adviser/laptop", "sam/adviser", h.to(to, top.statement, depth))
-		_, err := h.Grant(t.Context(), h.At("sam/adviser/laptop").Chain, g.raw)
+		_, _, err := h.Grant(t.Context(), h.At("sam/adviser/laptop").Chain, g.raw)
 		return g, err
 	}
 
@@ -80,7 +81,7 @@ func TestNobodyFillsTheList(t *testing.T) {
 		all = append(all, g)
 	}
 	more := h.signed("sam/eva/phone", "sam/eva", h.to("sam/tom", middle.statement, 0))
-	_, err = h.Grant(t.Context(), h.At("sam/eva/phone").Chain, more.raw)
+	_, _, err = h.Grant(t.Context(), h.At("sam/eva/phone").Chain, more.raw)
 	wants(t, "eva gives one more", err, ErrDenied, "sam/adviser has passed on 64 grants, with those that others give under them")
 
 	// Pausing and resuming takes room as well: pausing always goes, resuming until there is none left.

@@ -104,7 +104,7 @@ func TestOnlyTheLiveAsk(t *testing.T) {
 			wants(t, name+" labels", h.Label(t.Context(), by, h.member("home/lock"), "x"), ErrDenied, "keeper: setting a label")
 			wants(t, name+" limits", h.Limit(t.Context(), by, h.member("home/lock"), nil), ErrDenied, "keeper: setting limits")
 			wants(t, name+" admits", h.Admit(t.Context(), by, []tree.Admission{{Chain: h.At("home/lock").Chain}}), ErrDenied, "keeper: admitting")
-			_, err := h.Grant(t.Context(), by, raw)
+			_, _, err := h.Grant(t.Context(), by, raw)
 			wants(t, name+" grants", err, ErrDenied, "keeper: admitting a grant")
 			wants(t, name+" has an address", h.SetAddress(t.Context(), by, nil), ErrDenied, "keeper: keeping an address")
 		})
@@ -328,17 +328,17 @@ func TestGrantRefuses(t *testing.T) {
 		{"taken back before", "sam/laptop", sign(func(g *grant.Terms) { g.ID = gone }), ErrGone, gone.String()},
 	} {
 		h.unchanged(test.name, func() {
-			_, err := h.Grant(t.Context(), h.At(test.by).Chain, test.raw)
+			_, _, err := h.Grant(t.Context(), h.At(test.by).Chain, test.raw)
 			wants(t, test.name, err, test.is, test.want)
 		})
 	}
-	id, err := h.Grant(t.Context(), laptop.Chain, good)
+	id, _, err := h.Grant(t.Context(), laptop.Chain, good)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.unchanged("the same again", func() {
-		if again, err := h.Grant(t.Context(), laptop.Chain, good); again != id || err != nil {
-			t.Errorf("the same again: %s, %v", again, err)
+		if again, already, err := h.Grant(t.Context(), laptop.Chain, good); again != id || !already || err != nil {
+			t.Errorf("the same again: %s, already: %v, %v", again, already, err)
 		}
 	})
 }

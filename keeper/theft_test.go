@@ -29,7 +29,7 @@ func newRobbed(t *testing.T) *robbed {
 		t.Helper()
 		h.let(app, identity.Service, "sam/"+identity.Path(name))
 		id, raw := h.signBy(app, "sam", func(t *grant.Terms) { t.Time = h.stolen.Add(-15 * time.Minute).Unix() }) // as if it were older
-		_, err := h.Grant(t.Context(), h.At(app).Chain, raw)
+		_, _, err := h.Grant(t.Context(), h.At(app).Chain, raw)
 		must(t, err)
 		h.grants[name] = id
 	}

@@ -76,7 +76,7 @@ func TestToolsComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, raw := h.sign(func(g *grant.Terms) { g.Subject.Member = first.Member() })
-	if _, err := h.Grant(t.Context(), h.laptop(), raw); err != nil {
+	if _, _, err := h.Grant(t.Context(), h.laptop(), raw); err != nil {
 		t.Fatal(err)
 	}
 	shown := h.proof([]identity.MemberID{h.member("sam"), first.Member()})

@@ -101,50 +101,53 @@ func (k *Keeper) keepWithdrawn(ctx context.Context, a agreement.Agreement) error
 	return nil
 }
 
-// Deleted keeps the answer of a live service to a demand that was made to it.
-func (k *Keeper) Deleted(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
-	id, err := k.deleted(ctx, by, raw)
-	if err != nil {
-		return id, fmt.Errorf("keeper: keeping the answer to a demand: %w", err)
+// Deleted keeps the answer of a live service to a demand that was made to it. What it has answered before, and anything once
+// nothing is left to delete, changes nothing: it is so already.
+func (k *Keeper) Deleted(ctx context.Context, by identity.Chain, raw []byte) (id tree.GrantID, already bool, err error) {
+	if id, already, err = k.deleted(ctx, by, raw); err != nil {
+		return id, false, fmt.Errorf("keeper: keeping the answer to a demand: %w", err)
 	}
-	return id, nil
+	return id, already, nil
 }
 
-func (k *Keeper) deleted(ctx context.Context, by identity.Chain, raw []byte) (tree.GrantID, error) {
+func (k *Keeper) deleted(ctx context.Context, by identity.Chain, raw []byte) (id tree.GrantID, already bool, err error) {
 	if len(raw) > maxStatement {
-		return tree.GrantID{}, fmt.Errorf("%d bytes, of at most %d", len(raw), maxStatement)
+		return id, false, fmt.Errorf("%d bytes, of at most %d", len(raw), maxStatement)
 	}
 	end, err := k.begin(ctx)
 	if err != nil {
-		return tree.GrantID{}, err
+		return id, false, err
 	}
 	defer end()
 	if err := k.checkLive(by); err != nil {
-		return tree.GrantID{}, err
+		return id, false, err
 	}
 	for id, a := range k.withdrawn {
+		if a.Demand.Service != by.Member() {
+			continue
+		}
 		p := a.Papers()
 		demand, _, name, err := agreement.OpenDemand(p.Demand, k.verifyChain)
-		if err != nil || demand.Service != by.Member() {
+		if err != nil {
 			continue
 		}
 		answer, err := agreement.OpenDeletion(raw, demand, name, k.verifyChain)
 		switch {
 		case err != nil:
 			continue // to another demand
-		case isDone(a):
-			return id, nil // nothing is left to delete
+		case isDone(a), slices.ContainsFunc(p.Answers, func(before []byte) bool { return bytes.Equal(before, raw) }):
+			return id, true, nil
 		case time.Unix(answer.Time, 0).After(k.clock().Add(credential.MaxSkew)):
-			return id, fmt.Errorf("it is dated %s, in the future", time.Unix(answer.Time, 0).UTC().Format(time.RFC3339))
+			return id, false, fmt.Errorf("it is dated %s, in the future", time.Unix(answer.Time, 0).UTC().Format(time.RFC3339))
 		}
 		p.Answers = append(slices.Clone(p.Answers), raw)
 		p.Answers = p.Answers[max(0, len(p.Answers)-maxAnswers):]
 		if a, err = p.Open(); err != nil {
-			return id, err
+			return id, false, err
 		}
-		return id, k.keepWithdrawn(ctx, a)
+		return id, false, k.keepWithdrawn(ctx, a)
 	}
-	return tree.GrantID{}, fmt.Errorf("nothing of the kind was demanded of %s: %w", by.ID.Path, ErrNotLive)
+	return id, false, fmt.Errorf("nothing of the kind was demanded of %s: %w", by.ID.Path, ErrNotLive)
 }
 
 // Withdrawn returns the agreements that were withdrawn, the oldest first: all of them, or those with a service that it

@@ -16,7 +16,7 @@ func TestWithdraw(t *testing.T) {
 	h, id, raw := newDeal(t)
 	ctx := t.Context()
 	statement := digestOf(t, raw)
-	if _, err := h.Consent(ctx, h.consent("sam/bank", id, statement)); err != nil {
+	if _, _, err := h.Consent(ctx, h.consent("sam/bank", id, statement)); err != nil {
 		t.Fatal(err)
 	}
 	demand := func(by identity.Path) agreement.Papers {
@@ -73,24 +73,29 @@ func TestWithdraw(t *testing.T) {
 		"a gateway's, by the service":    {"sam/bank", answer("home/gateway", func(d *agreement.Deletion) { d.Service = h.member("sam/bank") })},
 		"the service, to another demand": {"sam/bank", answer("sam/bank", func(d *agreement.Deletion) { d.Demand[0]++ })},
 	} {
-		if _, err := h.Deleted(ctx, h.At(forged.by).Chain, forged.raw); !errors.Is(err, ErrNotLive) {
+		if _, _, err := h.Deleted(ctx, h.At(forged.by).Chain, forged.raw); !errors.Is(err, ErrNotLive) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	later := func(d *agreement.Deletion) { d.Done, d.Items, d.Reason = false, nil, "the bill is due" }
-	for range 2 * maxAnswers { // a service that says no for ever
-		if _, err := h.Deleted(ctx, h.At("sam/bank").Chain, answer("sam/bank", later)); err != nil {
-			t.Fatal(err)
+	reason := "the bill is due"
+	later := func(d *agreement.Deletion) { d.Done, d.Items, d.Reason = false, nil, reason }
+	for range 2 * maxAnswers { // a service that says no for ever, and each time twice
+		reason += ", still"
+		raw := answer("sam/bank", later)
+		for _, again := range []bool{false, true} {
+			if _, already, err := h.Deleted(ctx, h.At("sam/bank").Chain, raw); err != nil || already != again {
+				t.Fatal(already, err)
+			}
 		}
 	}
 	if left := h.Withdrawn(h.member("sam/bank")); len(left) != 1 || len(left[0].Answers) != maxAnswers {
 		t.Errorf("left is %d demands", len(left))
 	}
-	if got, err := h.Deleted(ctx, h.At("sam/bank").Chain, answer("sam/bank", as)); err != nil || got != id {
+	if got, _, err := h.Deleted(ctx, h.At("sam/bank").Chain, answer("sam/bank", as)); err != nil || got != id {
 		t.Fatalf("%s, %v", got, err)
 	}
-	if _, err := h.Deleted(ctx, h.At("sam/bank").Chain, answer("sam/bank", later)); err != nil {
-		t.Error(err)
+	if _, already, err := h.Deleted(ctx, h.At("sam/bank").Chain, answer("sam/bank", later)); err != nil || !already {
+		t.Error(already, err)
 	}
 	h.restart()
 	all := h.Withdrawn(identity.MemberID{})
