@@ -78,7 +78,7 @@ func (m tidy) Run() int {
 //	bucket NAME       start an S3-like server with a bucket, at $bucket, and set credentials for it
 //	telegrams FILE N    write N telegrams of a made-up household
 //
-// and $LATER, a day of the week that is not today.
+// and $LATER, a day of the week that is not today, and $NOON, a zone where the day is not over soon.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -88,6 +88,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "share"))
 			env.Setenv("TZ", zone)
 			env.Setenv("LATER", later(time.Now()))
+			env.Setenv("NOON", noonAt(time.Now()))
 			env.Setenv("AT", `([A-Z][a-z]+ [0-9]+ [A-Z][a-z]+ )?[0-9]+:[0-9]+`)
 			env.Values[processes{}] = map[string]*process{}
 			env.Values[connection{}] = map[string]net.Conn{}
@@ -112,6 +113,9 @@ func later(now time.Time) string {
 	}
 	return strings.ToLower(now.In(place).AddDate(0, 0, 3).Weekday().String()[:3])
 }
+
+// noonAt returns a time zone in which it is about noon.
+func noonAt(now time.Time) string { return fmt.Sprintf("Etc/GMT%+d", now.UTC().Hour()-12) } // +11 is west of Greenwich
 
 // processes is the key of a script's value that holds what it runs beside itself: a map[string]*process.
 type processes struct{}
