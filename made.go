@@ -66,6 +66,10 @@ func (r Roster) MadeSince(self identity.Chain, m RosterMember, since time.Time) 
 		makings = append(makings, tree.Making{By: o.By, Since: o.Since})
 		take = append(take, func() { made.Others = append(made.Others, o) })
 	}
+	for _, gone := range r.gone {
+		makings = append(makings, gone)
+		take = append(take, func() {})
+	}
 	for _, i := range tree.MadeSince(makings, leaves, since) {
 		take[i]()
 	}

@@ -203,6 +203,7 @@ type Roster struct {
 	Fetched time.Time     // when the gateway said so
 
 	gateway identity.MemberID
+	gone    []tree.Making // members that are there no more, and what they made is
 }
 
 // A RosterMember is a member in a Roster.
@@ -315,6 +316,17 @@ func (n *Node) readRoster(r control.Roster, at time.Time) (Roster, error) {
 			return out, err
 		}
 		out.Grants = append(out.Grants, RosterGrant{Grant: g, Terms: t, Statement: s.Digest, Paused: entry.Paused})
+	}
+	for _, g := range r.Gone {
+		gone, err := identity.ParseMemberID(g.Member)
+		if err != nil {
+			return out, err
+		}
+		by, err := identity.ParseMemberID(g.By)
+		if err != nil {
+			return out, err
+		}
+		out.gone = append(out.gone, tree.Making{By: by, Since: g.Since, Gone: gone})
 	}
 	var err error
 	out.Others, err = n.readOthers(r.Others)

@@ -147,6 +147,14 @@ type Roster struct {
 	Members []Member `json:"members"` // by path
 	Grants  []Grant  `json:"grants,omitempty"`
 	Others  []Other  `json:"others,omitempty"` // other trees that are recognized, by name; for owners and people
+	Gone    []Gone   `json:"gone,omitempty"`   // members that are there no more, and what they let in or gave is; for owners
+}
+
+// A Gone is a member that was taken away, in a Roster.
+type Gone struct {
+	Member string `json:"member"` // 26 characters
+	By     string `json:"by"`     // the leaf that asked for it
+	Since  int64  `json:"since"`  // when that was: Unix time, seconds
 }
 
 // An Other is another tree in a Roster.

@@ -172,6 +172,11 @@ func (g *Gateway) roster(who identity.Chain) control.Roster {
 	for i, id := range ids {
 		r.Grants[i].Consents, _ = g.keeper.Consents(id)
 	}
+	if who.Owner() {
+		for _, m := range g.keeper.GoneMakers() {
+			r.Gone = append(r.Gone, control.Gone{Member: m.Gone.String(), By: m.By.String(), Since: m.Since})
+		}
+	}
 	h := &home{g}
 	for _, e := range entries {
 		id := e.Chain.Member()

@@ -330,6 +330,10 @@ func (k *Keeper) takeMade(u *tree.Update, event *Event, p credential.Pending) {
 			u.Forget, event.Grants = append(u.Forget, o.Other), append(event.Grants, k.across(o.Other)...)
 		})
 	}
+	for _, gone := range k.allGone() {
+		makings = append(makings, gone)
+		take = append(take, func() {})
+	}
 	var leaves []identity.MemberID
 	for _, gone := range event.Members {
 		leaves = append(leaves, gone.Member())

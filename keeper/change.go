@@ -28,6 +28,7 @@ const (
 	entryPrefix     = "entry/"
 	chainPrefix     = "chain/"
 	pastPrefix      = "past/"
+	letInPrefix     = "letin/"
 	grantPrefix     = "grant/"
 	gonePrefix      = "gone/"
 	outboxPrefix    = "outbox/"
@@ -69,11 +70,12 @@ type step struct {
 	event   Event
 	records map[string][]byte // for Save
 
-	parties     map[tree.GrantID]parties // of the grants added
-	gone        []merkle.Hash            // keys of the members and grants taken away
-	unreachable []identity.MemberID      // whose address records and recipients go
-	past        []identity.Chain         // certificates of those, as they were
-	rendezvous  []byte                   // the secret from now on; nil: as before
+	parties     map[tree.GrantID]parties    // of the grants added
+	gone        []merkle.Hash               // keys of the members and grants taken away
+	unreachable []identity.MemberID         // whose address records and recipients go
+	past        []identity.Chain            // certificates of those, as they were
+	letIn       map[identity.MemberID]letIn // of the members taken away
+	rendezvous  []byte                      // the secret from now on; nil: as before
 	checkpoints map[identity.MemberID]tree.Checkpoint
 	classes     []classKey      // of things taken away
 	seconds     []seconded      // in their order
@@ -176,6 +178,9 @@ func (k *Keeper) plan(u tree.Update, event Event) (*step, error) {
 		return nil, err
 	}
 	k.forget(s)
+	if err := k.noteLetIn(s); err != nil {
+		return nil, err
+	}
 	if err := k.account(s, u); err != nil {
 		return nil, err
 	}
@@ -280,6 +285,7 @@ func (k *Keeper) commit(s *step) {
 	for _, c := range s.event.Members {
 		delete(k.checkpoints, c.Member())
 	}
+	maps.Copy(k.letIn, s.letIn)
 	for _, c := range s.seconds {
 		if c.raw == nil {
 			delete(k.consents[c.grant], c.by)

@@ -57,6 +57,7 @@
 //	entry/HEX          the value of the roster entry with this key
 //	chain/MEMBER       CBOR array of the certificates of a live member, leaf first, without the root
 //	past/MEMBER/SEQUENCE  20 digits: the same of a member that this head took away, or gave another key
+//	letin/MEMBER       CBOR: who let in a member that was taken away, and when
 //	grant/GRANT        the signed statement of a live grant
 //	gone/HEX           the sequence of the head that took away this member or grant, in decimal
 //	outbox/SEQUENCE    20 digits: the transaction for this head; recorded ones go with the Save of a later head

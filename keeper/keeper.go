@@ -66,7 +66,7 @@ type Keeper struct {
 	doubt *step         // of the turn's holder: a change that may be on disk or not
 
 	mu          sync.RWMutex
-	state       *tree.State // changed only with both turn and mu, and so are newest, parties, gone, owns, rendezvous, consents, classes, withdrawn, taken
+	state       *tree.State // changed only with both turn and mu, and so are newest, parties, gone, letIn, owns, rendezvous, consents, classes, withdrawn, taken
 	newest      *moment
 	moments     []*moment // from the newest recorded head, or the first since Open, up to the newest
 	outbox      []item    // not recorded, by sequence
@@ -78,7 +78,8 @@ type Keeper struct {
 	parties     map[tree.GrantID]parties
 	abroad      map[tree.GrantID]parties // of these, those that concern members of other trees
 	gone        map[merkle.Hash]bool
-	owns        map[string]own // what leaves signed about themselves, by its key in the store
+	letIn       map[identity.MemberID]letIn // of members that are gone
+	owns        map[string]own              // what leaves signed about themselves, by its key in the store
 	rendezvous  []byte
 	consents    consents
 	classes     map[classKey]Class

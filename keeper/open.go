@@ -46,6 +46,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		parties:     map[tree.GrantID]parties{},
 		abroad:      map[tree.GrantID]parties{},
 		gone:        map[merkle.Hash]bool{},
+		letIn:       map[identity.MemberID]letIn{},
 		owns:        map[string]own{},
 		consents:    consents{},
 		classes:     map[classKey]Class{},
@@ -74,7 +75,7 @@ func open(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreTaken, k.restoreOwns, k.restoreRendezvous, k.restoreConsents, k.restoreWithdrawn, k.restoreOutbox, k.compare,
+		k.restoreHead, k.restoreRoster, k.restoreGone, k.restoreLetIn, k.restoreTaken, k.restoreOwns, k.restoreRendezvous, k.restoreConsents, k.restoreWithdrawn, k.restoreOutbox, k.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

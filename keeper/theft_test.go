@@ -118,3 +118,43 @@ func TestStolenPhoneAndLabels(t *testing.T) {
 	h.remove(h.stolen)
 	h.expect("after", []identity.Path{"sam/before", "sam/mine-before", "sam/mine-after", "home/shed"}, []string{"before", "mine-before", "mine-after"})
 }
+
+// A thief who takes off the tree what stands between the phone and what it made saves none of it, after a restart neither:
+// neither an app that was let in for that, nor a tool.
+func TestStolenPhoneHidesWhatItMade(t *testing.T) {
+	for _, restarts := range []bool{false, true} {
+		h := newRobbed(t)
+		h.let("sam/phone", identity.App, "sam/between")
+		tool := h.tool("sam/tools", identity.App, time.Hour)
+		must(t, h.AdmitTool(t.Context(), h.At("sam/phone").Chain, tool))
+		h.let("sam/between", identity.App, "sam/last")
+		h.Add(identity.Service, "sam/ear")
+		must(t, h.Admit(t.Context(), tool, []tree.Admission{{Chain: h.At("sam/ear").Chain}}))
+		id, raw := h.signBy("sam/between", "sam")
+		_, _, err := h.Grant(t.Context(), h.At("sam/between").Chain, raw)
+		must(t, err)
+		_, err = h.Revoke(t.Context(), h.pending("sam/phone", tree.Revocation{Member: h.member("sam/between")}))
+		must(t, err)
+		must(t, h.AdmitTool(t.Context(), h.At("sam/phone").Chain, h.tool("sam/tools", identity.App, time.Hour)))
+		if restarts {
+			h.restart()
+		}
+		makers := h.GoneMakers()
+		if len(makers) != 2 || makers[0].By != h.member("sam/phone") || makers[1].By != h.member("sam/phone") {
+			t.Errorf("of those who are gone and made something %+v are known", makers)
+		}
+		h.remove(h.stolen)
+		for _, path := range []identity.Path{"sam/last", "sam/ear", "sam/tools", "sam/between"} {
+			if _, ok := h.entry(path); ok {
+				t.Errorf("%s is there still", path)
+			}
+		}
+		if h.live(id) {
+			t.Error("what was given is there still")
+		}
+		h.expect("after", []identity.Path{"sam/before", "sam/mine-before", "sam/mine-after", "home/shed"}, []string{"before", "mine-before", "mine-after"})
+		if makers := h.GoneMakers(); len(makers) != 1 || makers[0].Gone != h.member("sam/phone") {
+			t.Errorf("of those who are gone and made something %+v are known, want the phone", makers)
+		}
+	}
+}

@@ -7,11 +7,12 @@ import (
 )
 
 // A Making is an entry of a roster, as far as it tells who asked for it: of a member, a grant or a recognition; or who
-// stands behind a grant as its second.
+// stands behind a grant as its second. Or it is what the entry of a member that is gone told.
 type Making struct {
 	By    identity.MemberID // the leaf that asked for it
 	Since int64             // when it was put there, by the keeper's clock: Unix time, seconds
 	Made  identity.Chain    // of a member: its certificates
+	Gone  identity.MemberID // of one that is gone: who it was
 }
 
 // MadeSince returns which of makings were asked for by leaves since a moment, or by what these made, and so on: the
@@ -29,6 +30,9 @@ func MadeSince(makings []Making, leaves []identity.MemberID, since time.Time) (f
 				continue
 			}
 			in[i], grown = true, true
+			if !m.Gone.IsZero() {
+				by[m.Gone] = true
+			}
 			if len(m.Made.Line) == 0 {
 				continue
 			}

@@ -36,6 +36,14 @@ func TestMadeSince(t *testing.T) {
 			{By: laptop, Since: stolen, Made: person.Chain},
 			{By: phone, Since: stolen},
 		}, []identity.MemberID{laptop}, []int{0, 1, 2}},
+		{"by way of one that is gone", []tree.Making{
+			{By: phone, Since: stolen + 1},
+			{By: laptop, Since: stolen, Gone: phone},
+		}, []identity.MemberID{laptop}, []int{0, 1}},
+		{"by one that is gone and was there before", []tree.Making{
+			{By: phone, Since: stolen + 1},
+			{By: laptop, Since: stolen - 1, Gone: phone},
+		}, []identity.MemberID{laptop}, nil},
 		{"in a ring", []tree.Making{
 			{By: person.Member(), Since: stolen, Made: app.Chain},
 			{By: app.Member(), Since: stolen, Made: person.Chain},
