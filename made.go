@@ -35,6 +35,9 @@ func (r Roster) MadeSince(self identity.Chain, m RosterMember, since time.Time) 
 			leaves = append(leaves, other.Who.Member())
 			continue
 		}
+		if slices.ContainsFunc(self.Line, func(l identity.Link) bool { return l.Member == other.Who.Member() }) {
+			continue // whoever removes does not go along
+		}
 		if credential.MayRemove(self, other.Who) != nil {
 			if entry.Since >= since.Unix() {
 				stay[entry.By] = append(stay[entry.By], other)
