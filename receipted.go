@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"hash"
 	"io"
 	"net"
@@ -72,6 +73,9 @@ func (c *call) unsigned(ctx context.Context) error {
 		return &thing.Problem{Status: http.StatusForbidden, Code: codeOwes,
 			Detail: "whoever can sign receipts does so, and comes over the peer network: over HTTPS an exported key may do this"}
 	case c.session.vouched != nil:
+	case rs.crowded(who):
+		return &thing.Problem{Status: http.StatusForbidden, Code: codeOwes,
+			Detail: fmt.Sprintf("%d others of your home have yet to sign for what they did here", maxDebtors)}
 	case acts(c.op):
 		left = rs.await(ctx, who)
 	case lasts(c.op):

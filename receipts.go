@@ -300,6 +300,31 @@ func (rs *receipts) left(who debtor, of map[signed.Digest]bool) (left []debt, se
 	return left, d.settled
 }
 
+// Another home makes as many members as it likes: with a new one for each thing that it does, none of them would ever have
+// to sign. So of those of one home only so many owe at a time. What nobody signed in debtFor stands in nobody else's way:
+// it may be of somebody who is gone.
+const (
+	maxDebtors = 64
+	debtFor    = 7 * 24 * time.Hour
+)
+
+// crowded reports whether too many others of a caller's home, which is not the node's own, owe something.
+func (rs *receipts) crowded(who debtor) bool {
+	if who.Tree == rs.node.self.ID.Tree {
+		return false
+	}
+	since, others := rs.node.clock().Add(-debtFor), 0
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for other, d := range rs.owed {
+		if other.Tree == who.Tree && other != who &&
+			slices.ContainsFunc(d.list, func(d debt) bool { return !d.signed && d.Time.After(since) }) {
+			others++
+		}
+	}
+	return others >= maxDebtors
+}
+
 // owes explains to a caller why it gets nothing done.
 func owes(left []debt) *thing.Problem {
 	d := left[0]

@@ -2,6 +2,7 @@ package kindred_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/device/lock"
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/thing"
@@ -398,5 +400,58 @@ func TestWhoAsksWithoutEndFillsNoJournal(t *testing.T) {
 	}
 	if times != asked || lines > 61*minutes {
 		t.Errorf("%d lines tell of %d times, it was %d", lines, times, asked)
+	}
+}
+
+// Another home sends a new member for each thing that it does, of whom none signs: it gets no further than that.
+func TestAnotherHomeThatDoesNotSign(t *testing.T) {
+	d, birch := newDoor(t), gatewaytest.New(t)
+	sam := birch.Open("laptop")
+	gatewaytest.Recognize(t, d.laptop, sam, "birch")
+	gatewaytest.Recognize(t, sam, d.laptop, "oak")
+	birches := sam.Self().ID.Tree
+	d.ShareAbroad(d.laptop, identity.ID{Tree: birches, Path: "sam"}, "home/lock", grant.Terms{Actions: grant.Use})
+	unlock := func() string {
+		t.Helper()
+		err := sam.UseID(t.Context(), d.lock.Self().ID, func(c *thing.Client) error {
+			_, err := c.Invoke(t.Context(), "unlock", nil)
+			return err
+		})
+		var p *thing.Problem
+		if err != nil && !errors.As(err, &p) {
+			t.Fatal(err)
+		}
+		if p == nil {
+			return ""
+		}
+		return p.Code
+	}
+	owe := func(many int, at time.Time) {
+		t.Helper()
+		for range many {
+			id, err := identity.NewMemberID(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.lock.Owe(t.Context(), journal.Receipt{
+				Tree: d.lock.Self().ID.Tree, Node: d.lock.Self().Member(), Caller: id, CallerTree: birches,
+				Op: journal.Invoke, Affordance: "unlock", Outcome: journal.Served, Time: at,
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	now := time.Now()
+	owe(2, now.Add(-8*24*time.Hour)) // for whom nobody waits any more
+	owe(63, now)
+	if code := unlock(); code != "" {
+		t.Fatalf("with 63 others who owe, it is answered %q", code)
+	}
+	owe(1, now)
+	if code := unlock(); code != "owes-receipt" {
+		t.Errorf("with 64 others who owe, it is answered %q", code)
+	}
+	if err := d.do(d.laptop, "unlock"); err != nil {
+		t.Errorf("at home: %v", err)
 	}
 }
