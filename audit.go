@@ -170,7 +170,8 @@ type receiptsOf struct {
 	refused []journal.Finding // those that it did not sign
 }
 
-// receiptsHere returns the receipts in the node's own journal, by who gave them.
+// receiptsHere returns the receipts in the node's own journal that members of its tree gave, by who that was. What was
+// given elsewhere says nothing of a member here, whatever ID it has there.
 func (n *Node) receiptsHere(ctx context.Context) (map[identity.MemberID]receiptsOf, error) {
 	found := map[identity.MemberID]receiptsOf{}
 	for from := int64(0); ; {
@@ -187,11 +188,13 @@ func (n *Node) receiptsHere(ctx context.Context) (map[identity.MemberID]receipts
 			if err != nil {
 				continue
 			}
-			if e.Op == journal.Countersign && e.Outcome == journal.Refused { // whatever it says of who gave it, and to whom
+			own := n.self.ID.Tree
+			switch refused := e.Op == journal.Countersign && e.Outcome == journal.Refused; {
+			case refused && e.Thing.ID.Tree == own: // whatever it says of who gave it, and to whom
 				of := found[e.Thing.Member]
 				of.refused = append(of.refused, journal.Finding{Problem: journal.Disputed, Index: r.Index, By: ByReceipt, At: e.Time, Detail: e.Reason})
 				found[e.Thing.Member] = of
-			} else if r.Entries == 0 && r.Caller == n.self.Member() {
+			case !refused && r.Tree == own && r.Entries == 0 && r.Caller == n.self.Member():
 				of := found[r.Node]
 				of.signed = append(of.signed, r)
 				found[r.Node] = of

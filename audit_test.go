@@ -15,6 +15,7 @@ import (
 	"github.com/kindred-iot/kindred/gateway"
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
+	"github.com/kindred-iot/kindred/identity/identitytest"
 	"github.com/kindred-iot/kindred/journal"
 	"github.com/kindred-iot/kindred/store/storetest"
 )
@@ -108,6 +109,52 @@ func TestJournalsInOrder(t *testing.T) {
 	}
 	if len(checks) != 2 {
 		t.Errorf("verified: %+v", checks)
+	}
+}
+
+// A member of another home may have the ID of one here: no home keeps another from that. What it gave receipts for is no
+// fault of the one here.
+func TestReceiptsOfANamesakeElsewhere(t *testing.T) {
+	d := newDoor(t)
+	if err := d.do(d.laptop, "unlock"); err != nil {
+		t.Fatal(err)
+	}
+	d.laptop.HandBack(t.Context())
+	d.handedIn(2)
+	there := identitytest.NewTree(t, time.Now())
+	there.Add(identity.Place, "home")
+	namesake, laptop := there.AddAs(d.lock.Self().Member(), identity.Device, "home/lock"), d.laptop.Self()
+	e := journal.Entry{
+		Time: time.Now(), Thing: journal.Party{Member: namesake.Member(), ID: namesake.ID}, Caller: journal.Party{Member: laptop.Member(), ID: laptop.ID},
+		Op: journal.Countersign, Affordance: "unlock", Outcome: journal.Served, Call: 7,
+	}
+	r := journal.Receipt{
+		Tree: there.ID, Node: namesake.Member(), Caller: laptop.Member(), CallerTree: laptop.ID.Tree,
+		Op: journal.Invoke, Affordance: "unlock", Outcome: journal.Served, Time: e.Time, Call: e.Call,
+	}
+	raw, err := r.Sign(namesake.Signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, name, err := journal.ReadReceipt(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := journal.Countersignature{Receipt: name, Caller: r.Caller, Tree: r.CallerTree, Time: e.Time}
+	signature, err := c.Sign(d.key("laptop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Exchange = &journal.Exchange{Receipt: raw, Countersignature: signature}
+	refused := e
+	refused.Outcome, refused.Reason, refused.Exchange = journal.Refused, "it is of another request", &journal.Exchange{Receipt: raw}
+	for _, e := range []journal.Entry{e, refused} {
+		if err := d.laptop.Journal().Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := d.audit(); len(c.Findings) > 0 || c.Receipts != 1 {
+		t.Errorf("of the lock here is found: %+v", c)
 	}
 }
 
