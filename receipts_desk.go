@@ -96,7 +96,11 @@ const (
 	maxLooked = 1 << 16 // entries that are looked through for it
 )
 
-// tellReads gives a caller a receipt for what it read since the last one, unless it has yet to sign that. Of sealed reads
+// letGo is after how long a caller will not sign a receipt for reads any more: it was killed before it had counted all of
+// them, and others that it made about then would make up for these (accounts.counted).
+const letGo = 2 * slack
+
+// tellReads gives a caller a receipt for what it read since the last one, unless it may still sign that. Of sealed reads
 // it says nothing: which entries are whose, only who the seal is for can tell, and a list of them kept here in clear for the
 // receipt's sake would undo the seal. What such a read was, its person reads in the log, where nobody can alter it, and in
 // the account that the person's own app keeps.
@@ -106,8 +110,12 @@ func (rs *receipts) tellReads(ctx context.Context, who credential.Principal) err
 		return nil // it would be one more who owes
 	}
 	for _, d := range rs.outstanding(reader) {
-		if d.Entries > 0 {
+		switch {
+		case d.Entries == 0:
+		case n.clock().Sub(d.Until) < letGo:
 			return nil
+		default:
+			rs.forget(reader, d.name)
 		}
 	}
 	key := toldPrefix + reader.String()

@@ -455,3 +455,27 @@ func TestAnotherHomeThatDoesNotSign(t *testing.T) {
 		t.Errorf("at home: %v", err)
 	}
 }
+
+// A phone that was killed has not counted all that it read, and does not sign for that. What it reads from then on it
+// signs for again, once the receipt before cannot be right any more.
+func TestWhoWasKilledSignsForLaterReads(t *testing.T) {
+	for ago, signs := range map[time.Duration]int{time.Hour: 0, 80 * time.Hour: 1} {
+		t.Run(ago.String(), func(t *testing.T) {
+			d := newDoor(t)
+			lock, laptop, at := d.lock.Self(), d.laptop.Self(), time.Now().Add(-ago)
+			if _, err := d.lock.Owe(t.Context(), journal.Receipt{
+				Tree: lock.ID.Tree, Node: lock.Member(), Caller: laptop.Member(), CallerTree: laptop.ID.Tree,
+				Op: journal.Read, Outcome: journal.Served, Time: at, Until: at, Entries: 1, Count: 100,
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.State(d.laptop, "home/lock"); err != nil {
+				t.Fatal(err)
+			}
+			d.laptop.AskForReceipts(t.Context())
+			if got := d.countersigned(d.laptop); len(got) != signs {
+				t.Errorf("it signs for %+v, want %d receipts", got, signs)
+			}
+		})
+	}
+}
