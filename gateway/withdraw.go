@@ -61,16 +61,10 @@ func (g *Gateway) demands(who identity.Chain) []agreement.Papers {
 		return nil
 	}
 	papers := papersOf(slices.DeleteFunc(g.keeper.Withdrawn(who.Member()), func(a agreement.Agreement) bool {
-		return len(a.Answers) == 0 && !g.stands(a.DemandedBy()) // the service would refuse it
+		return len(a.Answers) == 0 && !g.isLive(a.DemandedBy()) // the service would refuse it
 	}))
 	slices.SortStableFunc(papers, func(a, b agreement.Papers) int { return len(a.Answers) - len(b.Answers) }) // unanswered first
 	return papers
-}
-
-// stands reports whether a leaf is a member with these certificates.
-func (g *Gateway) stands(who identity.Chain) bool {
-	m, ok := g.member(who.Member())
-	return ok && slices.EqualFunc(m.Chain.Line, who.Line, func(a, b identity.Link) bool { return a.Digest == b.Digest })
 }
 
 func papersOf(all []agreement.Agreement) (papers []agreement.Papers) {
