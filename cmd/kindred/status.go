@@ -181,8 +181,12 @@ func pendings(ctx context.Context, n *kindred.Node, st *state) error {
 	return err
 }
 
-// soonOver is how long before its end a grant is told of.
-const soonOver = 3 * 24 * time.Hour
+// endsWithin is how long before its end status tells of a grant.
+const endsWithin = 3 * 24 * time.Hour
+
+func soonOver(g sharedGrant, now time.Time) bool {
+	return g.Until != nil && !g.Over && g.Until.Sub(now) < endsWithin
+}
 
 // awaited finds what waits for an owner's answer, and what is soon over of what the member gave or was given.
 func (s *session) awaited(ctx context.Context, n *kindred.Node, st *state) error {
@@ -196,7 +200,7 @@ func (s *session) awaited(ctx context.Context, n *kindred.Node, st *state) error
 		}
 	}
 	for _, g := range shownGrants(r, s.now()) {
-		if g.Until != nil && !g.Over && g.Until.Sub(s.now()) < soonOver {
+		if soonOver(g, s.now()) {
 			st.Ending = append(st.Ending, s.soonEnds(g))
 		}
 	}
@@ -216,7 +220,9 @@ func (s *session) awaitedElsewhere(ctx context.Context, n *kindred.Node, st *sta
 	}
 	r, err := s.roster(ctx, n) // for the names of homes
 	for _, g := range found {
-		st.Ending = append(st.Ending, s.soonEnds(shownGrant(grant.English, r, g, s.now())))
+		if g := shownGrant(grant.English, r, g, s.now()); soonOver(g, s.now()) {
+			st.Ending = append(st.Ending, s.soonEnds(g))
+		}
 	}
 	return err
 }
