@@ -40,9 +40,9 @@ type signedFor struct {
 	exchange *journal.Exchange
 }
 
-// slack is how far the clocks of two ends may be apart for one's account to fit the other's. Whoever's receipt is refused does
-// nothing more at the thing, and a phone whose clock is hours wrong is no reason to keep its owner out. Nothing is asked for where
-// they are further apart: proofs a day old are too old.
+// slack is how far the clocks of two ends may be apart for one's account to fit the other's. Whoever's receipt is refused
+// does nothing more at the thing, and a phone whose clock is hours wrong is no reason to keep its owner out. Nothing is asked
+// for where they are further apart: proofs a day old are too old.
 const slack = 25 * time.Hour
 
 // onItsWay is how much of a stream one end may have sent that the other has not got: what QUIC lets be under way, and more.

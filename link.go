@@ -299,8 +299,8 @@ func (n *Node) handIn(ctx context.Context) error {
 	return n.handInJournal(ctx)
 }
 
-// handInJournal gives the gateway a copy of the journal; what it has no room for, later. Apps keep theirs to themselves: it is their people's own account
-// of what things tell of too, and the gateway has a checkpoint of it.
+// handInJournal gives the gateway a copy of the journal; what it has no room for, later. Apps keep theirs to themselves: it
+// is their people's own account of what things tell of too, and the gateway has a checkpoint of it.
 func (n *Node) handInJournal(ctx context.Context) error {
 	if n.self.Kind() == identity.App {
 		return n.handInCheckpoint(ctx)

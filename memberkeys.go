@@ -9,8 +9,8 @@ import (
 	"github.com/kindred-iot/kindred/journal"
 )
 
-// MemberKeys returns with which keys members of the node's tree sign, by what is known of them here and at the gateway; owners are
-// told of those of removed members too. It may be used from one goroutine, until ctx ends.
+// MemberKeys returns with which keys members of the node's tree sign, by what is known of them here and at the gateway;
+// owners are told of those of removed members too. It may be used from one goroutine, until ctx ends.
 func (n *Node) MemberKeys(ctx context.Context) journal.KeysOf {
 	known := map[identity.MemberID][]crypto.PublicKey{n.self.Member(): {n.self.Key}}
 	roster := sync.OnceValue(func() Roster {

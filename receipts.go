@@ -223,8 +223,8 @@ func (rs *receipts) take(who credential.Principal, countersignatures [][]byte) (
 	return taken
 }
 
-// settle ends a debt, but keeps it until it is forgotten. A countersignature from before the receipt, or of a time to come, ends
-// none: what it says would be worth what its date is.
+// settle ends a debt, but keeps it until it is forgotten. A countersignature from before the receipt, or of a time to come,
+// ends none: what it says would be worth what its date is.
 func (rs *receipts) settle(who debtor, c journal.Countersignature, now time.Time) (debt, bool) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()

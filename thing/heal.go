@@ -35,7 +35,8 @@ type Healing struct {
 	Lost func(error)
 	Back func()
 	// Better reports whether there is a better way to the thing by now than the one an answer comes on. The rest is then
-	// asked for anew, between two events (or at a sign of life where none come), pictures or reads, and nobody is told. Nil says that there never is.
+	// asked for anew, between two events (or at a sign of life where none come), pictures or reads, and nobody is told.
+	// Nil says that there never is.
 	Better func(*http.Response) bool
 }
 
