@@ -319,6 +319,8 @@ func TestAJournalTellsOfItsMemberAlone(t *testing.T) {
 	}
 	renamed, let, ahead := party(bulb), told(party(bulb), journal.Admit, ""), told(party(bulb), journal.Invoke, "to come")
 	renamed.ID.Path, let.With, ahead.Time = "home/lock", party(anna), time.Now().Add(1000*time.Hour)
+	keeps := told(party(bulb), journal.Withdraw, "and does not delete what it got")
+	keeps.Outcome, keeps.Time = journal.Refused, time.Now().Add(time.Minute)
 	fault := func(by, caller journal.Party, key, what string) journal.Entry { // a receipt that the bulb says it did not sign
 		r := journal.Receipt{
 			Tree: by.ID.Tree, Node: by.Member, Caller: caller.Member, CallerTree: caller.ID.Tree, Op: journal.Invoke, Affordance: what,
@@ -338,6 +340,7 @@ func TestAJournalTellsOfItsMemberAlone(t *testing.T) {
 		fault(party(bulb), party(bulb), "lock", "of the bulb's"), fault(party(d.lock), party(anna), "lock", "for anna"),
 		told(party(d.lock), journal.Invoke, "elsewhere"), told(renamed, journal.Invoke, "as another"), let, ahead,
 		told(party(d.lock), journal.Copy, "elsewhere"), told(party(bulb), journal.Invoke, "so"),
+		told(party(bulb), journal.Withdraw, "that it has to delete what it got"), keeps,
 	} {
 		if err := bulb.Journal().Append(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -347,7 +350,7 @@ func TestAJournalTellsOfItsMemberAlone(t *testing.T) {
 	if _, err := d.State(d.laptop, "home/bulb"); err != nil { // which has it hand in its journal
 		t.Fatal(err)
 	}
-	for size := int64(0); size < 11; { // until the gateway has all of it
+	for size := int64(0); size < 13; { // until the gateway has all of it
 		js, err := d.laptop.Gateway().Journals(t.Context(), control.JournalsQuery{Member: bulb.Self().Member().String()})
 		if err != nil {
 			t.Fatal(err)
@@ -361,16 +364,16 @@ func TestAJournalTellsOfItsMemberAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range h.Entries {
-			if e.Op == journal.Countersign || e.Caller.Member == d.laptop.Self().Member() && (e.Op == journal.Invoke || e.Op == journal.Copy || e.With == let.With && e.Thing == let.Thing) {
+			if e.Op == journal.Countersign || e.Caller.Member == d.laptop.Self().Member() && (slices.Contains([]journal.Op{journal.Invoke, journal.Copy, journal.Withdraw}, e.Op) || e.With == let.With && e.Thing == let.Thing) {
 				what = append(what, string(e.Thing.ID.Path)+" "+e.Affordance)
 			}
 		}
 		return what
 	}
-	if got, want := happened(time.Time{}), []string{"home/lock that the lock gave", "home/bulb so"}; !slices.Equal(got, want) {
+	if got, want := happened(time.Time{}), []string{"home/lock that the lock gave", "home/bulb so", "home/bulb " + keeps.Affordance}; !slices.Equal(got, want) {
 		t.Errorf("lately happened %q, want %q", got, want)
 	}
-	if got, want := happened(ahead.Time.Add(time.Hour)), []string{"home/lock that the lock gave", "home/bulb so", "home/bulb to come"}; !slices.Equal(got, want) {
+	if got, want := happened(ahead.Time.Add(time.Hour)), []string{"home/lock that the lock gave", "home/bulb so", "home/bulb " + keeps.Affordance, "home/bulb to come"}; !slices.Equal(got, want) {
 		t.Errorf("with all that is to come happened %q, want %q", got, want)
 	}
 

@@ -408,6 +408,10 @@ func (g *Gateway) mayTell(i journal.Item) bool {
 			return true
 		}
 	case journal.Read, journal.Write, journal.Invoke, journal.Observe, journal.Countersign, journal.Copy, journal.Private, journal.MakeSeal:
+	case journal.Withdraw: // a service tells that it does not delete what is demanded
+		if e.Outcome != journal.Refused {
+			return false
+		}
 	default:
 		return false
 	}
