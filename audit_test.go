@@ -376,6 +376,16 @@ func TestAJournalTellsOfItsMemberAlone(t *testing.T) {
 	if got, want := happened(ahead.Time.Add(time.Hour)), []string{"home/lock that the lock gave", "home/bulb so", "home/bulb " + keeps.Affordance, "home/bulb to come"}; !slices.Equal(got, want) {
 		t.Errorf("with all that is to come happened %q, want %q", got, want)
 	}
+	faults := 0
+	reads, err := d.laptop.History(t.Context(), control.HistoryQuery{})
+	for _, e := range reads {
+		if e.Op == journal.Countersign {
+			faults++
+		}
+	}
+	if err != nil || faults != 1 {
+		t.Errorf("the owner reads of %d receipts that were not signed, %v", faults, err)
+	}
 
 	log, err := journal.Open(t.Context(), storetest.Open(t), anna.Self().Member(), anna.Self().ID.Tree, d.key("annaphone"))
 	if err != nil {

@@ -181,7 +181,7 @@ func (n *Node) opened(ctx context.Context, h control.History) []journal.Entry {
 				e, e.Sealed = whole, sealed
 			}
 		}
-		if e.Op == journal.Countersign {
+		if e.Op == journal.Countersign && e.Outcome != journal.Refused { // or it tells of a receipt that is not right
 			signed[call{e.Caller.Member, e.Call}] = e.Exchange
 			continue
 		}
