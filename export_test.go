@@ -79,6 +79,9 @@ func (n *Node) Owes() (owed int) {
 	return owed
 }
 
+// AllPages asks what happened until there is no more.
+var AllPages = allPages
+
 // Settle signs what a member says is owed to it.
 func (n *Node) Settle(ctx context.Context, member identity.MemberID) error {
 	host := strings.TrimPrefix(n.url(member), peer.Scheme+"://")

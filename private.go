@@ -131,7 +131,49 @@ func (n *Node) Conceal(ctx context.Context, thing identity.MemberID, people []id
 // History asks the gateway what happened, the oldest first, and opens what is sealed to the node: such an entry tells all
 // and has Sealed set. One that is sealed to others says when and where, by the operation journal.Private.
 func (n *Node) History(ctx context.Context, q control.HistoryQuery) ([]journal.Entry, error) {
-	h, err := n.Gateway().History(ctx, q)
+	entries, err := n.told(ctx, q, n.Gateway().History)
+	return entries[max(0, len(entries)-cmp.Or(q.Limit, journal.DefaultLimit)):], err
+}
+
+// WholeHistory is History of all that happened, however much that is.
+func (n *Node) WholeHistory(ctx context.Context, q control.HistoryQuery) ([]journal.Entry, error) {
+	q.Limit = control.MaxHistory
+	return n.told(ctx, q, func(ctx context.Context, q control.HistoryQuery) (control.History, error) {
+		return allPages(ctx, q, n.Gateway().History)
+	})
+}
+
+// asked is how it is asked what happened.
+type asked func(context.Context, control.HistoryQuery) (control.History, error)
+
+// allPages asks for as many entries as the limit says, and again for those before, until there are no more.
+func allPages(ctx context.Context, q control.HistoryQuery, ask asked) (all control.History, err error) {
+	for {
+		h, err := ask(ctx, q)
+		if err != nil {
+			return all, err
+		}
+		all.Seals = append(all.Seals, h.Seals...)
+		if len(h.Entries) < q.Limit {
+			all.Entries = append(h.Entries, all.Entries...)
+			return all, nil
+		}
+		// What else there is of its first moment comes with the next, unless it is all of that moment.
+		first := h.Entries[0].Time
+		until := first
+		if i := slices.IndexFunc(h.Entries, func(e journal.Entry) bool { return e.Time.After(first) }); i > 0 {
+			h.Entries, until = h.Entries[i:], first.Add(time.Millisecond)
+		}
+		if !q.Until.IsZero() && !until.Before(q.Until) {
+			return all, errors.New("kindred: asking what happened: the gateway tells the same again and again")
+		}
+		all.Entries, q.Until = append(h.Entries, all.Entries...), until
+	}
+}
+
+// told returns what happened, opened.
+func (n *Node) told(ctx context.Context, q control.HistoryQuery, ask asked) ([]journal.Entry, error) {
+	h, err := ask(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +183,7 @@ func (n *Node) History(ctx context.Context, q control.HistoryQuery) ([]journal.E
 	}
 	caller := q.Caller
 	q.Caller, q.Sealed = "", true // nobody but the node can tell which of them are the caller's
-	if h, err = n.Gateway().History(ctx, q); err != nil {
+	if h, err = ask(ctx, q); err != nil {
 		return nil, err
 	}
 	for _, e := range n.opened(ctx, h) {
@@ -150,7 +192,7 @@ func (n *Node) History(ctx context.Context, q control.HistoryQuery) ([]journal.E
 		}
 	}
 	slices.SortStableFunc(entries, func(a, b journal.Entry) int { return a.Time.Compare(b.Time) })
-	return entries[max(0, len(entries)-cmp.Or(q.Limit, journal.DefaultLimit)):], nil
+	return entries, nil
 }
 
 // opened opens what is sealed to the node, and leaves out sealed receipts: what they are for says that it was signed for.

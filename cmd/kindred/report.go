@@ -71,35 +71,18 @@ func (s *session) report(ctx context.Context, n *kindred.Node, o logOptions) err
 	return s.print(a, a.text(s))
 }
 
-// everything fetches what happened since a moment, as far as the command was asked for, the oldest first. What a gateway
-// tells at once is bounded, so it is asked for what was before as long as there is more.
+// everything fetches what happened since a moment, as far as the command was asked for, the oldest first.
 func everything(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, since time.Time) ([]journal.Entry, error) {
-	all, err := allEntries(ctx, n, r, o, control.HistoryQuery{Since: since, Limit: control.MaxHistory})
+	q := control.HistoryQuery{Since: since, Limit: control.MaxHistory}
+	all, err := homeEntries(ctx, n, r, o, q, n.WholeHistory)
 	if err != nil || n.Self().Owner() {
 		return all, err
 	}
-	// Owners are told with all else what is sealed to them; others apart.
-	sealed, err := allEntries(ctx, n, r, o, control.HistoryQuery{Since: since, Limit: control.MaxHistory, Sealed: true})
+	q.Sealed = true // owners are told with all else what is sealed to them; others apart
+	sealed, err := homeEntries(ctx, n, r, o, q, n.WholeHistory)
 	all = append(all, sealed...)
 	slices.SortStableFunc(all, func(a, b journal.Entry) int { return a.Time.Compare(b.Time) })
 	return all, err
-}
-
-func allEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, q control.HistoryQuery) ([]journal.Entry, error) {
-	var all []journal.Entry
-	for {
-		part, err := homeEntries(ctx, n, r, o, q)
-		if err != nil {
-			return nil, err
-		}
-		all = append(part, all...)
-		if len(part) < control.MaxHistory {
-			return all, nil
-		}
-		if q.Until = part[0].Time; !q.Until.After(q.Since) {
-			return all, nil
-		}
-	}
 }
 
 // accountable returns the grants that the command was asked for.
