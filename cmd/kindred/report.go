@@ -120,8 +120,8 @@ type account struct {
 	teller   teller
 	language grant.Language
 	by       map[string]*accounted
-	ended    map[string]taking    // how grants were taken back, by ID
-	removed  map[string]time.Time // when members were removed, by member ID
+	ended    map[string]taking // how grants were taken back, by ID
+	removed  []removal
 	tallies  map[*[]tally]map[string]int
 	sealed   []journal.Party // things at which something is sealed
 }
@@ -146,6 +146,23 @@ type accounted struct {
 type taking struct {
 	at time.Time
 	by string
+}
+
+// A removal says when a member was removed, and with it all below.
+type removal struct {
+	who   journal.Party
+	at    time.Time
+	again []identity.Path // who was let in there since
+}
+
+// of reports whether somebody was removed so. Of those below the journal tells by their paths alone, and of whoever may have
+// come back it is not held.
+func (r removal) of(who journal.Party) bool {
+	if who.ID.Tree != r.who.ID.Tree {
+		return false
+	}
+	return who.Member == r.who.Member || who.ID.Path != r.who.ID.Path && who.ID.Path.Within(r.who.ID.Path) &&
+		!slices.ContainsFunc(r.again, who.ID.Path.Within)
 }
 
 // copied counts what left in clear alike.
@@ -173,7 +190,7 @@ type tally struct {
 }
 
 func (a *account) open(grants []kindred.RosterGrant) {
-	a.by, a.ended, a.removed = map[string]*accounted{}, map[string]taking{}, map[string]time.Time{}
+	a.by, a.ended = map[string]*accounted{}, map[string]taking{}
 	a.Grants, a.Outside, a.Owners, a.Refused, a.Private = []*accounted{}, []deed{}, []tally{}, []tally{}, []tally{}
 	a.tallies = map[*[]tally]map[string]int{}
 	terms := map[string]*grant.Terms{}
@@ -206,7 +223,14 @@ func (a *account) enter(e journal.Entry) {
 		a.ended[e.Grant] = taking{e.Time, a.teller.names.party(e.Caller)}
 		return
 	case journal.Remove:
-		a.removed[e.With.Member.String()] = e.Time
+		a.removed = append(a.removed, removal{who: e.With, at: e.Time})
+		return
+	case journal.Admit:
+		for i, r := range a.removed {
+			if e.With.ID.Tree == r.who.ID.Tree {
+				a.removed[i].again = append(r.again, e.With.ID.Path)
+			}
+		}
 		return
 	case journal.Copy:
 		g := a.grant(e)
@@ -223,6 +247,7 @@ func (a *account) enter(e journal.Entry) {
 		a.count(&a.Refused, fmt.Sprintf("%s, %s: %s", a.teller.names.party(e.Caller), a.what(e), e.Reason), times)
 	case e.Outcome == journal.Refused:
 		a.grant(e).reasons[e.Reason] += times
+	case e.Grant == "" && a.late(e):
 	case e.Grant == "" && e.Outcome == journal.Served:
 		a.count(&a.Owners, a.teller.names.party(e.Caller)+", "+a.what(e), times)
 	case e.Grant != "":
@@ -233,20 +258,16 @@ func (a *account) enter(e journal.Entry) {
 // use counts what was done under a grant, and checks that the grant allows it.
 func (a *account) use(e journal.Entry, action grant.Action, times int) {
 	g := a.grant(e)
-	at := e.Time
-	if e.Outcome == journal.Ended {
-		at = at.Add(-lag) // a stream ends a little after its right
-	} else {
+	if e.Outcome != journal.Ended {
 		g.Used += times
 		last := e.Time.UTC()
 		g.Last = &last
 	}
-	switch gone := a.gone(e); {
-	case !gone.IsZero() && at.After(gone.Add(lag)):
-		a.Outside = append(a.Outside, deed{a.teller.object(e), "it was taken back at " + stamp(gone, a.teller.now)})
+	switch {
+	case a.late(e):
 	case g.terms == nil || e.Affordance == "": // what a thing can do is told to whoever may do any of it
 	default:
-		if why := g.terms.Agreed(e.Affordance, action, at); why.Code != grant.Granted {
+		if why := g.terms.Agreed(e.Affordance, action, doneAt(e)); why.Code != grant.Granted {
 			a.Outside = append(a.Outside, deed{a.teller.object(e), why.String()})
 		}
 	}
@@ -260,12 +281,33 @@ var actionsOf = map[journal.Op]grant.Action{
 	journal.Read: grant.Read, journal.Write: grant.Write, journal.Invoke: grant.Invoke, journal.Observe: grant.Observe,
 }
 
+// doneAt returns when something was done at last: a stream ends a little after its right.
+func doneAt(e journal.Entry) time.Time {
+	if e.Outcome == journal.Ended {
+		return e.Time.Add(-lag)
+	}
+	return e.Time
+}
+
+// late takes what was done after the right to it was taken back into the account, and reports whether it was.
+func (a *account) late(e journal.Entry) bool {
+	gone := a.gone(e)
+	if gone.IsZero() || !doneAt(e).After(gone.Add(lag)) {
+		return false
+	}
+	a.Outside = append(a.Outside, deed{a.teller.object(e), "it was taken back at " + stamp(gone, a.teller.now)})
+	return true
+}
+
 // gone returns when what something rested on was taken back, by what the journal told before; zero: it was not.
 func (a *account) gone(e journal.Entry) time.Time {
 	if t, ok := a.ended[e.Grant]; ok {
 		return t.at
 	}
-	return a.removed[e.Caller.Member.String()]
+	if i := slices.IndexFunc(a.removed, func(r removal) bool { return r.of(e.Caller) }); i >= 0 {
+		return a.removed[i].at
+	}
+	return time.Time{}
 }
 
 // grant returns the account of the grant that something rested on, also if that is there no more.

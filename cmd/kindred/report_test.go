@@ -20,6 +20,8 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 	}).String()
 	power := h.give("powe", "sam/anna", "home/meter", grant.Terms{Actions: grant.See}).String()
 	gone := strings.Replace(power, "powe", "gone", 1)
+	namesake := eva
+	namesake.ID.Tree[0]++
 	for _, test := range []struct {
 		name    string
 		entries []journal.Entry
@@ -43,6 +45,23 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 		{"by somebody who was removed", []journal.Entry{
 			{Op: journal.Remove, Caller: laptop, With: eva, Outcome: journal.Served, Time: noon},
 			{Op: journal.Read, Caller: eva, Thing: meter, Affordance: "power", Outcome: journal.Served, Grant: gone, Time: noon.Add(time.Minute)},
+		}, "it was taken back at"},
+		{"by an app of somebody who was removed", []journal.Entry{
+			{Op: journal.Remove, Caller: laptop, With: h.party("sam/eva"), Outcome: journal.Served, Time: noon},
+			{Op: journal.Read, Caller: eva, Thing: meter, Affordance: "power", Outcome: journal.Served, Grant: gone, Time: noon.Add(time.Minute)},
+		}, "it was taken back at"},
+		{"by somebody who was let in again", []journal.Entry{
+			{Op: journal.Remove, Caller: laptop, With: h.party("sam/eva"), Outcome: journal.Served, Time: noon},
+			{Op: journal.Admit, Caller: laptop, With: h.party("sam/eva"), Outcome: journal.Served, Time: noon.Add(time.Minute)},
+			{Op: journal.Read, Caller: eva, Thing: meter, Affordance: "power", Outcome: journal.Served, Grant: gone, Time: noon.Add(time.Hour)},
+		}, ""},
+		{"by a namesake of another home", []journal.Entry{
+			{Op: journal.Remove, Caller: laptop, With: eva, Outcome: journal.Served, Time: noon},
+			{Op: journal.Read, Caller: namesake, Thing: meter, Affordance: "power", Outcome: journal.Served, Grant: gone, Time: noon.Add(time.Minute)},
+		}, ""},
+		{"by an owner's phone that was removed", []journal.Entry{
+			{Op: journal.Remove, Caller: h.party("sam/phone"), With: laptop, Outcome: journal.Served, Time: noon},
+			{Op: journal.Invoke, Caller: laptop, Thing: lock, Affordance: "unlock", Outcome: journal.Served, Time: noon.Add(time.Minute)},
 		}, "it was taken back at"},
 		{"told by a caller too", []journal.Entry{{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Asked, Time: noon}}, ""},
 		{"an owner", []journal.Entry{{Op: journal.Read, Caller: laptop, Thing: meter, Affordance: "power", Outcome: journal.Served, Time: noon}}, ""},
