@@ -73,7 +73,7 @@ func (s *session) history(ctx context.Context, n *kindred.Node, o logOptions) er
 	if o.own || !n.Self().Owner() && !o.sealed {
 		entries, r, err = ownEntries(ctx, n, o, q)
 	} else if r, err = n.Roster(ctx); err == nil {
-		entries, err = homeEntries(ctx, n, r, o, q, n.History)
+		entries, err = homeEntries(ctx, n, r, o, q)
 	}
 	if err != nil {
 		return err
@@ -85,9 +85,8 @@ func (s *session) history(ctx context.Context, n *kindred.Node, o logOptions) er
 	return s.printLog(entries, r, now)
 }
 
-// homeEntries asks what happened. For a person it asks about each of their apps.
-func homeEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, q control.HistoryQuery,
-	history func(context.Context, control.HistoryQuery) ([]journal.Entry, error)) ([]journal.Entry, error) {
+// homeEntries asks the gateway. For a person it asks about each of their apps.
+func homeEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, q control.HistoryQuery) ([]journal.Entry, error) {
 	if o.thing != "" {
 		m, err := member(n, r, o.thing)
 		if err != nil {
@@ -105,7 +104,7 @@ func homeEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOp
 	}
 	var entries []journal.Entry
 	for _, q.Caller = range callers {
-		part, err := history(ctx, q)
+		part, err := n.History(ctx, q)
 		if err != nil {
 			return nil, err
 		}

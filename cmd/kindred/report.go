@@ -19,7 +19,7 @@ import (
 )
 
 func newReport(s *session) *cobra.Command {
-	o := logOptions{since: "30d", count: control.MaxHistory}
+	o := logOptions{since: "30d"}
 	c := &cobra.Command{
 		Use:   "report",
 		Short: "Set what was agreed beside what happened",
@@ -71,18 +71,54 @@ func (s *session) report(ctx context.Context, n *kindred.Node, o logOptions) err
 	return s.print(a, a.text(s))
 }
 
-// everything fetches what happened since a moment, as far as the command was asked for, the oldest first.
+// everything fetches what happened since a moment, as far as the command was asked for, the oldest first; and all that was
+// taken back, by which the rest is judged.
 func everything(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOptions, since time.Time) ([]journal.Entry, error) {
-	q := control.HistoryQuery{Since: since, Limit: control.MaxHistory}
-	all, err := homeEntries(ctx, n, r, o, q, n.WholeHistory)
-	if err != nil || n.Self().Owner() {
-		return all, err
+	asked, err := askedFor(n, r, o)
+	if err != nil {
+		return nil, err
 	}
-	q.Sealed = true // owners are told with all else what is sealed to them; others apart
-	sealed, err := homeEntries(ctx, n, r, o, q, n.WholeHistory)
-	all = append(all, sealed...)
-	slices.SortStableFunc(all, func(a, b journal.Entry) int { return a.Time.Compare(b.Time) })
-	return all, err
+	all, err := n.WholeHistory(ctx, control.HistoryQuery{Since: since})
+	if err != nil {
+		return nil, err
+	}
+	if !n.Self().Owner() { // whoever is one is told with all else what is sealed to them
+		sealed, err := n.WholeHistory(ctx, control.HistoryQuery{Since: since, Sealed: true})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, slices.DeleteFunc(sealed, func(e journal.Entry) bool { return e.Op == journal.Private })...)
+		slices.SortStableFunc(all, func(a, b journal.Entry) int { return a.Time.Compare(b.Time) })
+	}
+	return slices.DeleteFunc(all, func(e journal.Entry) bool { return !asked(e) }), nil
+}
+
+// askedFor returns what says of an entry whether the command was asked for it.
+func askedFor(n *kindred.Node, r kindred.Roster, o logOptions) (func(journal.Entry) bool, error) {
+	var who []string
+	if o.who != "" {
+		m, err := member(n, r, o.who)
+		if err != nil {
+			return nil, err
+		}
+		who = callersOf(r, m)
+	}
+	var thing identity.MemberID
+	if o.thing != "" {
+		m, err := member(n, r, o.thing)
+		if err != nil {
+			return nil, err
+		}
+		thing = m.Who.Member()
+	}
+	return func(e journal.Entry) bool {
+		switch e.Op {
+		case journal.Unshare, journal.Remove, journal.Admit:
+			return true
+		}
+		return (who == nil || r.Of(e.Caller.ID.Tree) && slices.Contains(who, e.Caller.Member.String())) &&
+			(thing.IsZero() || r.Of(e.Thing.ID.Tree) && e.Thing.Member == thing)
+	}, nil
 }
 
 // accountable returns the grants that the command was asked for.
