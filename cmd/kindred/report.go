@@ -113,7 +113,7 @@ func askedFor(n *kindred.Node, r kindred.Roster, o logOptions) (func(journal.Ent
 	}
 	return func(e journal.Entry) bool {
 		switch e.Op {
-		case journal.Unshare, journal.Remove, journal.Admit:
+		case journal.Unshare, journal.Pause, journal.Resume, journal.Remove, journal.Admit:
 			return true
 		}
 		return (who == nil || r.Of(e.Caller.ID.Tree) && slices.Contains(who, e.Caller.Member.String())) &&
@@ -156,7 +156,8 @@ type account struct {
 	teller   teller
 	language grant.Language
 	by       map[string]*accounted
-	ended    map[string]taking // how grants were taken back, by ID
+	ended    map[string]taking    // how grants were taken back, by ID
+	paused   map[string]time.Time // since when those rest that do
 	removed  []removal
 	tallies  map[*[]tally]map[string]int
 	sealed   []journal.Party // things at which something is sealed
@@ -226,7 +227,7 @@ type tally struct {
 }
 
 func (a *account) open(grants []kindred.RosterGrant) {
-	a.by, a.ended = map[string]*accounted{}, map[string]taking{}
+	a.by, a.ended, a.paused = map[string]*accounted{}, map[string]taking{}, map[string]time.Time{}
 	a.Grants, a.Outside, a.Owners, a.Refused, a.Private = []*accounted{}, []deed{}, []tally{}, []tally{}, []tally{}
 	a.tallies = map[*[]tally]map[string]int{}
 	terms := map[string]*grant.Terms{}
@@ -257,6 +258,12 @@ func (a *account) enter(e journal.Entry) {
 		return
 	case journal.Unshare:
 		a.ended[e.Grant] = taking{e.Time, a.teller.names.party(e.Caller)}
+		return
+	case journal.Pause:
+		a.paused[e.Grant] = e.Time
+		return
+	case journal.Resume:
+		delete(a.paused, e.Grant)
 		return
 	case journal.Remove:
 		a.removed = append(a.removed, removal{who: e.With, at: e.Time})
@@ -325,25 +332,35 @@ func doneAt(e journal.Entry) time.Time {
 	return e.Time
 }
 
-// late takes what was done after the right to it was taken back into the account, and reports whether it was.
+// late takes what was done after the right to it was taken back, or paused, into the account, and reports whether it was.
 func (a *account) late(e journal.Entry) bool {
-	gone := a.gone(e)
+	gone, how := a.gone(e)
 	if gone.IsZero() || !doneAt(e).After(gone.Add(lag)) {
 		return false
 	}
-	a.Outside = append(a.Outside, deed{a.teller.object(e), "it was taken back at " + stamp(gone, a.teller.now)})
+	a.Outside = append(a.Outside, deed{a.teller.object(e), fmt.Sprintf("it was %s at %s", how, stamp(gone, a.teller.now))})
 	return true
 }
 
-// gone returns when what something rested on was taken back, by what the journal told before; zero: it was not.
-func (a *account) gone(e journal.Entry) time.Time {
+// gone returns when what something rested on was taken back or paused, by what the journal told before; zero: it was not.
+func (a *account) gone(e journal.Entry) (at time.Time, how string) {
 	if t, ok := a.ended[e.Grant]; ok {
-		return t.at
+		return t.at, "taken back"
 	}
 	if i := slices.IndexFunc(a.removed, func(r removal) bool { return r.of(e.Caller) }); i >= 0 {
-		return a.removed[i].at
+		return a.removed[i].at, "taken back"
 	}
-	return time.Time{}
+	for id := e.Grant; id != ""; { // and all that it rests on
+		if at, ok := a.paused[id]; ok {
+			return at, "paused"
+		}
+		g := a.by[id]
+		if g == nil {
+			break
+		}
+		id = g.Parent
+	}
+	return time.Time{}, ""
 }
 
 // grant returns the account of the grant that something rested on, also if that is there no more.

@@ -63,6 +63,15 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 			{Op: journal.Remove, Caller: h.party("sam/phone"), With: laptop, Outcome: journal.Served, Time: noon},
 			{Op: journal.Invoke, Caller: laptop, Thing: lock, Affordance: "unlock", Outcome: journal.Served, Time: noon.Add(time.Minute)},
 		}, "it was taken back at"},
+		{"while it was paused", []journal.Entry{
+			{Op: journal.Pause, Caller: laptop, Thing: lock, With: anna, Outcome: journal.Served, Grant: saturdays, Time: noon.Add(-time.Hour)},
+			{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Served, Grant: saturdays, Time: noon},
+		}, "it was paused at"},
+		{"once it was resumed", []journal.Entry{
+			{Op: journal.Pause, Caller: laptop, Thing: lock, With: anna, Outcome: journal.Served, Grant: saturdays, Time: noon.Add(-time.Hour)},
+			{Op: journal.Resume, Caller: laptop, Thing: lock, With: anna, Outcome: journal.Served, Grant: saturdays, Time: noon.Add(-time.Minute)},
+			{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Served, Grant: saturdays, Time: noon},
+		}, ""},
 		{"told by a caller too", []journal.Entry{{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Asked, Time: noon}}, ""},
 		{"an owner", []journal.Entry{{Op: journal.Read, Caller: laptop, Thing: meter, Affordance: "power", Outcome: journal.Served, Time: noon}}, ""},
 	} {
