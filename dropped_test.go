@@ -85,3 +85,38 @@ func TestMarksOfWhatWasTurnedDown(t *testing.T) {
 		t.Errorf("%d marks a week later, want the new one", got)
 	}
 }
+
+// A stolen phone of an owner's takes no gateway away at a thing, which would hear from nobody then that the home does not
+// agree.
+func TestGatewayIsNotTakenAway(t *testing.T) {
+	h := newHome(t)
+	h.Add(identity.Place, "home")
+	h.Add(identity.Device, "home/gateway")
+	h.Add(identity.Device, "home/lamp")
+	laptop, ctx := h.At("sam/laptop"), t.Context()
+	n := &Node{db: trusting(t, h).db, cfg: Config{Clock: func() time.Time { return h.Clock }}}
+	n.gateway.Member = h.At("home/gateway").Member()
+	if err := n.trust.load(ctx, n.db, h.Tree.ID); err != nil {
+		t.Fatal(err)
+	}
+	for path, taken := range map[identity.Path]bool{"home/gateway": false, "home/lamp": true} {
+		m := h.At(path)
+		value, err := signed.Marshal(tree.Member{Certificate: m.Self().Digest, Since: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := tree.Revocation{Tree: h.ID, Member: m.Member(), Time: h.Clock.Unix()}
+		r.Leaf = merkle.LeafHash(r.Key(), value)
+		statement := h.Sign(laptop.Signer, tree.RevocationType, r, laptop.Raw...)
+		raw, err := credential.Notice{Statement: statement, Value: value, Chain: m.Raw, Proof: h.ProveFor(laptop)}.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.obey(ctx, raw); (err == nil) != taken {
+			t.Errorf("taking away %s: %v", path, err)
+		}
+		if got := n.trust.snapshot().Revoked(r.Leaf); got != taken {
+			t.Errorf("%s is taken away: %t", path, got)
+		}
+	}
+}

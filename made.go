@@ -38,6 +38,9 @@ func (r Roster) MadeSince(self identity.Chain, m RosterMember, since time.Time) 
 		if slices.ContainsFunc(self.Line, func(l identity.Link) bool { return l.Member == other.Who.Member() }) {
 			continue // whoever removes does not go along
 		}
+		if r.IsGateway(other) {
+			continue // nor what a home cannot be without
+		}
 		if credential.MayRemove(self, other.Who) != nil {
 			if entry.Since >= since.Unix() {
 				stay[entry.By] = append(stay[entry.By], other)

@@ -389,8 +389,11 @@ func (r Roster) ShortID(id tree.GrantID) string {
 
 // isThing reports whether somebody has to be told of what is taken away. The gateway is told anyhow.
 func (r Roster) isThing(m RosterMember) bool {
-	return m.Who.Kind() == identity.Device && m.Who.Member() != r.gateway
+	return m.Who.Kind() == identity.Device && !r.IsGateway(m)
 }
+
+// IsGateway reports whether a member is the home's gateway, which is never taken away.
+func (r Roster) IsGateway(m RosterMember) bool { return m.Who.Member() == r.gateway }
 
 // Grant returns what takes a grant away, and the things to tell.
 func (r Roster) Grant(g RosterGrant) Target {

@@ -149,6 +149,9 @@ func (n *Node) obey(ctx context.Context, raw []byte) (merkle.Hash, error) {
 	var pending credential.Pending
 	err = n.trust.update(ctx, n.cfg.Clock, func(t credential.Trusted, now time.Time) (credential.Trusted, error) {
 		p, next, err := credential.VerifyNotice(notice, t, now)
+		if err == nil && p.Member == n.gateway.Member && !p.Member.IsZero() {
+			err = errors.New("it takes away the gateway, of which nobody would hear any more that it was wrong")
+		}
 		if err != nil {
 			return t, err
 		}

@@ -204,7 +204,7 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 // is taken away already is no error; nor is an entry that was revoked before and whose member has another one since,
 // because its key was stolen or it moved. A grant that is not live, and whose entry the list does not name, is one: nobody
 // can tell that from a grant that never was. Another tree that is recognized anew since is not forgotten by what was signed
-// before.
+// before. The gateway is not taken away, nor goes along.
 func (k *Keeper) Revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
 	if already, err = k.revoke(ctx, p); err != nil {
 		return false, fmt.Errorf("keeper: taking away: %w", err)
@@ -272,6 +272,9 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		if err := credential.MayRemove(p.Signer, target.Chain); err != nil {
 			return false, denied("%v", err)
 		}
+		if p.Member == k.gateway {
+			return false, denied("%s is the gateway, without which nobody could change anything here any more", target.Path())
+		}
 		k.takeOff(&u, &event, append([]tree.Entry{target}, k.toolsOf(target)...)...)
 		if p.MadeSince > 0 {
 			k.takeMade(&u, &event, p)
@@ -307,7 +310,7 @@ func (k *Keeper) takeMade(u *tree.Update, event *Event, p credential.Pending) {
 	var take []func()
 	for e := range k.state.Members() {
 		own := slices.ContainsFunc(p.Signer.Line, func(l identity.Link) bool { return l.Member == e.Chain.Member() })
-		if credential.MayRemove(p.Signer, e.Chain) == nil && !own {
+		if credential.MayRemove(p.Signer, e.Chain) == nil && !own && e.Chain.Member() != k.gateway {
 			makings = append(makings, tree.Making{By: e.By, Since: e.Since, Made: e.Chain})
 			take = append(take, func() { k.takeOff(u, event, e) })
 		}

@@ -44,7 +44,7 @@
 //
 // A new owner is let in by an owner's app that brings a certificate signed with the root key. Whatever else stands
 // right below the root, and other entries of live owners, take the root key and are refused here. So is taking away
-// owners and places. Taking away is asked for with a credential.Pending, which was signed by whoever asks; it can so
+// owners and places, and the gateway, without which nobody could ask for anything. Taking away is asked for with a credential.Pending, which was signed by whoever asks; it can so
 // arrive by way of anybody.
 //
 // # Records

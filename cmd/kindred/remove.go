@@ -49,7 +49,7 @@ func (s *session) remove(ctx context.Context, n *kindred.Node, path, since strin
 	if err != nil {
 		return err
 	}
-	if err := removable(n.Self(), m.Who); err != nil {
+	if err := removable(r, n.Self(), m); err != nil {
 		return err
 	}
 	target, along := r.Member(m), kindred.Made{}
@@ -175,13 +175,15 @@ func once(grants []kindred.RosterGrant) (all []kindred.RosterGrant) {
 }
 
 // removable reports, as an error, what a member may not remove.
-func removable(self, target identity.Chain) error {
-	switch k := target.Kind(); {
+func removable(r kindred.Roster, self identity.Chain, m kindred.RosterMember) error {
+	switch k := m.Who.Kind(); {
 	case !self.Owner():
 		return onlyOwners("remove members")
 	case k == identity.Owner || k == identity.Place:
-		return hinted(refused("%s is of kind %s: taking it away takes the root key or two owners, which this version cannot do yet", target.ID.Path, k),
+		return hinted(refused("%s is of kind %s: taking it away takes the root key or two owners, which this version cannot do yet", m.Who.ID.Path, k),
 			"remove what is in it, one by one")
+	case r.IsGateway(m):
+		return refused("%s is the gateway, without which nobody could change anything here any more", m.Who.ID.Path)
 	}
 	return nil
 }
