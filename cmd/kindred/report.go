@@ -260,7 +260,9 @@ func (a *account) enter(e journal.Entry) {
 		a.ended[e.Grant] = taking{e.Time, a.teller.names.party(e.Caller)}
 		return
 	case journal.Pause:
-		a.paused[e.Grant] = e.Time
+		if _, ok := a.paused[e.Grant]; !ok { // else an owner has what somebody paused rest until an owner resumes it
+			a.paused[e.Grant] = e.Time
+		}
 		return
 	case journal.Resume:
 		delete(a.paused, e.Grant)

@@ -67,6 +67,11 @@ func TestOutsideOfWhatWasAgreed(t *testing.T) {
 			{Op: journal.Pause, Caller: laptop, Thing: lock, With: anna, Outcome: journal.Served, Grant: saturdays, Time: noon.Add(-time.Hour)},
 			{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Served, Grant: saturdays, Time: noon},
 		}, "it was paused at"},
+		{"while it was paused, by an owner too later on", []journal.Entry{
+			{Op: journal.Pause, Caller: h.party("sam/phone"), Thing: lock, With: anna, Outcome: journal.Served, Grant: saturdays, Time: noon.Add(-time.Hour)},
+			{Op: journal.Pause, Caller: laptop, Thing: lock, With: anna, Outcome: journal.Served, Grant: saturdays, Time: noon.Add(-time.Second)},
+			{Op: journal.Invoke, Caller: anna, Thing: lock, Affordance: "unlock", Outcome: journal.Served, Grant: saturdays, Time: noon},
+		}, "it was paused at"},
 		{"once it was resumed", []journal.Entry{
 			{Op: journal.Pause, Caller: laptop, Thing: lock, With: anna, Outcome: journal.Served, Grant: saturdays, Time: noon.Add(-time.Hour)},
 			{Op: journal.Resume, Caller: laptop, Thing: lock, With: anna, Outcome: journal.Served, Grant: saturdays, Time: noon.Add(-time.Minute)},
