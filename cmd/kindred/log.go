@@ -102,9 +102,13 @@ func homeEntries(ctx context.Context, n *kindred.Node, r kindred.Roster, o logOp
 		}
 		callers = callersOf(r, m)
 	}
+	history := n.History
+	if q.Sealed {
+		history = n.WholeHistory // whatever the newest so many are, they may all be sealed to others
+	}
 	var entries []journal.Entry
 	for _, q.Caller = range callers {
-		part, err := n.History(ctx, q)
+		part, err := history(ctx, q)
 		if err != nil {
 			return nil, err
 		}
