@@ -268,3 +268,21 @@ func TestChainIntersects(t *testing.T) {
 		t.Errorf("nothing is renewed as %+v", again)
 	}
 }
+
+// Whoever may pass on days does not choose where they begin: what is given on with many zones would show, as differences
+// of days, each hour. The days are those of the owner's zone, and so are the months of whoever is to see less.
+func TestStepsAreInTheOwnersZone(t *testing.T) {
+	for step, zone := range map[Step]string{Day: "Asia/Tokyo", Month: "Asia/Kathmandu"} {
+		c := newCompany(t)
+		top := c.give("sam/laptop", "sam", "sam/adviser", signed.Digest{}, depth(3), func(t *Terms) {
+			t.Detail.Step, t.Zone = Day, "Europe/Berlin"
+		})
+		given := c.give("sam/adviser/laptop", "sam/adviser", "sam/eva", top.Statement, func(t *Terms) {
+			t.Detail.Step, t.Zone = step, zone
+		})
+		d, err := c.judge("sam/eva/phone", top, given)
+		if err != nil || !d.Allowed || d.View.Detail.Step != step || d.View.Zone.String() != "Europe/Berlin" {
+			t.Errorf("a step of %d in the zone of %s: %v, and by the clock of %s (%v)", step, zone, d.Reason, d.View.Zone, err)
+		}
+	}
+}

@@ -35,8 +35,8 @@ func (v View) Whole() bool {
 // narrow is what the view opens once it also rests on a link.
 func (v View) narrow(r *rules, service bool) View {
 	t := &r.terms
-	if t.Detail.Step > v.Detail.Step {
-		v.Detail.Step, v.Zone = t.Detail.Step, r.hours.zone
+	if t.Detail.Step != Full { // by the zone of the last, the link that is farthest up: days of many zones tell hours
+		v.Detail.Step, v.Zone = max(v.Detail.Step, t.Detail.Step), r.hours.zone
 	}
 	v.Detail.Area = v.Detail.Area || t.Detail.Area
 	if keep := time.Duration(t.Retention) * time.Second; keep != 0 && (v.Keep == 0 || keep < v.Keep) {
