@@ -486,13 +486,13 @@ func TestAddresses(t *testing.T) {
 	h.restart()
 	has("with a new key, after a restart", nil)
 
-	if err := set("home/gateway", h.address("home/gateway", now)); err != nil {
+	if err := set("sam/anna/phone", h.address("sam/anna/phone", now)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Revoke(t.Context(), h.revokeMember("home/gateway")); err != nil {
+	if _, err := h.Revoke(t.Context(), h.revokeMember("sam/anna/phone")); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := h.Address(h.member("home/gateway")); ok {
+	if _, ok := h.Address(h.member("sam/anna/phone")); ok {
 		t.Error("a member that was removed has an address")
 	}
 	h.restart()
