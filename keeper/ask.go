@@ -204,7 +204,7 @@ func (k *Keeper) resume(ctx context.Context, by identity.Chain, id tree.GrantID)
 // is taken away already is no error; nor is an entry that was revoked before and whose member has another one since,
 // because its key was stolen or it moved. A grant that is not live, and whose entry the list does not name, is one: nobody
 // can tell that from a grant that never was. Another tree that is recognized anew since is not forgotten by what was signed
-// before. The gateway is not taken away, nor goes along.
+// before. The gateway is not taken away, nor goes along; nor is the last app that an owner has.
 func (k *Keeper) Revoke(ctx context.Context, p credential.Pending) (already bool, err error) {
 	if already, err = k.revoke(ctx, p); err != nil {
 		return false, fmt.Errorf("keeper: taking away: %w", err)
@@ -279,9 +279,24 @@ func (k *Keeper) revoke(ctx context.Context, p credential.Pending) (already bool
 		if p.MadeSince > 0 {
 			k.takeMade(&u, &event, p)
 		}
+		if !k.ownersStay(event.Members) {
+			return false, denied("%s is the last app of an owner: nobody could change anything here any more", target.Path())
+		}
 	}
 	k.takeBack(&u, &event)
 	return false, k.apply(ctx, u, event)
+}
+
+// ownersStay reports whether an owner has an app, which is no tool, beside members that are taken away. The caller holds the
+// turn.
+func (k *Keeper) ownersStay(without []identity.Chain) bool {
+	for e := range k.state.Members() {
+		goes := slices.ContainsFunc(without, func(c identity.Chain) bool { return c.Member() == e.Chain.Member() })
+		if e.Chain.Owner() && !e.Chain.Self().Tool() && !goes {
+			return true
+		}
+	}
+	return false
 }
 
 // isLive reports whether the entry that a revocation names is the one in the roster. The caller holds the turn.

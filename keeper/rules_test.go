@@ -369,6 +369,7 @@ func TestRevokeRefuses(t *testing.T) {
 		{"an owner", laptop(tree.Revocation{Tree: h.ID, Member: h.member("sam")}), ErrDenied, "needs the root key or two owners"},
 		{"a place", laptop(tree.Revocation{Tree: h.ID, Member: h.member("home")}), ErrDenied, "needs the root key or two owners"},
 		{"a place below", laptop(tree.Revocation{Tree: h.ID, Member: h.member("home/porch")}), ErrDenied, "needs the root key or two owners"},
+		{"the last app of an owner, by itself", laptop(tree.Revocation{Tree: h.ID, Member: h.member("sam/laptop")}), ErrDenied, "is the last app of an owner"},
 		{"the gateway", laptop(tree.Revocation{Tree: h.ID, Member: h.member("home/gateway")}), ErrDenied, "is the gateway"},
 		{"a signer who is not live", stale, ErrDenied, "not live"},
 	} {

@@ -184,6 +184,11 @@ func removable(r kindred.Roster, self identity.Chain, m kindred.RosterMember) er
 			"remove what is in it, one by one")
 	case r.IsGateway(m):
 		return refused("%s is the gateway, without which nobody could change anything here any more", m.Who.ID.Path)
+	case m.Who.Owner() && !slices.ContainsFunc(r.Members, func(other kindred.RosterMember) bool {
+		return other.Who.Owner() && !other.Who.Self().Tool() && other.Who.Member() != m.Who.Member()
+	}):
+		return hinted(refused("%s is the last app of an owner: nobody could change anything here any more", m.Who.ID.Path),
+			"add another one first")
 	}
 	return nil
 }
