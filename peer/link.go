@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -30,7 +31,8 @@ type link struct {
 	host    *Host
 	conn    network.Conn
 	wire    wire             // under conn
-	way     Path             // without its RTT
+	way     Path             // as it was made, without its RTT
+	at      net.Addr         // where the other end was then, see wire
 	key     crypto.PublicKey // the other end's
 	from    netip.Prefix     // the other end's address, or its relay's
 	since   time.Time        // when it was made
@@ -117,7 +119,8 @@ func (h *Host) enter(conn network.Conn) (l, gone *link) {
 		met:      conn.Stat().Direction == network.DirOutbound,
 		admitted: make(map[digest]*admission),
 		used:     time.Now(),
-		way:      wayOf(conn),
+		way:      wayOf(conn.RemoteMultiaddr(), conn.Stat().Opened),
+		at:       under.at(),
 		settled:  make(chan struct{}),
 	}
 	if l.met {

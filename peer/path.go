@@ -5,8 +5,10 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+	"github.com/quic-go/quic-go"
 )
 
 // The kinds of paths.
@@ -66,10 +68,9 @@ func pathKind(addr ma.Multiaddr) string {
 	return Direct
 }
 
-// wayOf tells what does not change of how a connection runs.
-func wayOf(c network.Conn) Path {
-	addr := c.RemoteMultiaddr()
-	p := Path{Kind: pathKind(addr), Transport: QUIC, Address: addr.String(), Since: c.Stat().Opened}
+// wayOf tells how a connection runs that was made at some time, with an end at addr.
+func wayOf(addr ma.Multiaddr, since time.Time) Path {
+	p := Path{Kind: pathKind(addr), Transport: QUIC, Address: addr.String(), Since: since}
 	at := addr
 	if relay, ok := relayOf(addr); ok {
 		at, p.Relay = relay[:len(relay)-1], relay.String()
@@ -80,11 +81,16 @@ func wayOf(c network.Conn) Path {
 	return p
 }
 
-// path tells how the link runs.
+// path tells how the link runs, with the other end where it is by now.
 func (l *link) path() Path {
-	p := l.way
+	p, addr := l.way, l.conn.RemoteMultiaddr()
+	if at := l.wire.at(); at != l.at {
+		if moved, err := quicreuse.ToQuicMultiaddr(at, quic.Version1); err == nil {
+			p, addr = wayOf(moved, p.Since), moved
+		}
+	}
 	p.RTT, p.NAT = l.wire.rtt(), l.host.outlook.kind()
-	p.Near = p.Kind != Relayed && l.host.nets.near(ipOf(l.conn.RemoteMultiaddr()))
+	p.Near = p.Kind != Relayed && l.host.nets.near(ipOf(addr))
 	if p.Kind == Relayed {
 		p.Punch = l.host.puncher.outcome(l.conn.RemotePeer())
 	}

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"net"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -21,6 +22,9 @@ type wire interface {
 
 	// rtt is the round-trip time; 0 before it was measured.
 	rtt() time.Duration
+
+	// at is where the other end is now; nil where it stays as long as the connection lasts.
+	at() net.Addr
 
 	// close ends a stream. What was written is still delivered, and the other end learns that nobody reads on.
 	close(network.Stream) error
@@ -59,6 +63,9 @@ func (w quicWire) probe() error { return w.conn.SendDatagram([]byte{0}) }
 
 func (w quicWire) rtt() time.Duration { return w.conn.ConnectionStats().SmoothedRTT }
 
+// at tells of a caller that takes its connection along to another network (RFC 9000, §9).
+func (w quicWire) at() net.Addr { return w.conn.RemoteAddr() }
+
 func (w quicWire) close(s network.Stream) error { return s.Close() }
 
 func (w quicWire) received() uint64 { return w.conn.ConnectionStats().BytesReceived }
@@ -82,6 +89,8 @@ func (w yamuxWire) probe() error {
 }
 
 func (w yamuxWire) rtt() time.Duration { return w.session.RTT() }
+
+func (yamuxWire) at() net.Addr { return nil }
 
 // close says that nothing more comes and then, so that a writer there does not wait for ever, resets the stream: yamux
 // has nothing that ends one direction from the reading side. Data before the end of input survives the reset.
