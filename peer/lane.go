@@ -171,7 +171,7 @@ func (h *Host) dialLane(ctx context.Context, l *link) (*tls.Conn, error) {
 
 // takeLane takes a lane that somebody has made, if it has a link on which it was accepted.
 func (h *Host) takeLane(conn libp2ptransport.CapableConn, from secured) {
-	l := h.laned(conn.RemotePeer())
+	l := h.laned(conn)
 	if l == nil || !l.enterLane(2*maxLanes) { // those that the caller has just closed may be among them
 		h.log.Debug("a lane beside no known connection, or one too many", "peer", conn.RemotePeer(), "address", conn.RemoteMultiaddr())
 		_ = conn.Close() // nothing was said on it
@@ -193,10 +193,13 @@ func unlinger(conn net.Conn) {
 	}
 }
 
-// laned returns the link beside which the holder of id may have lanes: the youngest of TCP on which it is known.
-func (h *Host) laned(id libp2ppeer.ID) (young *link) {
+// laned returns the link beside which somebody may have a lane: the youngest of TCP on which they are known, from the same
+// machine, or what comes from afar would pass for what came on the link.
+func (h *Host) laned(lane libp2ptransport.CapableConn) (young *link) {
+	id, at := lane.RemotePeer(), ipOf(lane.RemoteMultiaddr())
 	for _, l := range h.live() {
-		if l.conn.RemotePeer() == id && l.way.Transport == TCP && l.someone() && (young == nil || l.since.After(young.since)) {
+		if l.conn.RemotePeer() == id && l.way.Transport == TCP && ipOf(l.conn.RemoteMultiaddr()) == at && l.someone() &&
+			(young == nil || l.since.After(young.since)) {
 			young = l
 		}
 	}
