@@ -162,7 +162,24 @@ func (g *Gateway) evidence(ctx context.Context, who identity.Chain, q control.Pr
 		return e, err
 	}
 	g.keeper.View(func(s *tree.State) { e.Self, _ = s.Value(tree.MemberKey(who.Member())) })
+	e.Beside = fitting(e, 0)
 	return e, nil
+}
+
+// fitting returns, of the proofs of other homes that are in evidence, the smaller ones that go into one hello with all else,
+// and with more bytes of its bearer's. How large one is, that home says: it is not to keep anybody from what rests on others.
+func fitting(e control.Evidence, more int) (beside [][]byte) {
+	const around = 1 << 10 // of what is between
+	left := credential.MaxHello - around - more - len(e.Proof)
+	for _, raw := range slices.Concat(e.Chain, e.Grants, e.Consents) {
+		left -= len(raw)
+	}
+	for _, p := range slices.SortedStableFunc(slices.Values(e.Beside), func(a, b []byte) int { return len(a) - len(b) }) {
+		if left -= len(p); left >= 0 {
+			beside = append(beside, p)
+		}
+	}
+	return beside
 }
 
 // shownBy returns what of its evidence a member shows to others: of what is said to it about itself, nothing.

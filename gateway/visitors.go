@@ -115,6 +115,7 @@ func (g *Gateway) proveVisitor(ctx context.Context, who identity.Chain, thing tr
 		return control.Evidence{}, answer(err)
 	}
 	out.Proof, err = proof.Marshal()
+	out.Beside = fitting(out, credential.MaxHello/4) // which the visitor's own home takes
 	return out, err
 }
 
