@@ -413,6 +413,32 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
+// A time that a handler sets for its own response is none of the next one's, nor of what takes the stream over.
+func TestDeadlinesEnd(t *testing.T) {
+	at := serveConns(t, func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		w.Header().Set("Content-Length", "4") // so that nothing is left to be written
+		io.WriteString(w, "said")
+		if err := errors.Join(rc.Flush(), rc.SetReadDeadline(time.Unix(1, 0)), rc.SetWriteDeadline(time.Unix(1, 0))); err != nil {
+			t.Error(err)
+		}
+		if r.URL.Path == "/taken" {
+			conn, in, err := rc.Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			io.Copy(conn, in)
+		}
+	}, time.Minute, time.Minute)
+	const request = "GET %s HTTP/1.1\r\nHost: a\r\n\r\n"
+	answer := say(t, at, fmt.Sprintf(request+request, "/", "/taken")+"more")
+	if all := tells(answer, "GET"); len(all) != 2 || !bytes.HasSuffix(answer, []byte("saidmore")) {
+		t.Errorf("%d answers: %q", len(all), answer)
+	}
+}
+
 // A stream whose caller sends too slowly, or nothing, is closed.
 func TestSlowCallers(t *testing.T) {
 	handler, _ := reached()

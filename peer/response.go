@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -29,7 +30,8 @@ type response struct {
 	body   *requestBody
 	cancel context.CancelFunc
 
-	inviting sync.Mutex // the body may be read beside what is answered
+	inviting sync.Mutex  // the body may be read beside what is answered
+	limited  atomic.Bool // the handler said until when the response is written
 	header   http.Header
 	status   int      // 0: not set
 	declared int64    // length of the body by the handler's word, -1: none
@@ -235,8 +237,11 @@ func (w *response) Flush() { _ = w.FlushError() }
 // SetReadDeadline sets until when the request's body is read.
 func (w *response) SetReadDeadline(t time.Time) error { return w.conn.SetReadDeadline(t) }
 
-// SetWriteDeadline sets until when the response is written.
-func (w *response) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteDeadline(t) }
+// SetWriteDeadline sets until when the response is written. The next has a time of its own.
+func (w *response) SetWriteDeadline(t time.Time) error {
+	w.limited.Store(true)
+	return w.conn.SetWriteDeadline(t)
+}
 
 // EnableFullDuplex does nothing: a body may be read while it is answered.
 func (w *response) EnableFullDuplex() error { return nil }
@@ -253,6 +258,9 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	w.conn.end()
 	w.hijacked = true
+	if err := w.conn.SetDeadline(time.Time{}); err != nil {
+		return nil, nil, err
+	}
 	return w.conn.Conn, bufio.NewReadWriter(w.conn.in, bufio.NewWriter(w.conn.Conn)), nil
 }
 
@@ -268,6 +276,9 @@ func (w *response) finish() bool {
 		w.out = append(appendFields(append(w.out, "0\r\n"...), w.trailer()), "\r\n"...)
 	}
 	w.flush()
+	if w.limited.Load() {
+		w.keepErr(0, w.conn.SetWriteDeadline(time.Time{}))
+	}
 	w.conn.SetReadDeadline(time.Now().Add(w.conn.reading))
 	whole := w.body.drain()
 	if w.err == nil && !whole {
