@@ -327,7 +327,8 @@ func declaredLength(header http.Header) int64 {
 func announced(header http.Header) (names []string) {
 	for _, v := range header["Trailer"] {
 		for name := range strings.SplitSeq(v, ",") {
-			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); httpguts.ValidTrailerHeader(name) {
+			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+			if httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name) {
 				names = append(names, name)
 			}
 		}
