@@ -29,6 +29,7 @@ import (
 //	  └───────────────────┴─────────────────────┴────────▶ closed by whoever called serve
 type httpConn struct {
 	net.Conn
+	from    string // the other end's address
 	handler http.HandlerFunc
 	log     *slog.Logger
 	idle    time.Duration // how long there may be no request
@@ -60,14 +61,21 @@ const (
 
 // serveHTTP answers the requests on conn until there are no more, in contexts below ctx. Closing conn is the caller's.
 func serveHTTP(ctx context.Context, conn net.Conn, handler http.HandlerFunc, idle, reading time.Duration, log *slog.Logger) {
-	c := &httpConn{Conn: conn, handler: handler, log: log, idle: idle, reading: reading, left: math.MaxInt64}
+	c := &httpConn{
+		Conn: conn, from: conn.RemoteAddr().String(), handler: handler, log: log, idle: idle, reading: reading, left: math.MaxInt64,
+	}
 	c.in = bufio.NewReaderSize(inbound{c}, inBuffer)
 	c.calm.L = &c.mu
 	c.watcher = time.AfterFunc(math.MaxInt64, c.watch)
 	defer c.watcher.Stop()
+	ctx = context.WithValue(context.WithValue(ctx, http.ServerContextKey, server), http.LocalAddrContextKey, conn.LocalAddr())
 	for c.next(ctx) {
 	}
 }
+
+// server is found by handlers where they would find net/http's. httputil.ReverseProxy breaks off, only where there is one,
+// what its other end has broken off, and elsewhere passes a part off for the whole.
+var server = new(http.Server)
 
 // next serves one request, and reports whether there may be another.
 func (c *httpConn) next(ctx context.Context) bool {
@@ -126,6 +134,7 @@ func (c *httpConn) request() (*http.Request, error) {
 		return nil, statusError(http.StatusBadRequest)
 	}
 	c.SetReadDeadline(time.Time{})
+	r.RemoteAddr = c.from
 	return r, check(r)
 }
 

@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -100,7 +102,7 @@ func tells(answer []byte, method string) (all []told) {
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Header.Del("Date")
-		resp.Header.Del("Trailer") // which is none of HEAD
+		resp.Header.Del("Trailer")                                                                               // which is none of HEAD
 		maps.DeleteFunc(resp.Trailer, func(name string, _ []string) bool { return strings.Contains(name, " ") }) // which is no name
 		one := told{resp.StatusCode, resp.Header, string(body), resp.Trailer, resp.ContentLength, resp.Close, fmt.Sprint(err)}
 		all = append(all, one)
@@ -214,6 +216,10 @@ func TestResponses(t *testing.T) {
 			}
 			conn.Close()
 		},
+		"where it is": func(w http.ResponseWriter, r *http.Request) {
+			host, _, err := net.SplitHostPort(r.RemoteAddr)
+			fmt.Fprintf(w, "%s %v %T %T", host, err, r.Context().Value(http.ServerContextKey), r.Context().Value(http.LocalAddrContextKey))
+		},
 		"taken over": func(w http.ResponseWriter, _ *http.Request) {
 			conn, buffered, err := http.NewResponseController(w).Hijack()
 			if err != nil {
@@ -237,6 +243,30 @@ func TestResponses(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What a server behind a handler has broken off is broken off, and does not pass for the whole.
+func TestBrokenOffBehind(t *testing.T) {
+	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "the beginning")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer behind.Close()
+	to, err := url.Parse(behind.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	resp, err := http.Get("http://" + serveConns(t, proxy.ServeHTTP, time.Minute, time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); string(got) != "the beginning" || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("read %q, %v", got, err)
 	}
 }
 
