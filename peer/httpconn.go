@@ -259,8 +259,8 @@ type requestBody struct {
 	mu     sync.Mutex // one reads at a time
 	parsed *http.Request
 	served *http.Request
-	invite func() error          // tells a caller who waits to be told (Expect: 100-continue) that it is wanted; nil: it does not
-	ends   atomic.Pointer[error] // why no more comes of it: io.EOF after all of it
+	invite func() error // tells a caller who waits to be told (Expect: 100-continue) that it is wanted; nil: it does not
+	whole  atomic.Bool  // all of it was read
 	closed bool
 }
 
@@ -278,8 +278,9 @@ func newBody(parsed, served *http.Request, invite func() error) *requestBody {
 	return b
 }
 
-// ended reports whether no more comes of it.
-func (b *requestBody) ended() bool { return b == nil || b.ends.Load() != nil }
+// ended reports whether all of it was read, and what comes is of the next request. After a failure, as when a deadline has
+// passed, more of it may be read.
+func (b *requestBody) ended() bool { return b == nil || b.whole.Load() }
 
 // Read reads the body.
 func (b *requestBody) Read(p []byte) (int, error) {
@@ -299,9 +300,9 @@ func (b *requestBody) read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.parsed.Body.Read(p)
-	if err != nil {
+	if err == io.EOF {
 		b.served.Trailer = b.parsed.Trailer // may have come with it
-		b.ends.Store(&err)
+		b.whole.Store(true)
 	}
 	return n, err
 }
@@ -325,8 +326,7 @@ func (b *requestBody) drain() bool {
 	if b.invite == nil && !b.ended() {
 		_, _ = io.CopyN(io.Discard, readerFunc(b.read), maxUnread) // its end, if there is one, is noted
 	}
-	why := b.ends.Load()
-	return why != nil && *why == io.EOF
+	return b.ended()
 }
 
 // A readerFunc reads as a function does.

@@ -14,6 +14,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +69,11 @@ func say(t testing.TB, to, text string) []byte {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	return sayOn(t, conn, text)
+}
+
+// sayOn is say on a connection that there is.
+func sayOn(t testing.TB, conn net.Conn, text string) []byte {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -473,6 +480,52 @@ func TestDeadlinesEnd(t *testing.T) {
 	answer := say(t, at, fmt.Sprintf(request+request, "/", "/taken")+"more")
 	if all := tells(answer, "GET"); len(all) != 2 || !bytes.HasSuffix(answer, []byte("saidmore")) {
 		t.Errorf("%d answers: %q", len(all), answer)
+	}
+}
+
+// Of a body that was not there in time its handler may read on, and nobody else does meanwhile.
+func TestBodyReadAgain(t *testing.T) {
+	late := make(chan struct{})
+	at := serveConns(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			return
+		}
+		rc := http.NewResponseController(w)
+		rc.SetReadDeadline(time.Unix(1, 0))
+		if _, err := r.Body.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("reading too late: %v", err)
+		}
+		rc.SetReadDeadline(time.Time{})
+		c := w.(*response).conn
+		looked := make(chan struct{})
+		go func() { c.watch(); close(looked) }()
+		for looking := true; looking; {
+			select {
+			case <-looked:
+				looking = false
+			default:
+				c.mu.Lock()
+				looking = !c.watched
+				c.mu.Unlock()
+				runtime.Gosched()
+			}
+		}
+		if c.mu.Lock(); c.watched {
+			t.Error("somebody else reads the body")
+		}
+		c.mu.Unlock()
+		close(late)
+		io.Copy(w, r.Body)
+	}, time.Minute, time.Minute)
+	conn, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+	<-late
+	if all := tells(sayOn(t, conn, "bodyGET / HTTP/1.1\r\nHost: a\r\n\r\n"), "POST"); len(all) != 2 || all[0].Body != "body" {
+		t.Errorf("answered %+v", all)
 	}
 }
 
