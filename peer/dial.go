@@ -308,7 +308,7 @@ func (c incoming) Read(p []byte) (int, error) {
 		c.broke = err
 	}
 	if n > 0 {
-		c.left -= int64(n)
+		c.left = headLeft(c.left, p[:n])
 		c.mid.Store(false)
 		c.link.hears()
 	}

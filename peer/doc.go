@@ -97,7 +97,8 @@
 //
 // A member can have 64 connections open to a host, lanes included, 256 streams on each
 // and 512 in all; sixteen of a connection are examined at a time. A stream must bring its
-// frames within five seconds of its first byte, and then each request's header.
+// frames within five seconds of its first byte, and then each request's header: 32 KiB
+// at most, where each line counts 64 bytes more than it has, as it takes in memory.
 // What a member does not read stays in the windows, 256 KiB of a stream on TCP
 // and circuits and 512 KiB on QUIC, which grow where it is read, up to 4 MiB and
 // 10 MiB, 64 MiB for all connections of a member and 512 MiB for all members; of a

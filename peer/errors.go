@@ -47,7 +47,7 @@ func (e staleError) Unwrap() error { return e.error }
 var errUnsent = errors.New("nothing was sent")
 
 // errLongHeader reports an answer whose header does not end.
-var errLongHeader = fmt.Errorf("the answer's header is longer than %d bytes", maxHeader)
+var errLongHeader = fmt.Errorf("the answer's header is longer than %d bytes, or has too many lines", maxHeader)
 
 // A CallError is the failure of a call: errors of this package that come out of
 // [Host.Transport] are of this type, outside whatever net/http wrapped around

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -241,7 +242,7 @@ func (c inbound) Read(p []byte) (int, error) {
 		return 0, errLongHeader
 	}
 	n, err := c.Conn.Read(p[:min(int64(len(p)), c.left)])
-	c.left -= int64(n)
+	c.left = headLeft(c.left, p[:n])
 	if err == nil {
 		return n, nil
 	}
@@ -252,6 +253,14 @@ func (c inbound) Read(p []byte) (int, error) {
 		c.serving.cancel()
 	}
 	return n, err
+}
+
+// headLeft returns how much of a head may come yet, of so many bytes, after some have come.
+func headLeft(left int64, came []byte) int64 {
+	if left > maxHeader {
+		return left // of a body
+	}
+	return left - int64(len(came)) - headLine*int64(bytes.Count(came, []byte{'\n'}))
 }
 
 // A requestBody is what comes after a request's head. A nil one is empty.

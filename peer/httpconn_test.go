@@ -375,6 +375,7 @@ func TestDeclined(t *testing.T) {
 		"GET / HTTP/1.1\r\nHost: a\r\nExpect: more\r\n\r\n":                                                   417,
 		"nonsense\r\n\r\n":                                                                                    400,
 		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n":                    431,
+		"GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X:\r\n", maxHeader/5-10) + "\r\n":                   431, // 500 KB in memory, were each X another
 		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n":                                       400,
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd":                    400,
 		"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc":                  100,

@@ -20,6 +20,7 @@ const (
 	openingBuffer = 512 // bytes of a stream read at a time until its hello; what follows httpConn buffers
 
 	maxHeader   = 32 << 10 // bytes of a request's or response's header
+	headLine    = 64       // bytes for which each of its lines counts beside its own: what is kept for it
 	maxStreams  = 200      // a caller keeps open to one host; QUIC allows 256 a connection
 	maxExamined = 16       // streams of one connection whose frames are read at a time
 	maxAdmitted = 4        // accepted hellos remembered for a connection

@@ -117,6 +117,8 @@ func TestAnswersOutOfBounds(t *testing.T) {
 					return
 				}
 			}
+		case "/lines":
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X:\r\n", maxHeader/5-10)+"\r\n")
 		case "/interim":
 			for range maxInterim + 1 {
 				io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\n\r\n")
@@ -132,7 +134,8 @@ func TestAnswersOutOfBounds(t *testing.T) {
 	phone := p.join("phone", nil)
 	client := phone.client(nil, meter)
 	for path, want := range map[string]string{
-		"header": "the answer's header is longer than 32768 bytes", "interim": "more than 5 interim answers",
+		"header": "the answer's header is longer than 32768 bytes", "lines": "the answer's header is longer than 32768 bytes",
+		"interim": "more than 5 interim answers",
 		"garbage": "the answer is malformed", "short": "unexpected EOF", "more": "",
 	} {
 		resp, err := client.Get("kindred://meter/" + path)
