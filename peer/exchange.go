@@ -179,6 +179,8 @@ func (x *exchange) answer() (*http.Response, error) {
 			return nil, context.Cause(x.req.Context())
 		case resp.StatusCode == http.StatusContinue:
 			x.tell(true)
+		case resp.StatusCode == http.StatusSwitchingProtocols && x.req.Header.Get("Upgrade") == "": // RFC 9110 §7.8
+			return nil, malformed("the answer switches protocols, and nobody asked for that")
 		case resp.StatusCode == http.StatusSwitchingProtocols:
 			c.left = math.MaxInt64
 			c.switched.Store(true)

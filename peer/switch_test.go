@@ -99,6 +99,19 @@ func TestSwitchedStream(t *testing.T) {
 	upgrade(t, client, "kindred://meter/").Close()
 }
 
+// No callee takes a stream for good by switching where nobody asked it to: nothing would end the reading of its answer.
+func TestSwitchedUnasked(t *testing.T) {
+	p := newPlace(t)
+	ended := make(chan error, 1)
+	meter, phone := p.join("meter", echo(t, ended)), p.join("phone", nil)
+	resp, err := phone.client(nil, meter).Get("kindred://meter/")
+	if err == nil {
+		resp.Body.Close()
+		t.Errorf("answered %s", resp.Status)
+	}
+	<-ended
+}
+
 func TestSwitchedStreamEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name string
