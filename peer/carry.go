@@ -3,7 +3,6 @@ package peer
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -21,36 +20,18 @@ type carrying struct {
 func (b carrying) SetStreamHandler(p protocol.ID, serve network.StreamHandler) {
 	b.bare.SetStreamHandler(p, func(s network.Stream) {
 		at := neighbourhood(s.Conn().RemoteMultiaddr())
-		if !at.IsValid() || !b.carrier.enter(at) {
+		if !at.IsValid() || !b.carrier.asking.enter(at) {
+			b.carrier.note(func(s *RelayStats) { s.Refused[RefusedCalls]++ })
 			s.ResetWithError(codeBusy)
 			return
 		}
-		serve(&asked{Stream: s, leave: sync.OnceFunc(func() { b.carrier.leave(at) })})
+		serve(&asked{Stream: s, leave: sync.OnceFunc(func() { b.carrier.asking.leave(at) })})
 	})
 }
 
 // spareAsking is how many more streams of one address than circuits may be open, so that those who only want reservations
 // get them.
 const spareAsking = 64
-
-func (c *carrier) enter(at netip.Prefix) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.asking[at] >= c.limits.CallsPerAddress+spareAsking {
-		c.stats.Refused[RefusedCalls]++
-		return false
-	}
-	c.asking[at]++
-	return true
-}
-
-func (c *carrier) leave(at netip.Prefix) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.asking[at]--; c.asking[at] == 0 {
-		delete(c.asking, at)
-	}
-}
 
 // An asked is the caller's end of a circuit, or the stream of a reservation.
 type asked struct {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -21,9 +20,7 @@ import (
 type gate struct {
 	network.ResourceManager
 	offended func(Offence)
-
-	mu       sync.Mutex
-	underWay map[netip.Prefix]int
+	underWay tally
 }
 
 // OpenConnection counts a connection that comes in until its handshake is done.
@@ -32,7 +29,7 @@ func (g *gate) OpenConnection(dir network.Direction, usefd bool, addr ma.Multiad
 		return g.ResourceManager.OpenConnection(dir, usefd, addr)
 	}
 	from := neighbourhood(addr)
-	if !g.enter(from) {
+	if !g.underWay.enter(from) {
 		g.offended(Stalling)
 		return nil, fmt.Errorf("%w: %d handshakes from %s are under way", network.ErrResourceLimitExceeded, maxHandshakes, from)
 	}
@@ -41,29 +38,11 @@ func (g *gate) OpenConnection(dir network.Direction, usefd bool, addr ma.Multiad
 	}
 	scope, err := g.ResourceManager.OpenConnection(dir, usefd, addr)
 	if err != nil {
-		g.leave(from)
+		g.underWay.leave(from)
 		g.offended(Crowding)
 		return nil, err
 	}
 	return &handshake{ConnManagementScope: scope, gate: g, from: from}, nil
-}
-
-func (g *gate) enter(from netip.Prefix) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.underWay[from] >= maxHandshakes {
-		return false
-	}
-	g.underWay[from]++
-	return true
-}
-
-func (g *gate) leave(from netip.Prefix) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.underWay[from]--; g.underWay[from] == 0 {
-		delete(g.underWay, from)
-	}
 }
 
 // quic makes the gate see QUIC's connections from their first packet on.
@@ -111,7 +90,7 @@ func (h *handshake) Done() {
 
 func (h *handshake) leave() {
 	if !h.over.Swap(true) {
-		h.gate.leave(h.from)
+		h.gate.underWay.leave(h.from)
 	}
 }
 

@@ -76,10 +76,7 @@ func undisturbed(t *testing.T, phone, meter *member, leads []string, n int, atta
 
 // underWay is how many handshakes an address has.
 func (m *member) underWay(ip netip.Addr) int {
-	g := m.swarm.ResourceManager().(*gate)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.underWay[netip.PrefixFrom(ip, ip.BitLen())]
+	return m.swarm.ResourceManager().(*gate).underWay.of(netip.PrefixFrom(ip, ip.BitLen()))
 }
 
 // strange is how many strangers are connected.

@@ -50,7 +50,8 @@ const (
 	defaultCalls        = 32
 	defaultHolderRate   = 8 << 20
 
-	tagsPerAddress = 8 // with a share each of what falls to their address
+	tagsPerAddress    = 8   // with a share each of what falls to their address
+	streamsPerAddress = 512 // of those who have shown nothing, as nobody has to at a relay
 
 	reservationLife = time.Hour
 	relayBuffer     = 64 << 10 // half of it costs a third of the throughput
@@ -104,12 +105,13 @@ type carrier struct {
 	limits  RelayLimits
 	line    *line // nil: as much is carried as can be
 	service *relay.Relay
+	asking  tally // streams on which reservations and circuits are asked for
+	streams tally // all of those who have shown nothing
 
 	mu      sync.Mutex
 	holders map[libp2ppeer.ID]*holder
 	tags    map[libp2ppeer.ID]Tag                // of those who are connected
 	wholes  map[netip.Prefix]weak.Pointer[share] // what falls to an address, for as long as anybody has a part of it
-	asking  map[netip.Prefix]int                 // how many streams are open on which reservations and circuits are asked for
 	stats   RelayStats                           // all but Reservations
 }
 
@@ -127,10 +129,12 @@ type holder struct {
 func (h *Host) startRelay(limits RelayLimits) error {
 	c := &carrier{
 		host: h, limits: limits.withDefaults(),
-		holders: make(map[libp2ppeer.ID]*holder), tags: make(map[libp2ppeer.ID]Tag), asking: make(map[netip.Prefix]int),
-		wholes: make(map[netip.Prefix]weak.Pointer[share]),
-		stats:  RelayStats{Refused: make(map[string]uint64)},
+		holders: make(map[libp2ppeer.ID]*holder), tags: make(map[libp2ppeer.ID]Tag),
+		wholes:  make(map[netip.Prefix]weak.Pointer[share]),
+		stats:   RelayStats{Refused: make(map[string]uint64)},
+		streams: tally{most: streamsPerAddress},
 	}
+	c.asking.most = c.limits.CallsPerAddress + spareAsking
 	if limits.Rate > 0 {
 		c.line = newLine(limits.Rate)
 		h.running.Go(func() { c.line.run(h.ctx) })
@@ -313,7 +317,7 @@ func (c *carrier) AllowConnect(caller libp2ppeer.ID, at ma.Multiaddr, callee lib
 	address := neighbourhood(at)
 	c.mu.Lock()
 	_, held := c.holders[callee]
-	many := !address.IsValid() || c.asking[address] > c.limits.CallsPerAddress // this call is among them
+	many := !address.IsValid() || c.asking.of(address) > c.limits.CallsPerAddress // this call is among them
 	if many {
 		c.stats.Refused[RefusedCalls]++
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/proto"
@@ -281,6 +282,45 @@ func TestRelayBoundsCallers(t *testing.T) {
 	}
 	waitFor(t, func() bool { return r.RelayStats().Circuits == 1 })
 	if code, _ := get(t, third.client(through(r), meter), "kindred://meter/"); code != http.StatusOK {
+		t.Errorf("status %d", code)
+	}
+}
+
+// TestRelayBoundsStreams has one address, whoever holds a reservation there, open more streams than it may.
+func TestRelayBoundsStreams(t *testing.T) {
+	const most = 20
+	p := newPlace(t)
+	r := p.relay(RelayLimits{})
+	r.carrier.streams.most = most
+	meter, phone := p.join("meter", greet), p.join("phone", nil)
+	if err := meter.reserve(r); err != nil {
+		t.Fatal(err)
+	}
+	var all []network.Stream
+	for range 2 * most {
+		s, err := meter.best(r.id).conn.NewStream(t.Context())
+		if err == nil {
+			_, err = io.WriteString(s, selected[:1])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	eventually(t, "those are refused that are too many", func() bool {
+		n := 0
+		for _, l := range r.all() {
+			n += l.conn.Stat().NumStreams
+		}
+		return r.told(Crowding) >= most && n <= most
+	})
+	for _, s := range all {
+		s.Reset()
+	}
+	eventually(t, "the others have ended", func() bool {
+		return !slices.ContainsFunc(r.all(), func(l *link) bool { return r.carrier.streams.of(l.from) > 0 })
+	})
+	if code, _ := get(t, phone.client(through(r), meter), "kindred://meter/"); code != http.StatusOK {
 		t.Errorf("status %d", code)
 	}
 }

@@ -22,7 +22,8 @@ type served struct {
 	network.Stream
 	link      *link
 	in        *bufio.Reader
-	alone     bool // the stream is a lane
+	alone     bool   // the stream is a lane
+	leave     func() // counts it out, see enter
 	since     time.Time
 	admission Admission
 	refused   error
@@ -43,7 +44,8 @@ func (h *Host) accept(s network.Stream) {
 		s.ResetWithError(codeBusy)
 		return
 	}
-	if l.crowded() {
+	c := newServed(s, l)
+	if l.crowded() || !c.enter() {
 		h.offences.count(Crowding)
 		s.ResetWithError(codeBusy)
 		h.running.Done()
@@ -52,15 +54,29 @@ func (h *Host) accept(s network.Stream) {
 	if l.kind() == Relayed {
 		h.doubtDirect(s.Conn().RemotePeer())
 	}
-	h.take(newServed(s, l))
+	h.take(c)
 }
 
 func newServed(s network.Stream, l *link) *served {
-	c := &served{Stream: s, link: l, since: time.Now()}
+	c := &served{Stream: s, link: l, since: time.Now(), leave: func() {}}
 	_, c.alone = s.(*lane)
 	c.patience.set = s.SetReadDeadline
 	c.in = bufio.NewReaderSize(arriving{c}, openingBuffer)
 	return c
+}
+
+// enter counts a stream in that was opened by somebody who has shown nothing, at a relay, where that is enough to be known;
+// false if there are too many of one address. leave counts it out.
+func (c *served) enter() bool {
+	r, from := c.link.host.carrier, c.link.from
+	if r == nil || c.link.someone() {
+		return true
+	}
+	if !r.streams.enter(from) {
+		return false
+	}
+	c.leave = sync.OnceFunc(func() { r.streams.leave(from) })
+	return true
 }
 
 // take examines a stream's caller, and hands it to who serves it.
@@ -78,7 +94,7 @@ func (h *Host) take(c *served) {
 	}
 	if service != nil {
 		defer h.running.Done()
-		service(buffered{s, c.in})
+		service(buffered{s, c.in, c.leave})
 		return
 	}
 	if c.refused != nil {
@@ -90,11 +106,30 @@ func (h *Host) take(c *served) {
 // A buffered is a stream of which more than its protocol's name was read.
 type buffered struct {
 	network.Stream
-	in *bufio.Reader
+	in    *bufio.Reader
+	leave func()
 }
 
 // Read reads what follows the protocol's name.
 func (s buffered) Read(p []byte) (int, error) { return s.in.Read(p) }
+
+// Close ends the stream.
+func (s buffered) Close() error {
+	s.leave()
+	return s.Stream.Close()
+}
+
+// Reset cuts the stream.
+func (s buffered) Reset() error {
+	s.leave()
+	return s.Stream.Reset()
+}
+
+// ResetWithError cuts the stream and says why.
+func (s buffered) ResetWithError(code network.StreamErrorCode) error {
+	s.leave()
+	return s.Stream.ResetWithError(code)
+}
 
 // resetCode returns the code that tells a caller about err.
 func resetCode(err error) network.StreamErrorCode {
@@ -288,6 +323,7 @@ func (c *served) Close() error {
 	err := net.ErrClosed
 	c.close.Do(func() {
 		c.patience.stop()
+		c.leave()
 		err = closeStream(c.link.wire, c.Stream, &c.writing)
 		c.link.host.running.Done()
 	})

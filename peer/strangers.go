@@ -43,6 +43,44 @@ func (o *offences) take() map[Offence]int {
 	return by
 }
 
+// A tally counts what each address has under way, of which it may have so much.
+type tally struct {
+	most int
+
+	mu sync.Mutex
+	by map[netip.Prefix]int
+}
+
+// enter counts one more in; false if that is one too many.
+func (t *tally) enter(from netip.Prefix) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by[from] >= t.most {
+		return false
+	}
+	if t.by == nil {
+		t.by = make(map[netip.Prefix]int)
+	}
+	t.by[from]++
+	return true
+}
+
+// leave counts one out.
+func (t *tally) leave(from netip.Prefix) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by[from]--; t.by[from] == 0 {
+		delete(t.by, from)
+	}
+}
+
+// of is how much an address has.
+func (t *tally) of(from netip.Prefix) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.by[from]
+}
+
 // strangers are the connections whose other ends are not known: of another tree, or of none, or about to say who they
 // are. They are bounded together. Where there are too many, the address that has most of them gives up its oldest: who
 // has something to show, shows it in its first flight, and so is known long before its address has filled the room.

@@ -3,7 +3,6 @@ package peer
 import (
 	"errors"
 	"net"
-	"net/netip"
 
 	"github.com/libp2p/go-libp2p/config"
 	libp2p "github.com/libp2p/go-libp2p/core/crypto"
@@ -36,7 +35,7 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	limits := &gate{ResourceManager: manager, offended: h.offences.count, underWay: make(map[netip.Prefix]int)}
+	limits := &gate{ResourceManager: manager, offended: h.offences.count, underWay: tally{most: maxHandshakes}}
 	h.closers = append(h.closers, limits.Close)
 	h.swarm, err = swarm.NewSwarm(h.id, peers, h.bus,
 		swarm.WithResourceManager(limits),

@@ -64,5 +64,6 @@
 // free, of the networks that have most: no IPv4 /24 and no IPv6 /32 loses a note while another has more than it, and so
 // within an IPv6 /32 among /48s and in these among addresses; of one address the points go that came last. Five requests a second are answered for one
 // address, sixty at once. Who asks stays a stranger, of whom there are at most 256 connections together and each is closed
-// after a quarter of a minute (package peer); whoever holds a reservation, or calls somebody who does, is none.
+// after a quarter of a minute (package peer); whoever holds a reservation, or calls somebody who does, is none. Of one
+// address 512 streams are open at most.
 package relay
