@@ -80,7 +80,8 @@
 // told how often ([Config.Offended]).
 //
 // A handshake has five seconds, and an address 64 of them under way at a time.
-// An address can open 50 connections a second, and 512 at once, and have 1,024.
+// An address can open 50 connections a second, and 512 at once, and have 1,024, at a
+// relay 256 and 512 streams (as many as fit its limits).
 //
 // Whoever was not accepted yet is a stranger: a member that is about to show its
 // hello, somebody of another tree, or of none. Strangers have 256 connections

@@ -28,6 +28,7 @@ const (
 	maxVerified = 8        // hellos being verified at a time
 
 	maxIncoming = 256     // streams that a caller may have open on one connection, as in QUIC
+	maxConns    = 1024    // open of one address; at a relay see RelayLimits.conns
 	maxWindow   = 4 << 20 // bytes of one stream that yamux lets be under way, once the way is seen to need it
 
 	// Of those who are not known: members about to say who they are, callers of other trees, and of none.
@@ -76,7 +77,7 @@ var defaultTiming = timing{
 // address can hold. A gateway serves a thousand members on one host; all of
 // them may sit behind one address, or in one subnet of a LAN, for strangers are
 // bounded apart. Loopback addresses are not counted.
-func newResourceManager() (network.ResourceManager, error) {
+func newResourceManager(perAddress int) (network.ResourceManager, error) {
 	limits := rcmgr.PartialLimitConfig{
 		System: rcmgr.ResourceLimits{
 			Conns: 4096, ConnsInbound: 3072, ConnsOutbound: 2048,
@@ -112,7 +113,7 @@ func newResourceManager() (network.ResourceManager, error) {
 		rcmgr.WithMetricsDisabled(),
 		rcmgr.WithConnRateLimiters(pace),
 		rcmgr.WithLimitPerSubnet(
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 1024}},
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: 1024}, {PrefixLength: 48, ConnCount: 2048}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: perAddress}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: perAddress}, {PrefixLength: 48, ConnCount: 2 * perAddress}},
 		))
 }

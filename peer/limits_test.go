@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 )
 
@@ -459,5 +461,43 @@ func TestMemberWithManyStreams(t *testing.T) {
 			}
 			close(hold)
 		})
+	}
+}
+
+// TestConnectionsOfOneAddress: an address has so many connections, of IPv6 all of what a household is given together, and a
+// relay bounds them by what it lets be held and called.
+func TestConnectionsOfOneAddress(t *testing.T) {
+	const most = 10
+	for name, from := range map[string][]string{
+		"IPv4": {"192.0.2.1", "192.0.2.1", "192.0.2.2"},
+		"IPv6": {"2001:db8::1", "2001:db8:0:ff::1", "2001:db8:0:100::1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := newResourceManager(most)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			open := func(ip string) error {
+				_, err := m.OpenConnection(network.DirInbound, false, ma.StringCast(quicAddress(netip.AddrPortFrom(netip.MustParseAddr(ip), 1))))
+				return err
+			}
+			for range most / 2 {
+				if err := errors.Join(open(from[0]), open(from[1])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if open(from[1]) == nil {
+				t.Errorf("%s has more than %d", from[1], most)
+			}
+			if err := open(from[2]); err != nil {
+				t.Errorf("another is refused: %v", err)
+			}
+		})
+	}
+	for limits, want := range map[RelayLimits]int{{}: 256, {PerAddress: 1000, CallsPerAddress: 500}: 3064} {
+		if got := limits.withDefaults().conns(); got != want {
+			t.Errorf("%+v: %d connections, want %d", limits, got, want)
+		}
 	}
 }

@@ -50,8 +50,7 @@ const (
 	defaultCalls        = 32
 	defaultHolderRate   = 8 << 20
 
-	tagsPerAddress    = 8   // with a share each of what falls to their address
-	streamsPerAddress = 512 // of those who have shown nothing, as nobody has to at a relay
+	tagsPerAddress = 8 // with a share each of what falls to their address
 
 	reservationLife = time.Hour
 	relayBuffer     = 64 << 10 // half of it costs a third of the throughput
@@ -73,6 +72,11 @@ func (l RelayLimits) withDefaults() RelayLimits {
 	}
 	return l
 }
+
+// conns is how many connections of one address there are: for all that it may hold and call, once more for those that ended
+// and are not seen to have yet, and for strangers. Nobody has to show anything to be known at a relay, so that without a
+// bound of its own a few addresses would have all there are.
+func (l RelayLimits) conns() int { return 2*(l.PerAddress+l.CallsPerAddress) + maxHandshakes }
 
 // A Tag stands for the household that holders of reservations belong to. It tells nothing else.
 type Tag [32]byte
@@ -130,11 +134,10 @@ func (h *Host) startRelay(limits RelayLimits) error {
 	c := &carrier{
 		host: h, limits: limits.withDefaults(),
 		holders: make(map[libp2ppeer.ID]*holder), tags: make(map[libp2ppeer.ID]Tag),
-		wholes:  make(map[netip.Prefix]weak.Pointer[share]),
-		stats:   RelayStats{Refused: make(map[string]uint64)},
-		streams: tally{most: streamsPerAddress},
+		wholes: make(map[netip.Prefix]weak.Pointer[share]),
+		stats:  RelayStats{Refused: make(map[string]uint64)},
 	}
-	c.asking.most = c.limits.CallsPerAddress + spareAsking
+	c.asking.most, c.streams.most = c.limits.CallsPerAddress+spareAsking, 2*c.limits.conns()
 	if limits.Rate > 0 {
 		c.line = newLine(limits.Rate)
 		h.running.Go(func() { c.line.run(h.ctx) })

@@ -31,7 +31,11 @@ func (h *Host) startSwarm(key libp2p.PrivKey) error {
 	if err := errors.Join(peers.AddPrivKey(h.id, key), peers.AddPubKey(h.id, key.GetPublic())); err != nil {
 		return err
 	}
-	manager, err := newResourceManager()
+	perAddress := maxConns
+	if h.cfg.Relay != nil {
+		perAddress = h.cfg.Relay.withDefaults().conns()
+	}
+	manager, err := newResourceManager(perAddress)
 	if err != nil {
 		return err
 	}
