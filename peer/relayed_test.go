@@ -319,6 +319,33 @@ func TestAlternatePortIsShut(t *testing.T) {
 	}
 }
 
+// A relay that says again and again that it sees somebody elsewhere is not listened to any more.
+func TestSeenEverywhere(t *testing.T) {
+	p := newPlace(t)
+	between, phone := p.join("relay", nil), p.join("phone", nil)
+	between.setService(seenProtocol, func(s network.Stream) {
+		for i := 0; ; i++ {
+			if _, err := fmt.Fprintf(s, "/ip4/9.9.9.%d/udp/4711/quic-v1\n%s\n", i%2, calledIn); err != nil {
+				return
+			}
+		}
+	})
+	at, _, err := parseRelays([]string{between.at()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := phone.connectRelay(t.Context(), between.id, at[between.id])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	var bad malformedError
+	if err := phone.askSeen(ctx, l); !errors.As(err, &bad) {
+		t.Errorf("listening ended with %v", err)
+	}
+}
+
 // A relay that is called back at an address where nobody listens for strangers finds it shut.
 func TestCallBackFindsNobody(t *testing.T) {
 	p := newPlace(t)

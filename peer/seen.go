@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+	"golang.org/x/time/rate"
 )
 
 // seenProtocol tells a host at which address a relay sees it, and whether others get in there. Either end says lines, of
@@ -32,7 +33,8 @@ import (
 const seenProtocol protocol.ID = "/kindred/seen/1"
 
 const (
-	maxSeen = 256 // bytes of a line
+	maxSeen    = 256 // bytes of a line
+	maxBunched = 16  // lines that come together; a relay looks once a second, and says two of what it sees
 
 	askCall   = "call"
 	calledIn  = "open"
@@ -249,8 +251,11 @@ func (h *Host) askSeen(ctx context.Context, l *link) error {
 	relay, asked := l.conn.RemotePeer(), lazily(s, seenProtocol)
 	in := bufio.NewReader(asked)
 	s.SetReadDeadline(time.Now().Add(h.timing.hello))
-	for {
+	for pace := rate.NewLimiter(2*rate.Every(h.timing.look), maxBunched); ; {
 		line, err := readLine(in)
+		if err == nil && !pace.Allow() { // each line may have others told where this host is
+			err = malformed("more lines than a relay has to say")
+		}
 		switch {
 		case err != nil:
 			return fmt.Errorf("asking a relay how it sees this host: %w", err)
