@@ -83,11 +83,12 @@ func (w *response) WriteHeader(status int) {
 	w.status = status
 	w.inviting.Unlock()
 	w.declared = declaredLength(w.header)
-	w.typed = w.header["Content-Type"] != nil || w.header["Content-Encoding"] != nil
+	_, w.typed = w.header["Content-Type"] // nil: as nothing
+	w.typed = w.typed || w.header["Content-Encoding"] != nil
 	w.trailers = announced(w.header)
 	w.last = w.last || httpguts.HeaderValuesContainsToken(w.header["Connection"], "close")
 	w.out = appendStatus(w.out, status)
-	if w.header["Date"] == nil {
+	if _, dated := w.header["Date"]; !dated {
 		w.out = append(time.Now().UTC().AppendFormat(append(w.out, "Date: "...), http.TimeFormat), "\r\n"...)
 	}
 	w.out = appendFields(w.out, w.header)
