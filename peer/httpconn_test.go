@@ -464,6 +464,21 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
+// Whoever waits to be asked for its body is told that the stream ends where it is not, and need not send it to be heard.
+func TestBodyNotAskedFor(t *testing.T) {
+	at := serveConns(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/asked" {
+			io.Copy(io.Discard, r.Body)
+		}
+	}, time.Minute, time.Minute)
+	for path, want := range map[string]bool{"/asked": false, "/": true} {
+		all := tells(say(t, at, "POST "+path+" HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx"), "POST")
+		if len(all) == 0 || all[len(all)-1].Close != want {
+			t.Errorf("%s: answered %+v, to be the last: %v", path, all, want)
+		}
+	}
+}
+
 // A time that a handler sets for its own response is none of the next one's, nor of what takes the stream over.
 func TestDeadlinesEnd(t *testing.T) {
 	at := serveConns(t, func(w http.ResponseWriter, r *http.Request) {

@@ -31,6 +31,7 @@ type response struct {
 	cancel context.CancelFunc
 
 	inviting sync.Mutex  // the body may be read beside what is answered
+	unasked  bool        // the caller waits to be told that its body is wanted; guarded by inviting
 	limited  atomic.Bool // the handler said until when the response is written
 	header   http.Header
 	status   int      // 0: not set
@@ -61,6 +62,7 @@ func newResponse(c *httpConn, parsed, served *http.Request, cancel context.Cance
 	w := &response{conn: c, req: served, cancel: cancel, header: http.Header{}, declared: -1, last: served.Close, out: c.out[:0], held: c.held[:0]}
 	c.out, c.held = nil, nil
 	w.body = newBody(parsed, served, w.invite)
+	w.unasked = w.body != nil && w.body.invite != nil
 	return w
 }
 
@@ -81,6 +83,7 @@ func (w *response) WriteHeader(status int) {
 	}
 	w.inviting.Lock()
 	w.status = status
+	w.last = w.last || w.unasked // nobody knows whether the body comes all the same
 	w.inviting.Unlock()
 	w.declared = declaredLength(w.header)
 	_, w.typed = w.header["Content-Type"] // nil: as nothing
@@ -107,6 +110,7 @@ func (w *response) invite() error {
 	if w.status != 0 {
 		return nil // it knows what came of it
 	}
+	w.unasked = false
 	_, err := w.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
 	return err
 }
