@@ -189,12 +189,14 @@ func (c *httpConn) part() {
 	_, _ = io.CopyN(io.Discard, c.in, maxUnread)
 }
 
-// begin notes what is being served, and has it watched once that takes long.
+// begin notes what is being served, and has it watched once that takes long, from the end of its body on.
 func (c *httpConn) begin(w *response) {
 	c.mu.Lock()
 	c.serving = w
 	c.mu.Unlock()
-	c.watcher.Reset(watchAfter)
+	if w.body.ended() {
+		c.watcher.Reset(watchAfter)
+	}
 }
 
 // end notes that nothing is being served, after which nobody reads but who asks for it.
@@ -217,12 +219,7 @@ func (c *httpConn) end() {
 func (c *httpConn) watch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := c.serving
-	switch {
-	case w == nil || c.watched:
-		return
-	case !w.body.ended():
-		c.watcher.Reset(watchAfter)
+	if w := c.serving; w == nil || c.watched || !w.body.ended() {
 		return
 	}
 	c.watched = true
@@ -267,23 +264,20 @@ func headLeft(left int64, came []byte) int64 {
 type requestBody struct {
 	mu     sync.Mutex // one reads at a time
 	parsed *http.Request
-	served *http.Request
-	invite func() error // tells a caller who waits to be told (Expect: 100-continue) that it is wanted; nil: it does not
-	whole  atomic.Bool  // all of it was read
+	answer *response
+	waits  bool        // its caller, to be told that it is wanted (Expect: 100-continue)
+	whole  atomic.Bool // all of it was read
 	closed bool
 }
 
 // newBody returns what came with a request as net/http parsed it, and has it read through the one that is served. It is nil
 // for nothing.
-func newBody(parsed, served *http.Request, invite func() error) *requestBody {
+func newBody(parsed *http.Request, answer *response) *requestBody {
 	if parsed.Body == http.NoBody {
 		return nil
 	}
-	b := &requestBody{parsed: parsed, served: served}
-	if expectsContinue(parsed) {
-		b.invite = invite
-	}
-	served.Body = b
+	b := &requestBody{parsed: parsed, answer: answer, waits: expectsContinue(parsed)}
+	answer.req.Body = b
 	return b
 }
 
@@ -302,16 +296,17 @@ func (b *requestBody) Read(p []byte) (int, error) {
 }
 
 func (b *requestBody) read(p []byte) (int, error) {
-	if invite := b.invite; invite != nil {
-		b.invite = nil
-		if err := invite(); err != nil {
+	if b.waits {
+		b.waits = false
+		if err := b.answer.invite(); err != nil {
 			return 0, err
 		}
 	}
 	n, err := b.parsed.Body.Read(p)
-	if err == io.EOF {
-		b.served.Trailer = b.parsed.Trailer // may have come with it
+	if err == io.EOF && !b.ended() {
+		b.answer.req.Trailer = b.parsed.Trailer // may have come with it
 		b.whole.Store(true)
+		b.answer.conn.watcher.Reset(watchAfter)
 	}
 	return n, err
 }
@@ -332,7 +327,7 @@ func (b *requestBody) drain() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	if b.invite == nil && !b.ended() {
+	if !b.waits && !b.ended() {
 		_, _ = io.CopyN(io.Discard, readerFunc(b.read), maxUnread) // its end, if there is one, is noted
 	}
 	return b.ended()

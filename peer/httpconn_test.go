@@ -505,6 +505,29 @@ func TestDeadlinesEnd(t *testing.T) {
 	}
 }
 
+// While a body is being sent, for however long, nobody looks again and again whether its caller is still there.
+func TestBodyIsNotWatched(t *testing.T) {
+	reached := make(chan bool)
+	at := serveConns(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			reached <- w.(*response).conn.watcher.Stop()
+			io.Copy(w, r.Body)
+		}
+	}, time.Minute, time.Minute)
+	conn, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+	if <-reached {
+		t.Error("it is watched")
+	}
+	if all := tells(sayOn(t, conn, "body"), "POST"); len(all) != 2 || all[1].Body != "body" {
+		t.Errorf("answered %+v", all)
+	}
+}
+
 // Of a body that was not there in time its handler may read on, and nobody else does meanwhile.
 func TestBodyReadAgain(t *testing.T) {
 	late := make(chan struct{})

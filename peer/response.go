@@ -61,8 +61,8 @@ var errAnswered = errors.New("peer: the request was answered")
 func newResponse(c *httpConn, parsed, served *http.Request, cancel context.CancelFunc) *response {
 	w := &response{conn: c, req: served, cancel: cancel, header: http.Header{}, declared: -1, last: served.Close, out: c.out[:0], held: c.held[:0]}
 	c.out, c.held = nil, nil
-	w.body = newBody(parsed, served, w.invite)
-	w.unasked = w.body != nil && w.body.invite != nil
+	w.body = newBody(parsed, w)
+	w.unasked = w.body != nil && w.body.waits
 	return w
 }
 
