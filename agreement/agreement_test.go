@@ -233,6 +233,12 @@ func TestPreview(t *testing.T) {
 	}{
 		{"an object", `{"b":2,"a":1,"c":{"d":[3]}}`, `{"a":1,"c":{"d":[3]}}`, nil, Preview{Leaves: []Field{{"a", "1"}, {"c", `{"d":[3]}`}}, Stays: []string{"b"}}},
 		{"a list of them", `[{"a":1,"b":2},{"a":3,"b":4}]`, `[{"a":1},{"a":3}]`, nil, Preview{Leaves: []Field{{"a", "1"}}, Stays: []string{"b"}}},
+		{"a list of unlike ones", `[{"a":1},{"a":2,"b":3},{"c":4}]`, `[{"a":1},{"a":2,"b":3},{}]`, []string{"a", "b"}, Preview{Leaves: []Field{{"a", "1"}, {"b", "3"}}, Stays: []string{"c"}}},
+		{"all of a list", `[{"a":1},{"b":3}]`, `[{"a":1},{"b":3}]`, []string{"power"}, Preview{Leaves: []Field{{"a", "1"}, {"b", "3"}}}},
+		{"a list of numbers", `[1,2,3]`, `[1,2,3]`, []string{"power"}, Preview{Leaves: []Field{{"power", "[1,2,3]"}}}},
+		{"an empty list", `[]`, `[]`, []string{"a"}, Preview{Leaves: []Field{{"a", ""}}}},
+		{"what may come", `{"a":1,"c":2}`, `{"a":1}`, []string{"a", "b"}, Preview{Leaves: []Field{{"a", "1"}, {"b", ""}}, Stays: []string{"c"}}},
+		{"what is not there", `{"a":1}`, `{}`, []string{"b"}, Preview{Stays: []string{"a"}}},
 		{"a number", `412`, `412`, nil, Preview{Leaves: []Field{{"power", "412"}}}},
 		{"nothing of it", `{"a":1}`, `{}`, nil, Preview{Stays: []string{"a"}}},
 		{"a picture", "\xff\xd8\xff", "\xff\xd8\xff", nil, Preview{Leaves: []Field{{"power", "3 bytes"}}}},

@@ -33,14 +33,17 @@ type Field struct {
 	Value string `cbor:"2,keyasint,omitempty" json:"value,omitempty"` // JSON, or what is to be seen of something else; "": not known then
 }
 
-// NewPreview compares an affordance's value with what of it a service will be shown, both JSON. With no value, which is
-// so where one is told only as it happens, the fields named leave, with a value not known.
+// NewPreview compares an affordance's value with what of it a service will be shown, both JSON. Fields named that are not
+// in it now leave when they are, with a value not known: so do all of them where there is no value, since one is told only
+// as it happens.
 func NewPreview(thing identity.MemberID, path, affordance string, clear []string, value, shown []byte, at time.Time) Preview {
 	p := Preview{Thing: thing, Path: path, Affordance: affordance, Time: at.Unix()}
 	all, part := fieldsOf(affordance, value), fieldsOf(affordance, shown)
-	if value == nil {
+	if len(all) == 0 || len(part) > 0 && !slices.Contains(clear, affordance) {
 		for _, name := range clear {
-			part[name] = ""
+			if _, there := part[name]; !there {
+				part[name] = ""
+			}
 		}
 	}
 	for name, text := range part {
@@ -57,26 +60,30 @@ func NewPreview(thing identity.MemberID, path, affordance string, clear []string
 	return p
 }
 
-// fieldsOf tells the fields of a value apart: of an object, or of the first of a list of them. Anything else is one
-// field, of the affordance's name.
+// fieldsOf tells the fields of a value apart: of an object, or of a list of them, each as it is in the first that has it.
+// Anything else is one field, of the affordance's name.
 func fieldsOf(affordance string, value []byte) map[string]string {
 	fields := map[string]string{}
 	if value == nil {
 		return fields
 	}
 	var list []json.RawMessage
-	if json.Unmarshal(value, &list) == nil && len(list) > 0 {
-		value = list[0]
+	if json.Unmarshal(value, &list) != nil || list == nil {
+		list = []json.RawMessage{value}
 	}
-	var object map[string]json.RawMessage
-	if json.Unmarshal(value, &object) != nil || object == nil {
-		return map[string]string{affordance: cut(value)}
-	}
-	for name, text := range object {
-		if !printable(name) {
-			name = fmt.Sprintf("%+.60q", name)
+	for _, one := range list {
+		var object map[string]json.RawMessage
+		if json.Unmarshal(one, &object) != nil || object == nil {
+			return map[string]string{affordance: cut(value)}
 		}
-		fields[name] = cut(text)
+		for name, text := range object {
+			if !printable(name) {
+				name = fmt.Sprintf("%+.60q", name)
+			}
+			if _, there := fields[name]; !there {
+				fields[name] = cut(text)
+			}
+		}
 	}
 	return fields
 }
