@@ -197,7 +197,7 @@ func (cs *calls) leave(c *call) {
 		c.end(c.caller.Ended)
 	}
 	c.tellStream(journal.Ended)
-	c.tellCopies()
+	c.tellCopies(false)
 }
 
 // recheck decides again on all that is being served.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
@@ -14,7 +16,10 @@ import (
 type copying struct {
 	http.ResponseWriter
 	refused bool
-	bytes   uint64
+	bytes   atomic.Uint64
+
+	told   uint64    // of them, in the journal; guarded by the call's telling
+	toldAt time.Time // when; zero: not yet
 }
 
 // WriteHeader notes whether the service is shown anything.
@@ -27,7 +32,7 @@ func (c *copying) WriteHeader(status int) {
 func (c *copying) Write(p []byte) (int, error) {
 	n, err := c.ResponseWriter.Write(p)
 	if !c.refused {
-		c.bytes += uint64(n)
+		c.bytes.Add(uint64(n))
 	}
 	return n, err
 }
@@ -43,21 +48,32 @@ func (c *call) watchCopies(w *http.ResponseWriter) {
 	}
 }
 
-// tellCopies writes down what left in clear by the call, once it is over: how much, and which fields went to whom, and to
-// which country.
-func (c *call) tellCopies() {
+// copiesEvery is how often what leaves by a call that goes on is told of: whoever pulls the plug hides no more.
+const copiesEvery = time.Hour
+
+// tellCopies writes down what left in clear by the call since that was told last: how much, and which fields went to
+// whom, and to which country. It is told at the end, and of a call that goes on after its first minute, and then hourly.
+func (c *call) tellCopies(goesOn bool) {
 	if c.copies == nil {
 		return
 	}
-	c.mu.Lock()
-	d, bytes := c.decision, c.copies.bytes
-	c.mu.Unlock()
-	if c.caller.Sent != nil && c.caller.Sent.Bytes() > 0 {
-		bytes = c.caller.Sent.Bytes() // without what frames it
-	}
-	if bytes == 0 || len(d.View.Clear) == 0 {
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	if at := c.copies.toldAt; goesOn && !at.IsZero() && time.Since(at) < copiesEvery {
 		return
 	}
+	c.mu.Lock()
+	d := c.decision
+	c.mu.Unlock()
+	total := c.copies.bytes.Load()
+	if c.caller.Sent != nil {
+		total = c.caller.Sent.Bytes() // without what frames it
+	}
+	if total == c.copies.told || len(d.View.Clear) == 0 {
+		return
+	}
+	bytes := total - c.copies.told
+	c.copies.told, c.copies.toldAt = total, time.Now()
 	n := c.calls.node
 	e := n.entry(c.session.who, c.op, c.affordance, d)
 	e.Op, e.Bytes, e.Call, e.Reason = journal.Copy, bytes, c.number, c.session.clearText(d)

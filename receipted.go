@@ -243,18 +243,20 @@ func (c *call) receipt(place journal.Place, outcome journal.Outcome) journal.Rec
 // receiptEvery is how often a stream has a receipt, once it has lasted so long.
 const receiptEvery = time.Minute
 
-// tellStreams gives those who have streams open that have lasted, and carried something, receipts for it so far.
+// tellStreams gives those who have streams open that have lasted, and carried something, receipts for it so far, and tells
+// of what leaves by them in clear.
 func (cs *calls) tellStreams(lasted time.Duration) {
 	cs.mu.Lock()
 	var open []*call
 	for c := range cs.open {
-		if c.caller.Sent != nil && time.Since(c.began) >= lasted {
+		if (c.caller.Sent != nil || c.copies != nil) && time.Since(c.began) >= lasted {
 			open = append(open, c)
 		}
 	}
 	cs.mu.Unlock()
 	for _, c := range open {
 		c.tellStream(journal.Served)
+		c.tellCopies(true)
 	}
 }
 
