@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -78,7 +79,8 @@ func (m tidy) Run() int {
 //	bucket NAME       start an S3-like server with a bucket, at $bucket, and set credentials for it
 //	telegrams FILE N    write N telegrams of a made-up household
 //
-// and $LATER, a day of the week that is not today, and $NOON, a zone where the day is not over soon.
+// and $LATER, a day of the week that is not today; $NOON, a zone where the day is not over soon; and $PORT, for what leaves
+// its port and comes back to it.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -89,6 +91,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TZ", zone)
 			env.Setenv("LATER", later(time.Now()))
 			env.Setenv("NOON", noonAt(time.Now()))
+			port, err := portApart()
+			if err != nil {
+				return err
+			}
+			env.Setenv("PORT", port)
 			env.Setenv("AT", `([A-Z][a-z]+ [0-9]+ [A-Z][a-z]+ )?[0-9]+:[0-9]+`)
 			env.Values[processes{}] = map[string]*process{}
 			env.Values[connection{}] = map[string]net.Conn{}
@@ -116,6 +123,18 @@ func later(now time.Time) string {
 
 // noonAt returns a time zone in which it is about noon.
 func noonAt(now time.Time) string { return fmt.Sprintf("Etc/GMT%+d", now.UTC().Hour()-12) } // +11 is west of Greenwich
+
+// portApart returns a UDP port that nobody uses, and that is none of those that systems give to whoever asks for any.
+func portApart() (port string, err error) {
+	for range 100 {
+		port = strconv.Itoa(20_000 + rand.IntN(10_000))
+		var c net.PacketConn
+		if c, err = net.ListenPacket("udp", ":"+port); err == nil {
+			return port, c.Close()
+		}
+	}
+	return "", err
+}
 
 // processes is the key of a script's value that holds what it runs beside itself: a map[string]*process.
 type processes struct{}
