@@ -309,11 +309,18 @@ func TestDelay(t *testing.T) {
 	home.SetDelay(each)
 	c := socket(t, home.Host("host"))
 	seen(t, c, public) // neighbours are found
-	began := time.Now()
-	if at := seen(t, c, public); at.Addr() != home.PublicAddr() {
-		t.Errorf("seen at %s", at)
-	}
-	if took := time.Since(began); took < 2*each || took > 10*each {
-		t.Errorf("there and back took %v, with %v each way", took, each)
+	for tries := 1; ; tries++ {
+		began := time.Now()
+		if at := seen(t, c, public); at.Addr() != home.PublicAddr() {
+			t.Errorf("seen at %s", at)
+		}
+		took := time.Since(began)
+		if took > 10*each && tries < 10 { // a busy machine delays by itself
+			continue
+		}
+		if took < 2*each || took > 10*each {
+			t.Errorf("there and back took %v, with %v each way", took, each)
+		}
+		return
 	}
 }
