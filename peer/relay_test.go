@@ -328,34 +328,43 @@ func TestRelayBoundsStreams(t *testing.T) {
 // TestRelayHoldsBack has two holders send as much as they can: each is held to its rate, and neither to both's.
 func TestRelayHoldsBack(t *testing.T) {
 	p := newPlace(t)
-	r := p.relay(RelayLimits{HolderRate: 1 << 20})
-	var took [2]time.Duration
-	var wait sync.WaitGroup
-	for i := range took {
-		meter, phone := p.join(fmt.Sprint("meter", i), film(2<<20)), p.join("phone", nil)
+	r := p.relay(RelayLimits{HolderRate: 128 << 10})
+	var see [2]func() time.Duration // what a holder sends, and how long that takes
+	for i := range see {
+		meter, phone := p.join(fmt.Sprint("meter", i), film(256<<10)), p.join("phone", nil)
 		if err := meter.reserve(r); err != nil {
 			t.Fatal(err)
 		}
 		c := phone.client(through(r), meter)
-		wait.Go(func() {
+		see[i] = func() time.Duration {
 			start := time.Now()
 			resp, err := c.Get("kindred://" + meter.name + "/")
 			if err != nil {
 				t.Error(err)
-				return
+				return 0
 			}
 			defer resp.Body.Close()
-			if n, err := io.Copy(io.Discard, resp.Body); n != 2<<20 || err != nil {
+			if n, err := io.Copy(io.Discard, resp.Body); n != 256<<10 || err != nil {
 				t.Errorf("%d bytes came, %v", n, err)
 			}
-			took[i] = time.Since(start)
-		})
-	}
-	wait.Wait()
-	for i, d := range took { // 64 KiB go at once; held to both's, they would take four seconds
-		if d < 1800*time.Millisecond || d > 3700*time.Millisecond {
-			t.Errorf("holder %d: 2 MiB at 1 MiB/s took %v", i, d)
+			return time.Since(start)
 		}
+	}
+	for tries := 1; ; tries++ {
+		var took [2]time.Duration
+		var wait sync.WaitGroup
+		for i := range took {
+			wait.Go(func() { took[i] = see[i]() })
+		}
+		wait.Wait()
+		slow := max(took[0], took[1]) > 3200*time.Millisecond // 64 KiB go at once; held to both's, they would take 3.5 s
+		if slow && tries < 5 && !t.Failed() {                 // a busy machine is slow by itself
+			continue
+		}
+		if slow || min(took[0], took[1]) < 1300*time.Millisecond {
+			t.Errorf("256 KiB each at 128 KiB/s took %v", took)
+		}
+		return
 	}
 }
 
