@@ -103,10 +103,10 @@ func checkNotice(n Notice, charter tree.Ruled, live func(identity.Chain) error, 
 	if err != nil {
 		return Pending{}, err
 	}
-	verify := func(chain [][]byte) (identity.Chain, error) {
-		return identity.Verify(chain, charter.Tree, charter.RootCertificate(), now)
+	verify := func(chain [][]byte, at time.Time) (identity.Chain, error) {
+		return identity.Verify(chain, charter.Tree, charter.RootCertificate(), at)
 	}
-	signer, err := verify(s.Chain)
+	signer, err := verify(s.Chain, now)
 	if err != nil {
 		return Pending{}, err
 	}
@@ -157,12 +157,16 @@ func mayForget(signer identity.Chain) error {
 	return nil
 }
 
-func mayRevokeMember(signer identity.Chain, n Notice, member identity.MemberID, verify func([][]byte) (identity.Chain, error)) error {
+func mayRevokeMember(signer identity.Chain, n Notice, member identity.MemberID, verify func([][]byte, time.Time) (identity.Chain, error)) error {
 	var m tree.Member
 	if err := signed.Unmarshal(n.Value, &m); err != nil {
 		return err
 	}
-	target, err := verify(n.Chain)
+	at, err := identity.ValidFrom(n.Chain) // what has ended by itself is taken away like all else
+	if err != nil {
+		return err
+	}
+	target, err := verify(n.Chain, at)
 	if err != nil {
 		return err
 	}

@@ -395,3 +395,33 @@ func TestAcceptNotice(t *testing.T) {
 	_, err = credential.ParseNotice(make([]byte, credential.MaxHello+1))
 	check(t, "a large one", err, "credential: reading a revocation: 65537 bytes, of at most 65536")
 }
+
+// What has ended by itself is taken away like all else: its path is another's only then.
+func TestWhatHasEndedIsRevoked(t *testing.T) {
+	h := circle(t)
+	id, err := identity.NewMemberID(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := h.Authority("sam").Issue(identity.Subject{
+		Kind: identity.App, Tool: true, Member: id, Name: "tools", Key: identitytest.NewKey(t).Public(),
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := identity.Verify(raw, h.ID, h.Root, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	laptop := h.At("sam/laptop")
+	h.Apply(tree.Update{By: laptop.Member(), Members: []tree.Admission{{Chain: c}}})
+	later := now.Add(2 * time.Hour)
+	h.Block(later.Add(-time.Minute))
+	n := h.NoticeOfMember(laptop, &identitytest.Member{Chain: c}, later.Unix())
+	p, next, err := credential.VerifyNotice(sent(t, n), h.Trusted(), later)
+	check(t, "taking away a tool that has ended", err, "")
+	if err == nil && !next.Strike(p).Revoked(p.Leaf) {
+		t.Errorf("it takes away %+v", p)
+	}
+}
