@@ -174,9 +174,7 @@ func TestLaneOutOfForm(t *testing.T) {
 		"half a hello":        {byte(frameFull), 100, 'h'},
 	} {
 		conn := onLane(t, phone, meter)
-		if _, err := conn.Write(opening); err != nil {
-			t.Fatal(err)
-		}
+		conn.Write(opening) // it may be closed already
 		if got, _ := io.ReadAll(conn); len(got) != 0 {
 			t.Errorf("%s: it answered %q", name, got)
 		}
