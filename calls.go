@@ -47,9 +47,9 @@ type call struct {
 	w          http.ResponseWriter
 	op         thing.Op
 	affordance string
-	purpose    string    // what for, as the caller says
-	way        grant.Way // how the request came
-	counts     bool      // if it is served, something is done, which counts as a use
+	purpose    string          // what for, as the caller says
+	ctx        context.Context // of the request, from which arrivalOf tells where the caller is
+	counts     bool            // if it is served, something is done, which counts as a use
 	cancel     context.CancelCauseFunc
 	caller     thing.Caller
 	copies     *copying // of what a service is shown; nil: it is none
@@ -69,6 +69,7 @@ type call struct {
 	shares, left bool // guarded by usage: whether it has shares, and is over
 
 	mu       sync.Mutex
+	way      grant.Way     // how the request came, or where its caller is by now
 	id       uint64        // pairs begin and end of a stream in the journal; 0 for what is none
 	lasts    bool          // it is a stream, or a file that may be long, and is decided again
 	seal     *journal.Seal // of what is written of it; nil: it stands there in clear
@@ -101,8 +102,7 @@ func (cs *calls) start(n *Node) error {
 		for {
 			select {
 			case <-minutes.C:
-				cs.tellStreams(receiptEvery)
-				n.noteRefusals(false)
+				cs.everyMinute()
 			case <-cs.wake:
 				cs.recheck()
 				n.recheckCallees()
@@ -118,6 +118,14 @@ func (cs *calls) start(n *Node) error {
 		}
 	})
 	return nil
+}
+
+// everyMinute does what nothing else calls for. What lasts is decided again: its caller may have gone elsewhere, and the
+// clock have been set, which no timer tells.
+func (cs *calls) everyMinute() {
+	cs.recheck()
+	cs.tellStreams(receiptEvery)
+	cs.node.noteRefusals(false)
 }
 
 func (cs *calls) stop() {
@@ -153,7 +161,7 @@ func (cs *calls) serve(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
 	}
-	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), way: cs.node.wayOf(a), cancel: cancel}
+	c := &call{calls: cs, session: a.session, w: w, purpose: purposeOf(r), ctx: r.Context(), way: cs.node.wayOf(a), cancel: cancel}
 	c.caller = thing.Caller{Name: a.session.name(cs.node.self.ID.Tree), Base: a.base, View: c.view}
 	c.watchCopies(&w)
 	if end := c.account(&w, r); end != nil {
@@ -283,6 +291,7 @@ func (c *call) recheck() {
 		return
 	}
 	n := c.calls.node
+	c.locate()
 	d, _, err := n.decide(c)
 	if err == nil && d.Reason.Code == grant.Stale {
 		n.freshen(context.Background(), c.affordance)
@@ -304,6 +313,22 @@ func (c *call) recheck() {
 			c.cut(p)
 		}
 	}
+}
+
+// locate notes where the caller is by now.
+func (c *call) locate() {
+	a, _ := arrivalOf(c.ctx) // without one nothing is served
+	way := c.calls.node.wayOf(a)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.way = way
+}
+
+// came tells which way the call comes.
+func (c *call) came() grant.Way {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.way
 }
 
 // cut ends the call against its caller's wish.

@@ -1,6 +1,9 @@
 package kindred_test
 
 import (
+	"context"
+	"io"
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -8,6 +11,7 @@ import (
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/device/lock"
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/thing"
 )
@@ -38,5 +42,50 @@ func TestClocksApart(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A connection ends with the right to it by the clock on the wall, also if that is set forward while it lasts.
+func TestClockSetForward(t *testing.T) {
+	h := gatewaytest.New(t)
+	laptop := h.Open("laptop")
+	if err := h.Invite(laptop, identity.Device, "home/lock", "", "127.0.0.1:0").Close(); err != nil {
+		t.Fatal(err)
+	}
+	var set atomic.Int64
+	cfg := h.Config("lock", "127.0.0.1:0")
+	cfg.Clock = func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
+	device, err := kindred.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { device.Close() })
+	there, far := net.Pipe()
+	defer far.Close()
+	shell := thing.New("Lock")
+	thing.Service(shell, "tcp", 22, "Shell", func(context.Context) (net.Conn, error) { return there, nil })
+	h.Serve(device, shell)
+	if err := device.InTouch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	anna := h.Invite(laptop, identity.Person, "sam/anna", "phone")
+	h.Share(laptop, "sam/anna", "home/lock", grant.Terms{Actions: grant.Actions(grant.Invoke), Until: time.Now().Add(30 * time.Minute).Unix()})
+	conn, err := anna.Dial(t.Context(), "home/lock", "tcp", 22)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	device.EveryMinute()
+	go io.WriteString(far, "$ ")
+	if _, err := io.ReadFull(conn, make([]byte, 2)); err != nil {
+		t.Fatalf("while the right lasts: %v", err)
+	}
+	set.Store(int64(45 * time.Minute))
+	device.EveryMinute()
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("after the right has ended by the clock on the wall: %v", err)
 	}
 }

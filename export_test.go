@@ -41,6 +41,9 @@ func (n *Node) Room(room func() (free, all int64, err error)) { n.room = room }
 // TellStreams gives receipts for all streams now, however short they have lasted.
 func (n *Node) TellStreams() { n.calls.tellStreams(0) }
 
+// EveryMinute does what a thing does once a minute.
+func (n *Node) EveryMinute() { n.calls.everyMinute() }
+
 // AskForReceipts does what is done once a minute.
 func (n *Node) AskForReceipts(ctx context.Context) { n.accounts.askForReceipts(ctx) }
 

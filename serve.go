@@ -195,7 +195,7 @@ func (n *Node) decide(c *call) (grant.Decision, credential.Principal, error) {
 		return grant.Decision{}, r.who, fmt.Errorf("kindred: no rule for %q", op)
 	}
 	req, facts := grant.Request{Thing: n.self, Affordance: affordance, Action: action, Purpose: c.purpose}, n.facts(affordance, now)
-	facts.Way = c.way
+	facts.Way = c.came()
 	q := question{op, affordance, req.Purpose, facts.Way, facts.Limit, facts.Never, facts.Isolated}
 	if d, ok := r.stands.find(q, now); ok {
 		return d, r.who, nil

@@ -41,6 +41,22 @@ func TestWay(t *testing.T) {
 	}
 }
 
+// A call that lasts comes from where its caller is by now.
+func TestWayOfWhatLasts(t *testing.T) {
+	home := []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}
+	n := &Node{}
+	n.neighbours.look = func() []netip.Prefix { return home }
+	c := &call{calls: &calls{node: n}, ctx: withArrival(t.Context(), arrival{at: "192.168.1.7:443"})}
+	if c.locate(); c.came() != grant.AtHome {
+		t.Errorf("a neighbour comes %s", c.came())
+	}
+	home = nil // the thing was carried to another network
+	n.neighbours.found.Store(nil)
+	if c.locate(); c.came() != grant.Direct {
+		t.Errorf("who is a neighbour no more comes %s", c.came())
+	}
+}
+
 // What this machine is on itself are networks of its own addresses, and none that anybody can be on.
 func TestOwnNetworks(t *testing.T) {
 	for _, p := range ownNetworks() {
