@@ -197,6 +197,7 @@ func (n *Node) give(ctx context.Context, t grant.Terms) (_ grant.Terms, err erro
 
 // A Roster is the tree as the node may see it.
 type Roster struct {
+	Tree    identity.TreeID
 	Members []RosterMember // by path
 	Grants  []RosterGrant
 	Others  []RosterOther // by name
@@ -293,7 +294,7 @@ func (n *Node) keepRoster(ctx context.Context, r control.Roster, roster Roster) 
 
 // readRoster checks the certificates and reads the grants.
 func (n *Node) readRoster(r control.Roster, at time.Time) (Roster, error) {
-	out := Roster{Fetched: at, gateway: n.gateway.Member}
+	out := Roster{Tree: n.self.ID.Tree, Fetched: at, gateway: n.gateway.Member}
 	for _, m := range r.Members {
 		from, err := identity.ValidFrom(m.Chain)
 		if err != nil {

@@ -65,9 +65,7 @@ func (r Roster) Elsewhere(id identity.ID) string {
 }
 
 // Of reports whether the roster is of a tree.
-func (r Roster) Of(id identity.TreeID) bool {
-	return len(r.Members) == 0 || r.Members[0].Who.ID.Tree == id
-}
+func (r Roster) Of(id identity.TreeID) bool { return r.Tree == id }
 
 // Forget returns what takes the recognition of another tree away, with all that was granted to its members, and the
 // things to tell.

@@ -42,6 +42,7 @@ type house struct {
 // with a lock, a meter, and a bell in the porch.
 func newHouse(t *testing.T) *house {
 	h := &house{Tree: identitytest.NewTree(t, noon)}
+	h.roster.Tree = h.ID
 	for _, m := range []struct {
 		kind identity.Kind
 		path identity.Path

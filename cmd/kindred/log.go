@@ -149,7 +149,7 @@ func ownEntries(ctx context.Context, n *kindred.Node, o logOptions, q control.Hi
 	defer cancel()
 	r, err := n.Roster(soon)
 	if err != nil {
-		r = kindred.Roster{}
+		r = kindred.Roster{Tree: n.Self().ID.Tree}
 	}
 	keys := n.MemberKeys(soon)
 	f := journal.Filter{Since: q.Since, Limit: q.Limit, Accounts: n.Self().Kind() != identity.Device || o.own, Keys: keys}

@@ -127,7 +127,7 @@ func (s *session) verifyBundle(name, tree string) error {
 }
 
 func (s *session) printBundle(v kindred.VerifiedBundle, now time.Time) error {
-	t := teller{now: now}
+	t := teller{namesOf(kindred.Roster{Tree: v.Tree}), now}
 	line := bundleLine{OK: true, Tree: v.Tree.String(), Maker: v.Maker.String(), Made: v.Made, Logs: []bundleLog{}}
 	lines := []string{
 		"Home " + v.Tree.String(),
