@@ -83,7 +83,7 @@ func (l *link) tryDoor(s network.Stream) (answer string, err error) {
 		return "", err
 	}
 	ip := ipOf(l.seenAt())
-	if err := l.host.callBack(l.ctx, addressOf(p.protocol, netip.AddrPortFrom(ip, p.number)), l.conn.RemotePeer()); err != nil {
+	if err := l.callBack(addressOf(p.protocol, netip.AddrPortFrom(ip, p.number))); err != nil {
 		return calledOut, nil
 	}
 	return calledIn, nil

@@ -112,7 +112,6 @@ type Host struct {
 	outlook outlook
 	relays  relays
 	puncher puncher
-	calling chan struct{} // holds one token for each call back, see seen.go
 
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
@@ -129,7 +128,8 @@ type Host struct {
 	transports []*transport                          // that were made
 
 	strangers strangers
-	turns     turns
+	turns     turns // for hellos
+	calling   turns // for calling back, see seen.go
 	offences  offences
 
 	running sync.WaitGroup // goroutines of this package, and handlers
@@ -157,7 +157,8 @@ func newHost(cfg Config, t timing) (*Host, error) {
 		bus:      eventbus.NewBus(),
 
 		strangers: strangers{most: maxStrangers},
-		calling:   make(chan struct{}, maxCallBacks),
+		turns:     turns{most: maxVerified},
+		calling:   turns{most: maxCallBacks},
 	}
 	h.outlook = outlook{host: h, seen: make(map[libp2ppeer.ID]sighting), tell: make(chan struct{}, 1), knock: make(chan struct{}, 1)}
 	h.relays = relays{host: h, berths: make(map[libp2ppeer.ID]*berth)}

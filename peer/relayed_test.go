@@ -319,6 +319,40 @@ func TestAlternatePortIsShut(t *testing.T) {
 	}
 }
 
+// An address from which very many ask to be called back keeps others waiting for one of them, and not for all.
+func TestCallBacksTakeTurns(t *testing.T) {
+	p := newPlace(t)
+	between, phone := p.relay(RelayLimits{}), p.join("phone", nil)
+	raw(t, phone, between, nil).Close() // connects
+	var l *link
+	eventually(t, "the relay has the connection", func() bool { l = between.best(phone.id); return l != nil })
+	for range maxCallBacks {
+		if err := between.calling.take(t.Context(), "flood"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flood, phones := make(chan error, 2), make(chan error, 1)
+	for range 2 {
+		go func() { flood <- between.calling.take(t.Context(), "flood") }()
+	}
+	eventually(t, "the flood waits", func() bool { return between.calling.line() == 2 })
+	go func() { phones <- l.callBack(ma.StringCast(phone.Addresses()[0])) }()
+	eventually(t, "the phone waits", func() bool { return between.calling.line() == 3 })
+	between.calling.give()
+	<-flood
+	between.calling.give()
+	select {
+	case err := <-phones:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-flood: // when the phone was done
+		if between.calling.line() > 0 {
+			t.Error("the flood comes first")
+		}
+	}
+}
+
 // A relay that says again and again that it sees somebody elsewhere is not listened to any more.
 func TestSeenEverywhere(t *testing.T) {
 	p := newPlace(t)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
-	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -166,7 +165,7 @@ func (t *teller) call() error {
 	t.called = true
 	addr, _, err := parseSeen(t.told)
 	if err == nil {
-		err = t.link.host.callBack(t.link.ctx, addr, t.link.conn.RemotePeer())
+		err = t.link.callBack(addr)
 	}
 	if err != nil {
 		return t.say(calledOut)
@@ -315,15 +314,13 @@ func (h *Host) Survey(ctx context.Context, addrs []string) (Reach, error) {
 
 const surveyPause = 5 * time.Millisecond
 
-// callBack calls id at addr as somebody would whom it does not expect.
-func (h *Host) callBack(ctx context.Context, addr ma.Multiaddr, id libp2ppeer.ID) error {
-	select {
-	case h.calling <- struct{}{}:
-		defer func() { <-h.calling }()
-	case <-ctx.Done():
-		return ctx.Err()
+// callBack calls the other end at addr as somebody would whom it does not expect.
+func (l *link) callBack(addr ma.Multiaddr) error {
+	if err := l.host.calling.take(l.ctx, l.from.String()); err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, h.timing.dial)
+	defer l.host.calling.give()
+	ctx, cancel := context.WithTimeout(l.ctx, l.host.timing.dial)
 	defer cancel()
-	return callAs(ctx, addr, id)
+	return callAs(ctx, addr, l.conn.RemotePeer())
 }

@@ -136,9 +136,12 @@ func (s *strangers) remove(l *link) {
 	}
 }
 
-// turns are the verifications of hellos: so many at a time, and of those that wait one for each address, and for each
-// member that is known, before the second of any. Whoever floods makes itself wait, and its neighbours.
+// turns are the verifications of hellos, or what else is done for those who ask: so many at a time, and of those that wait
+// one for each address, and for each member that is known, before the second of any. Whoever floods makes itself wait, and
+// its neighbours.
 type turns struct {
+	most int
+
 	mu      sync.Mutex
 	taken   int
 	waiting map[string][]chan struct{} // first come, first served; by who waits
@@ -148,7 +151,7 @@ type turns struct {
 // take waits for a turn.
 func (t *turns) take(ctx context.Context, from string) error {
 	t.mu.Lock()
-	if t.taken < maxVerified {
+	if t.taken < t.most {
 		t.taken++
 		t.mu.Unlock()
 		return nil
