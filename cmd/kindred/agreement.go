@@ -126,7 +126,7 @@ type agreedOn struct {
 	Service  string           `json:"service"`
 	Purpose  string           `json:"purpose,omitempty"`
 	Clear    []string         `json:"clear,omitempty"`
-	State    string           `json:"state"` // offered, agreed, withdrawn, kept, deleted
+	State    string           `json:"state"` // offered, agreed, ended, withdrawn, kept, deleted
 	At       time.Time        `json:"at"`
 	Deleted  []agreement.Item `json:"deleted,omitempty"`
 	Reason   string           `json:"reason,omitempty"`
@@ -157,6 +157,10 @@ func (s *session) agreedOn(r kindred.Roster, a agreement.Agreement) agreedOn {
 	}
 	var text string
 	on.State, on.At, text = becameOf(a, s.now())
+	if a.Demand == nil && len(r.GrantsNamed(on.ID)) == 0 {
+		on.State = "ended"
+		text += fmt.Sprintf(`, and taken back: "kindred withdraw %s" demands that what it got is deleted`, r.ShortID(t.ID))
+	}
 	if orphaned(r, a) {
 		text += fmt.Sprintf(`: %s, which demanded it, is no member any more, and "kindred withdraw %s" demands it anew`, a.DemandedBy().ID.Path, r.ShortID(t.ID))
 	}
@@ -277,7 +281,8 @@ func newWithdraw(s *session) *cobra.Command {
 deletes what it got. The demand is signed, and so is the answer: what was deleted, or why
 not yet. While the service is out of reach the demand waits for it at the gateway, and
 while that is out of reach here; "kindred agreement" tells how it stands. The service obeys
-only members: if the app that made the demand was removed before, this makes it anew.`,
+only members: if the app that made the demand was removed before, this makes it anew. What
+was taken back otherwise, as with a stolen phone that shared it, is demanded by GRANT too.`,
 		Example: "  kindred withdraw g-7kqm",
 	}, "the `service` from which it is taken", s.withdraw))
 }
@@ -294,8 +299,9 @@ func (s *session) withdraw(ctx context.Context, n *kindred.Node, r kindred.Roste
 	return s.tellStates(ctx, n, r, grants)
 }
 
-// demandAgain makes a demand anew that a service refuses, because who made it before is no member any more. Of any other
-// grant that is not there it is the error given.
+// demandAgain makes the demand about a grant that is not there any more: anew where a service refuses it, because who made
+// it before is no member; or for the first time, where it was taken back without one, as with a phone that was stolen, or
+// by a command that was broken off. Of any other grant it is the error given.
 func (s *session) demandAgain(ctx context.Context, n *kindred.Node, arg string, missing error) error {
 	if !n.Self().Owner() || !begins(arg, "g-") {
 		return missing
@@ -305,7 +311,7 @@ func (s *session) demandAgain(ctx context.Context, n *kindred.Node, arg string, 
 		return err
 	}
 	a, err := oneOf(all, arg)
-	if err != nil || !orphaned(r, a) {
+	if err != nil || a.Demand != nil && !orphaned(r, a) {
 		return missing
 	}
 	p := a.Papers()
