@@ -143,3 +143,41 @@ func TestDeletionTakesAFreshWord(t *testing.T) {
 		t.Errorf("without its home, %d things are to be deleted, %v", len(all), err)
 	}
 }
+
+// What a service deleted it says though the gateway is away just then, and deletes nothing twice: what is gone it could not
+// count again.
+func TestDeletionIsTold(t *testing.T) {
+	b := newBank(t)
+	ctx := t.Context()
+	if err := b.node.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	papers := b.takeBack()
+	if err := b.laptop.Demand(ctx, papers); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.node.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	all, err := b.node.Demands(ctx)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%d things are to be deleted, %v", len(all), err)
+	}
+	b.Address, _, _ = strings.Cut(b.Gateway.Node().Addresses()[0], "/p2p/") // where it comes back
+	b.Down()
+	deleted := agreement.Item{What: "readings", Count: 3, Bytes: 1200}
+	if err := b.node.Answer(ctx, all[0], agreement.Deletion{Done: true, Items: []agreement.Item{deleted}}); err == nil {
+		t.Fatal("the gateway was told while it was away")
+	}
+	b.Up()
+	if all, err = b.node.Demands(ctx); err != nil || len(all) != 0 {
+		t.Errorf("%d things are to be deleted again, %v", len(all), err)
+	}
+	known, err := b.laptop.Agreements(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, ok := known[b.grant.Terms.ID].Answer(); !ok || !d.Done || len(d.Items) != 1 || d.Items[0] != deleted {
+		t.Errorf("its owner is told of %+v", d)
+	}
+}

@@ -201,7 +201,8 @@ func (n *Node) Agreements(ctx context.Context) (map[tree.GrantID]agreement.Agree
 // A demanded deletion, as a service keeps it.
 type demanded struct {
 	Papers  agreement.Papers
-	Answer  []byte `json:",omitzero"` // the newest that the gateway has
+	Answer  []byte `json:",omitzero"` // the newest
+	Untold  bool   `json:",omitzero"` // the gateway does not have the answer
 	Refused bool   `json:",omitzero"` // who demands it was no member any more
 }
 
@@ -251,6 +252,9 @@ func (n *Node) keepDemand(ctx context.Context, id tree.GrantID, d demanded) erro
 // whether each of those who demand it is a member still: of one who is not, nothing is to be deleted. Where the service
 // has answered that it will, it is by its own word, whatever becomes of who demanded it.
 func (n *Node) Demands(ctx context.Context) ([]agreement.Agreement, error) {
+	if err := n.tellAnswers(ctx); err != nil {
+		return nil, err
+	}
 	all, err := n.keptDemands(ctx)
 	if err != nil {
 		return nil, err
@@ -322,11 +326,7 @@ func (n *Node) refuseDemand(ctx context.Context, a agreement.Agreement, asOf tim
 
 // keptDemands returns what is demanded and not done, as it was when it came.
 func (n *Node) keptDemands(ctx context.Context) (all []agreement.Agreement, err error) {
-	err = n.db.Scan(ctx, demandPrefix, func(key string, value []byte) error {
-		var d demanded
-		if err := json.Unmarshal(value, &d); err != nil {
-			return fmt.Errorf("kindred: reading %s: %w", key, err)
-		}
+	err = n.eachDemand(ctx, func(d demanded) error {
 		if d.Refused {
 			return nil
 		}
@@ -345,8 +345,52 @@ func (n *Node) keptDemands(ctx context.Context) (all []agreement.Agreement, err 
 	return all, err
 }
 
-// Answer signs a service's answer to the demand of an agreement, and hands it to the gateway. What it says besides
-// whether all is done, what was deleted, and why something is kept, is filled in. The same answer is not given twice.
+// eachDemand reads what was ever demanded of the service.
+func (n *Node) eachDemand(ctx context.Context, each func(demanded) error) error {
+	return n.db.Scan(ctx, demandPrefix, func(key string, value []byte) error {
+		var d demanded
+		if err := json.Unmarshal(value, &d); err != nil {
+			return fmt.Errorf("kindred: reading %s: %w", key, err)
+		}
+		return each(d)
+	})
+}
+
+// tellAnswers hands the gateway the answers that it was not reached with: what was deleted once cannot be counted again.
+func (n *Node) tellAnswers(ctx context.Context) error {
+	var untold []demanded
+	err := n.eachDemand(ctx, func(d demanded) error {
+		if d.Untold {
+			untold = append(untold, d)
+		}
+		return nil
+	})
+	for _, d := range untold {
+		if err == nil {
+			err = n.tellAnswer(ctx, d)
+		}
+	}
+	return err
+}
+
+// tellAnswer hands the gateway an answer. One that it will not have is handed in no more.
+func (n *Node) tellAnswer(ctx context.Context, d demanded) error {
+	about, err := agreement.GrantOf(d.Papers.Demand)
+	if err != nil {
+		return err
+	}
+	told := n.Gateway().Deleted(ctx, d.Answer)
+	var answer *control.Error
+	if told != nil && !(errors.As(told, &answer) && slices.Contains([]control.Code{control.Refused, control.Invalid, control.NotFound}, answer.Code)) {
+		return told
+	}
+	d.Untold = false
+	return errors.Join(told, n.keepDemand(ctx, about.Grant, d))
+}
+
+// Answer signs a service's answer to the demand of an agreement, and hands it to the gateway: now, or before the next
+// Demands. What it says besides whether all is done, what was deleted, and why something is kept, is filled in. The same
+// answer is not given twice.
 func (n *Node) Answer(ctx context.Context, a agreement.Agreement, d agreement.Deletion) error {
 	before, answered := a.Answer()
 	if answered && !before.Done && !d.Done && before.Reason == d.Reason && before.Until == d.Until {
@@ -361,10 +405,11 @@ func (n *Node) Answer(ctx context.Context, a agreement.Agreement, d agreement.De
 	if err != nil {
 		return err
 	}
-	if err := n.Gateway().Deleted(ctx, raw); err != nil {
+	answer := demanded{Papers: a.Papers(), Answer: raw, Untold: true}
+	if err := n.keepDemand(ctx, a.Terms.ID, answer); err != nil {
 		return err
 	}
-	return n.keepDemand(ctx, a.Terms.ID, demanded{Papers: a.Papers(), Answer: raw})
+	return n.tellAnswer(ctx, answer)
 }
 
 // obeyDemands deletes what is demanded, and says so. What cannot be deleted yet is tried again with the next news.
