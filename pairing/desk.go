@@ -24,7 +24,8 @@ const (
 	PendingFor = 7 * 24 * time.Hour
 	// RememberedFor is how long the desk tells a joiner how it ended.
 	RememberedFor = 24 * time.Hour
-	// MaxInvitations is how many invitations a desk knows at a time.
+	// MaxInvitations is how many invitations a desk knows at a time, of one inviter half as many: what a stolen phone
+	// made keeps nobody else from inviting.
 	MaxInvitations = 4096
 )
 
@@ -80,6 +81,7 @@ type Desk struct {
 
 // entry is what the desk has in memory of an invitation. The record itself is read from the store each time.
 type entry struct {
+	by    identity.MemberID // who invited
 	token signed.Digest
 	until int64         // guarded by Desk.mu
 	turn  chan struct{} // holds one value; whoever took it may change the record
@@ -131,7 +133,7 @@ func NewDesk(ctx context.Context, cfg Config) (*Desk, error) {
 }
 
 func newEntry(r record) *entry {
-	e := &entry{token: r.Token, until: r.Until, turn: make(chan struct{}, 1), changed: make(chan struct{})}
+	e := &entry{by: r.Inviter, token: r.Token, until: r.Until, turn: make(chan struct{}, 1), changed: make(chan struct{})}
 	e.turn <- struct{}{}
 	return e
 }
@@ -171,9 +173,9 @@ func (d *Desk) Register(ctx context.Context, inviter identity.MemberID, o Offer)
 	if err != nil {
 		return fail(err)
 	}
-	changes, known := d.purge(now)
-	if known >= MaxInvitations {
-		return fail(fmt.Errorf("%d invitations are open or were lately", known))
+	changes, known, theirs := d.purge(now, inviter)
+	if known >= MaxInvitations || theirs >= MaxInvitations/2 {
+		return fail(fmt.Errorf("%d invitations are open or were lately, %d of them from here", known, theirs))
 	}
 	changes[o.ID.storeKey()] = data
 	if err := d.cfg.Store.Save(ctx, changes); err != nil {
@@ -185,8 +187,9 @@ func (d *Desk) Register(ctx context.Context, inviter identity.MemberID, o Offer)
 	return nil
 }
 
-// purge forgets what is over. It returns the deletions for the store, and how many invitations are left.
-func (d *Desk) purge(now time.Time) (changes map[string][]byte, left int) {
+// purge forgets what is over. It returns the deletions for the store, and how many invitations are left, in all and of one
+// inviter.
+func (d *Desk) purge(now time.Time, inviter identity.MemberID) (changes map[string][]byte, left, theirs int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	changes = map[string][]byte{}
@@ -194,9 +197,11 @@ func (d *Desk) purge(now time.Time) (changes map[string][]byte, left int) {
 		if e.until < now.Unix() {
 			delete(d.entries, id)
 			changes[id.storeKey()] = nil
+		} else if e.by == inviter {
+			theirs++
 		}
 	}
-	return changes, len(d.entries)
+	return changes, len(d.entries), theirs
 }
 
 // Pending returns the requests that wait for an answer, by path.

@@ -1,9 +1,13 @@
 package pairing_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -436,4 +440,52 @@ func memberOf(j pairing.Joined) identity.MemberID {
 		return j.CA.Member()
 	}
 	return j.Leaf.Member()
+}
+
+// shelf is a store that is gone with the test.
+type shelf map[string][]byte
+
+func (s shelf) Save(_ context.Context, changes map[string][]byte) error {
+	maps.Copy(s, changes)
+	return nil
+}
+
+func (s shelf) Load(_ context.Context, key string) ([]byte, error) { return s[key], nil }
+
+func (s shelf) Scan(_ context.Context, _ string, each func(string, []byte) error) error {
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		if err := each(key, s[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A stolen phone of an owner's invites as many as it may. When it is removed, the owner's laptop invites all the same, also
+// after the gateway was started again.
+func TestOneInviterLeavesRoom(t *testing.T) {
+	stolen, laptop := identity.MemberID{1}, identity.MemberID{2}
+	cfg := pairing.Config{Tree: identity.TreeID{1}, Store: shelf{}}
+	expires := time.Now().Add(time.Hour).Truncate(time.Second)
+	var desk *pairing.Desk
+	register := func(by identity.MemberID, n int) error {
+		o := pairing.Offer{Token: make([]byte, sha256.Size), Kind: identity.Device, Path: "home/lock", Expires: expires}
+		o.ID[0], o.ID[1], o.ID[2] = by[0], byte(n>>8), byte(n)
+		return desk.Register(t.Context(), by, o)
+	}
+	for range 2 {
+		var err error
+		if desk, err = pairing.NewDesk(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for ; n <= pairing.MaxInvitations && register(stolen, n) == nil; n++ {
+		}
+		if n != pairing.MaxInvitations/2 {
+			t.Errorf("one app invites %d", n)
+		}
+		if err := register(laptop, 0); err != nil {
+			t.Errorf("and another one: %v", err)
+		}
+	}
 }
