@@ -43,7 +43,8 @@ type introductionRecord struct {
 
 const (
 	introductionPrefix = "introduction/"
-	maxIntroductions   = 64
+	maxIntroductions   = 64                    // that are open at a time
+	maxIntroductionsOf = maxIntroductions / 2  // of one app: what a stolen phone made keeps nobody else from it
 	maxResponse        = 2 * pairing.MaxAnswer // bytes of JSON
 	responseTime       = 10 * time.Second
 )
@@ -88,20 +89,22 @@ func (is *introductions) add(ctx context.Context, by identity.MemberID, o pairin
 	is.mu.Lock()
 	defer is.mu.Unlock()
 	var over []string
-	open := 0
+	open, theirs := 0, 0
 	err := is.g.db.Scan(ctx, introductionPrefix, func(key string, value []byte) error {
 		var r introductionRecord
 		if err := json.Unmarshal(value, &r); err != nil || now.After(r.Expires.Add(credential.MaxSkew)) {
 			over = append(over, key)
 		} else if open++; strings.TrimPrefix(key, introductionPrefix) == o.ID.String() {
 			return &control.Error{Code: control.Conflict, Message: "there is an introduction of this ID"}
+		} else if r.By == by.String() {
+			theirs++
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if open >= maxIntroductions {
+	if open >= maxIntroductions || theirs >= maxIntroductionsOf {
 		return &control.Error{Code: control.Conflict, Message: fmt.Sprintf("%d introductions are open already", open), Hint: "wait until some are over"}
 	}
 	return is.save(ctx, o.ID, introductionRecord{By: by.String(), Token: o.Token, Expires: o.Expires}, over...)

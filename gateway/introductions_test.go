@@ -9,6 +9,7 @@ import (
 
 	"github.com/kindred-iot/kindred"
 	"github.com/kindred-iot/kindred/gateway/gatewaytest"
+	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/identity/identitytest"
 	"github.com/kindred-iot/kindred/pairing"
 	"github.com/kindred-iot/kindred/peer"
@@ -160,5 +161,24 @@ func TestIntroductionAttacks(t *testing.T) {
 	}
 	if in.Digits(face.Other) == m.Digits(kim.Self().ID.Tree) {
 		t.Error("sam and kim see the same digits, though it is eve who answered")
+	}
+}
+
+// A stolen phone of an owner's introduces the home as often as it may: the owner's laptop does all the same.
+func TestIntroductionsLeaveRoom(t *testing.T) {
+	h := gatewaytest.New(t)
+	laptop := h.Open("laptop")
+	stolen := h.Invite(laptop, identity.App, "sam/phone", "")
+	n := 0
+	for ; n < 100; n++ {
+		if _, _, err := stolen.Introduce(t.Context(), "oak"); err != nil {
+			break
+		}
+	}
+	if n != 32 {
+		t.Errorf("one app makes %d introductions", n)
+	}
+	if _, _, err := laptop.Introduce(t.Context(), "oak"); err != nil {
+		t.Errorf("and another one: %v", err)
 	}
 }
