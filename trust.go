@@ -21,12 +21,17 @@ import (
 // clockFloor is a moment before which no clock that was set can stand.
 var clockFloor = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// keepTime is how much later it is proved to be before that alone is written to the disk: a clock that is set back while
+// the node is off can be behind by so much, unnoticed.
+const keepTime = 10 * time.Minute
+
 // trust is what the node remembers of its own tree, on disk before anything is served on it.
 type trust struct {
 	db *store.DB
 
 	mu      sync.Mutex
 	known   credential.Trusted
+	kept    time.Time     // as of when it is on disk
 	version uint64        // counts the changes of known
 	moved   time.Duration // what a block of the ledger added to a clock that was not set; 0: nothing did
 	changed func()        // called when the roster changed; must not wait
@@ -44,6 +49,7 @@ func (t *trust) load(ctx context.Context, db *store.DB, id identity.TreeID) erro
 		return fmt.Errorf("nothing is kept of tree %s", id)
 	}
 	t.known, err = credential.ParseTrusted(data)
+	t.kept = t.known.AsOf()
 	return err
 }
 
@@ -111,7 +117,7 @@ func (t *trust) commit(ctx context.Context, before credential.Trusted, version u
 	if t.version != version {
 		return false, nil
 	}
-	if grown {
+	if grown || after.AsOf().Sub(t.kept) >= keepTime {
 		data, err := after.Marshal()
 		if err != nil {
 			return false, err
@@ -119,6 +125,7 @@ func (t *trust) commit(ctx context.Context, before credential.Trusted, version u
 		if err := t.db.Save(ctx, map[string][]byte{trustedKey(after.Tree): data}); err != nil {
 			return false, err
 		}
+		t.kept = after.AsOf()
 	}
 	t.known, t.version = after, version+1
 	if grown && t.changed != nil {

@@ -108,6 +108,31 @@ func TestTrustIsKept(t *testing.T) {
 	}
 }
 
+// How late it is proved to be outlives a restart, though nothing has changed in the home: or whoever starts a thing with its
+// clock set back would have it serve what has ended.
+func TestTimeIsKept(t *testing.T) {
+	h := newHome(t)
+	tr := trusting(t, h)
+	late := noon.Add(time.Minute)
+	for range 20 {
+		late = late.Add(5 * time.Minute)
+		h.Block(late)
+		if err := tr.learn(t, h.ProveFor(h.At("home/lock")), func() time.Time { return late }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var again trust
+	if err := again.load(t.Context(), tr.db, h.Tree.ID); err != nil {
+		t.Fatal(err)
+	}
+	if before, after := tr.snapshot().AsOf(), again.snapshot().AsOf(); before.Sub(after) > keepTime || after.After(before) {
+		t.Errorf("the home was seen as of %s, and after a restart as of %s", before, after)
+	}
+	if now := again.now(func() time.Time { return noon.Add(30 * time.Minute) }); !now.IsZero() {
+		t.Errorf("a clock that is an hour behind is believed: %s", now)
+	}
+}
+
 // Two who learn at once lose nothing of what the other learnt.
 func TestTrustLearnsFromManyAtOnce(t *testing.T) {
 	h := newHome(t)
