@@ -159,3 +159,38 @@ func TestLogOfNothing(t *testing.T) {
 		t.Errorf("the log tells of %q, want %q", got, want)
 	}
 }
+
+// When a visitor takes back what she passed on, the log tells of what rested on it, as when a member does.
+func TestLogOfWhatRestedOnAVisitors(t *testing.T) {
+	s := newStreet(t)
+	ctx := t.Context()
+	ben := s.birch.Invite(s.sam, identity.Person, "sam/ben", "phone")
+	s.home.ShareAbroad(s.laptop, s.annas, "home/lock", grant.Terms{Actions: grant.See, Depth: 2})
+	to := func(n *kindred.Node, path identity.Path) grant.Subject {
+		return grant.Subject{Tree: s.annas.Tree, Member: n.Self().ActsFor(), Path: path}
+	}
+	passed, err := s.anna.PassOnAbroad(ctx, s.atLock, to(ben, "sam/ben"), grant.Terms{Actions: grant.See, Depth: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rests, err := ben.PassOnAbroad(ctx, s.atLock, to(s.sam, "sam"), grant.Terms{Actions: grant.See})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.anna.UnshareAbroad(ctx, s.atLock.Tree, passed.ID); err != nil {
+		t.Fatal(err)
+	}
+	log, err := s.laptop.Gateway().History(ctx, control.HistoryQuery{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range log.Entries {
+		if e.Op == journal.Unshare {
+			got = append(got, e.Grant)
+		}
+	}
+	if want := []string{passed.ID.String(), rests.ID.String()}; !slices.Equal(got, want) {
+		t.Errorf("the log tells of the end of %q, want %q", got, want)
+	}
+}

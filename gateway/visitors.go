@@ -202,12 +202,14 @@ func (v visitors) Unshare(ctx context.Context, who credential.Principal, q contr
 			}
 		}
 	})
+	resting := v.keeper.Resting(id)
 	already, err := v.keeper.RevokeByVisitor(ctx, who.Chain, id)
 	if err != nil {
 		return control.None{}, answer(err)
 	}
 	if !already {
 		v.tell(ctx, journal.Unshare, who.Chain, thing, with, id)
+		v.tellResting(ctx, who.Chain, resting[min(1, len(resting)):])
 	}
 	return control.None{}, nil
 }
