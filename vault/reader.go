@@ -43,19 +43,12 @@ const indexesAtOnce = 8
 // Of returns what the store has of a thing that ended at or after a moment; the zero time is since ever. A store can
 // hide what it has, and give an older state of an index. It can alter nothing.
 func (r Reader) Of(ctx context.Context, thing identity.MemberID, since time.Time) (Shelf, error) {
-	var names []Name
-	err := r.Store.List(ctx, func(o Object) error {
-		name, err := ParseName(o.Name)
-		// An index is stored anew with each recording, shortly after its end.
-		if err == nil && name.of(thing, roleIndex) && !o.Modified.Before(since.Add(-slack)) {
-			names = append(names, name)
-		}
-		return nil
-	})
+	names, err := objectsOf(ctx, r.Store, thing, func(put time.Time) bool {
+		return !put.Before(since.Add(-slack)) // an index is stored anew with each recording, shortly after its end
+	}, roleIndex)
 	if err != nil {
 		return Shelf{}, err
 	}
-	slices.SortFunc(names, func(a, b Name) int { return slices.Compare(a[:], b[:]) })
 	indexes, errs := make([]Index, len(names)), make([]error, len(names))
 	var wait sync.WaitGroup
 	turns := make(chan struct{}, indexesAtOnce)

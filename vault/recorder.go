@@ -97,20 +97,12 @@ func (r *Recorder) page(affordance string, to []Recipient) *page {
 
 // Forget deletes what the thing stored before a moment, by the store's clock, and returns how many objects that were.
 func (r *Recorder) Forget(ctx context.Context, before time.Time) (deleted int, err error) {
-	thing := r.thing.Member()
-	var old []string
-	err = r.store.List(ctx, func(o Object) error {
-		name, err := ParseName(o.Name)
-		if err == nil && o.Modified.Before(before) && (name.of(thing, roleIndex) || name.of(thing, roleRecording)) {
-			old = append(old, o.Name)
-		}
-		return nil
-	})
+	old, err := objectsOf(ctx, r.store, r.thing.Member(), func(put time.Time) bool { return put.Before(before) }, roleIndex, roleRecording)
 	for _, name := range old {
 		if err != nil {
 			break
 		}
-		if err = r.store.Delete(ctx, name); err == nil {
+		if err = r.store.Delete(ctx, name.String()); err == nil {
 			deleted++
 		}
 	}

@@ -506,6 +506,33 @@ func TestForget(t *testing.T) {
 	})
 }
 
+// A repeating store lists each object again and again.
+type repeating struct{ Store }
+
+func (s repeating) List(ctx context.Context, each func(Object) error) error {
+	return s.Store.List(ctx, func(o Object) error { return errors.Join(each(o), each(o), each(o)) })
+}
+
+// However often a store lists something, it is shown once, and deleted once.
+func TestAStoreThatRepeatsItself(t *testing.T) {
+	folder, err := OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, s := newHouse(t), repeating{folder}
+	r := h.recorder(s)
+	h.record(r, recording(0, "a cat"), h.sam)
+	if shelf, contents := h.shelf(s, h.sam); len(shelf.Found) != 1 {
+		t.Errorf("it has %d recordings: %s", len(shelf.Found), contents)
+	}
+	if shelf, _ := h.shelf(s, h.anna); shelf.Others != 1 {
+		t.Errorf("%d lists are sealed to others", shelf.Others)
+	}
+	if n, err := r.Forget(t.Context(), time.Now().Add(time.Hour)); n != 2 || err != nil {
+		t.Errorf("of two objects %d are deleted, %v", n, err)
+	}
+}
+
 // A reader is told what it may see while things are stored and forgotten, and nothing it may not.
 func TestReadingWhileItIsStored(t *testing.T) {
 	h := newHouse(t)

@@ -31,13 +31,15 @@ type s3 struct {
 	client     *http.Client
 	now        func() time.Time
 	pause      func(ctx context.Context, tries int) error // before a request is repeated
+	pages      int                                        // of a list, at most
 }
 
 // What an S3-like server has time for, and how often it is asked.
 const (
 	s3Timeout = 5 * time.Minute // of one request
 	s3Tries   = 3
-	s3Page    = 1000 // objects of a list, at most
+	s3Page    = 1000   // objects of a list, at most
+	s3Pages   = 10_000 // of a list, at most
 	maxS3List = 4 << 20
 	maxS3Told = 64 << 10 // of an error
 )
@@ -61,7 +63,7 @@ func OpenS3(b Bucket, c Credential) (Store, error) {
 	if !plainPath(b.Name) || b.Prefix != "" && !plainPath(b.Prefix) {
 		return fail("bucket %q with prefix %q: want letters, digits, and . - _ / between them", b.Name, b.Prefix)
 	}
-	s := &s3{bucket: b, base: base.JoinPath(b.Name), credential: c, now: time.Now, pause: pause, client: &http.Client{
+	s := &s3{bucket: b, base: base.JoinPath(b.Name), credential: c, now: time.Now, pause: pause, pages: s3Pages, client: &http.Client{
 		Timeout:       s3Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // signed for this host
 	}}
@@ -213,7 +215,7 @@ type s3List struct {
 
 func (s *s3) List(ctx context.Context, each func(Object) error) error {
 	token := ""
-	for {
+	for range s.pages {
 		list, err := s.list(ctx, token)
 		if err != nil {
 			return fmt.Errorf("vault: listing bucket %s: %w", s.bucket.Name, err)
@@ -235,6 +237,7 @@ func (s *s3) List(ctx context.Context, each func(Object) error) error {
 		}
 		token = list.NextContinuationToken
 	}
+	return fmt.Errorf("vault: listing bucket %s: the server has more than %d times %d objects, or says so for ever", s.bucket.Name, s.pages, s3Page)
 }
 
 func (s *s3) list(ctx context.Context, token string) (list s3List, err error) {

@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/kindred-iot/kindred/identity"
 )
 
 // A Store keeps sealed objects by name: a folder (OpenDir), a bucket (OpenS3), or whatever else can do this. It needs
@@ -31,6 +35,20 @@ type Object struct {
 	Name     string
 	Size     int64
 	Modified time.Time // when it was put, by the store's clock
+}
+
+// objectsOf returns the names of a thing's objects of some roles that were put when it is wanted, in order, and each once,
+// however often the store lists it.
+func objectsOf(ctx context.Context, s Store, thing identity.MemberID, wanted func(put time.Time) bool, roles ...role) ([]Name, error) {
+	found := map[Name]bool{}
+	err := s.List(ctx, func(o Object) error {
+		name, err := ParseName(o.Name)
+		if err == nil && wanted(o.Modified) && slices.ContainsFunc(roles, func(of role) bool { return name.of(thing, of) }) {
+			found[name] = true
+		}
+		return nil
+	})
+	return slices.SortedFunc(maps.Keys(found), func(a, b Name) int { return slices.Compare(a[:], b[:]) }), err
 }
 
 // ErrFull says that a store has no room.

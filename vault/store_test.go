@@ -307,6 +307,13 @@ func TestBucketsThatFail(t *testing.T) {
 	if err := s.List(ctx, func(Object) error { return nil }); err == nil || !strings.Contains(err.Error(), "there is more, and not where") {
 		t.Errorf("a list without an end: %v", err)
 	}
+	s.pages = 3
+	n = answer(9, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>%s1</NextContinuationToken></ListBucketResult>", r.URL.Query().Get("continuation-token"))
+	})
+	if err := s.List(ctx, func(Object) error { return nil }); err == nil || n.Load() != 3 || !strings.Contains(err.Error(), "or says so for ever") {
+		t.Errorf("a list that goes on for ever: %v after %d", err, n.Load())
+	}
 }
 
 func TestOpenStore(t *testing.T) {
