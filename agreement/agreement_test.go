@@ -3,6 +3,7 @@ package agreement
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -264,6 +265,30 @@ func TestPreview(t *testing.T) {
 		if again, digest, err := ParsePreview(raw); err != nil || digest != signed.Sum(raw) || len(again.Leaves) != len(got.Leaves) {
 			t.Errorf("%s: read again: %+v, %v", c.name, again, err)
 		}
+	}
+}
+
+// No field leaves unseen: what has too many to look at is not to be agreed on.
+func TestPreviewOfALot(t *testing.T) {
+	fields := map[string]int{}
+	for i := range 300 {
+		fields[fmt.Sprintf("field-%d", i)] = i
+	}
+	value, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := NewPreview(identity.MemberID{1}, "home/meter", "power", []string{"power"}, value, value, now); len(p.Leaves) != len(fields) {
+		t.Errorf("of %d fields that leave %d are shown", len(fields), len(p.Leaves))
+	}
+	for i := range 4000 {
+		fields[fmt.Sprintf("field-%d", i)] = i
+	}
+	if value, err = json.Marshal(fields); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := NewPreview(identity.MemberID{1}, "home/meter", "power", []string{"power"}, value, value, now).Marshal(); err == nil {
+		t.Errorf("%d bytes are shown", len(raw))
 	}
 }
 

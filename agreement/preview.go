@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	maxFields  = 256
-	maxPreview = 64 << 10
-	maxShown   = 200 // bytes of a value in a preview
+	maxPreview = 32 << 10 // bytes: with it, and with the answers to it, a demand for deletion is still to be filed
+	maxShown   = 200      // bytes of a value in a preview
 )
 
 // A Preview is what an owner saw before the first copy left: the fields of the value, as it was then.
@@ -56,7 +55,6 @@ func NewPreview(thing identity.MemberID, path, affordance string, clear []string
 	}
 	slices.SortFunc(p.Leaves, func(a, b Field) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
 	slices.Sort(p.Stays)
-	p.Leaves, p.Stays = p.Leaves[:min(len(p.Leaves), maxFields)], p.Stays[:min(len(p.Stays), maxFields)]
 	return p
 }
 
@@ -103,7 +101,7 @@ func cut(value []byte) string {
 // Digest is how a grant names a notice, or an encoded preview.
 func Digest(document []byte) signed.Digest { return signed.Sum(document) }
 
-// Marshal encodes the preview.
+// Marshal encodes the preview. One that is too large is an error: nobody would look at all of it.
 func (p Preview) Marshal() ([]byte, error) {
 	raw, err := signed.Marshal(p)
 	if err == nil && len(raw) > maxPreview {

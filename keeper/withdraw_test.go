@@ -1,11 +1,15 @@
 package keeper
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/kindred-iot/kindred/agreement"
+	"github.com/kindred-iot/kindred/grant"
 	"github.com/kindred-iot/kindred/identity"
 	"github.com/kindred-iot/kindred/tree"
 )
@@ -107,5 +111,65 @@ func TestWithdraw(t *testing.T) {
 	}
 	if h.live(id) || id == (tree.GrantID{}) {
 		t.Error("the grant came back")
+	}
+}
+
+// largest returns the largest preview that can be agreed on.
+func largest(t *testing.T, thing identity.MemberID) (preview []byte) {
+	t.Helper()
+	fields := map[string]string{}
+	for {
+		fields[fmt.Sprintf("field-%d", len(fields))] = strings.Repeat("x", 150)
+		value, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := agreement.NewPreview(thing, "home/lock", "state", []string{"state"}, value, value, time.Now()).Marshal()
+		if err != nil {
+			return preview
+		}
+		preview = raw
+	}
+}
+
+// However much an owner was shown before something was agreed, it can be withdrawn, and answered.
+func TestWithdrawAfterALargePreview(t *testing.T) {
+	h, _, _ := newDeal(t)
+	ctx := t.Context()
+	preview := largest(t, h.member("home/lock"))
+	id, raw := h.sign(func(t *grant.Terms) {
+		t.Subject.Member, t.Thing.Affordance, t.Actions = h.member("sam/bank"), "state", grant.See
+		t.Agreement = grant.Agreement{Clear: []string{"state"}, Recipient: "First Bank", Preview: agreement.Digest(preview)}
+	})
+	if _, _, err := h.Grant(ctx, h.laptop(), raw); err != nil {
+		t.Fatal(err)
+	}
+	for _, by := range []identity.Path{"sam/bank", "kim/phone", ""} {
+		if _, _, err := h.Consent(ctx, h.consent(by, id, digestOf(t, raw))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	consents, _ := h.Consents(id)
+	if _, err := h.Revoke(ctx, h.revokeGrant(id)); err != nil {
+		t.Fatal(err)
+	}
+	phone, bank := h.At("kim/phone"), h.At("sam/bank")
+	demand, err := agreement.Demand{
+		Tree: h.ID, Grant: id, Statement: digestOf(t, raw), Service: bank.Member(), Owner: phone.ActsFor(), Time: time.Now().Unix(),
+	}.Sign(phone.Signer, phone.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Withdraw(ctx, agreement.Papers{Grant: raw, Consents: consents, Preview: preview, Demand: demand}); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := agreement.Deletion{
+		Tree: h.ID, Demand: digestOf(t, demand), Service: bank.Member(), Time: time.Now().Unix(), Done: true,
+	}.Sign(bank.Signer, bank.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := h.Deleted(ctx, bank.Chain, answer); err != nil {
+		t.Fatal(err)
 	}
 }
