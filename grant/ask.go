@@ -21,7 +21,7 @@ const MaxAskText = 256
 // as much of it as they like. As a signed statement of type kindred/ask its payload is a map with these keys:
 //
 //	1  path   of the thing or place in its tree; whoever asks may not know its member ID
-//	2  terms  as of a grant, without giver, thing's member and parent; the ID names the ask
+//	2  terms  as of a grant, without giver, thing's member, parent and agreement; the ID names the ask
 //	3  text   to whoever reads it, printable
 type Ask struct {
 	Path  identity.Path `cbor:"1,keyasint"`
@@ -42,6 +42,8 @@ func (a Ask) validate() error {
 		return fmt.Errorf("the text %.80q: want at most %d bytes to show", a.Text, MaxAskText)
 	case !t.Giver.IsZero() || !t.Thing.Member.IsZero() || !t.GiverTree.IsZero() || !t.Parent.IsZero():
 		return errors.New("it names a giver, a thing's member or a parent, which whoever grants it does")
+	case !t.Agreement.IsZero():
+		return errors.New("it says what is shown in clear, which an owner does who has seen it")
 	}
 	t.Giver, t.Thing.Member = t.Subject.Member, t.Subject.Member // so that the rest can be checked as of a grant
 	return t.Validate()

@@ -26,6 +26,9 @@ func TestAsk(t *testing.T) {
 		{"carl/phone", func(*Ask) {}, "asks for somebody else"},
 		{"sam/anna/phone", func(a *Ask) { a.Terms.Giver = h.At("sam").Member() }, "names a giver"},
 		{"sam/anna/phone", func(a *Ask) { a.Terms.Thing.Member = h.At("home/lock").Member() }, "names a giver"},
+		{"bank", func(a *Ask) {
+			a.Terms.Subject.Member, a.Terms.Agreement.Clear = h.At("bank").Member(), []string{"state"}
+		}, "shown in clear"},
 		{"sam/anna/phone", func(a *Ask) { a.Terms.Actions = 0 }, "actions"},
 		{"sam/anna/phone", func(a *Ask) { a.Path = "Home" }, "path"},
 		{"sam/anna/phone", func(a *Ask) { a.Text = strings.Repeat("x", MaxAskText+1) }, "the text"},

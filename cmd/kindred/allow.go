@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -12,17 +13,20 @@ import (
 
 func newAllow(s *session) *cobra.Command {
 	var o termFlags
+	var clear clearFlags
 	var affordance string
 	c := &cobra.Command{
 		Use:   "allow REQUEST",
 		Short: "Allow what somebody asked for, or less",
 		Long: `Allow what somebody asked for. Each flag, as that of "kindred share", replaces what was asked
-for by what is given instead. The ID of what was given is printed.`,
+for by what is given instead. The ID of what was given is printed. To a service that is what
+--clear names, and you are shown first what would leave.`,
 		Example:           "  kindred allow r-7kqm2x\n  kindred allow r-7kqm2x --until 2d --between 08:00-10:00",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completeAsks,
 	}
 	o.register(c)
+	clear.register(c)
 	c.Flags().Lookup("allow").DefValue = "" // what was asked for
 	s.lang(c)
 	c.Flags().StringVar(&affordance, "only", "", "only this `property`, action or event of what was asked for")
@@ -53,6 +57,10 @@ for by what is given instead. The ID of what was given is printed.`,
 			if affordance != "" {
 				t.Thing.Affordance = affordance
 			}
+			shown, err := s.agree(ctx, n, r, what, clear, &t)
+			if err != nil {
+				return err
+			}
 			if t, err = n.Allow(ctx, a, t); err != nil {
 				return err
 			}
@@ -60,7 +68,7 @@ for by what is given instead. The ID of what was given is printed.`,
 			sentence := s.language.Sentence(t, namesOf(r).member)
 			err = s.print(map[string]string{"id": t.ID.String(), "sentence": sentence}, r.ShortID(t.ID))
 			s.say("%s", sentence)
-			return err
+			return errors.Join(err, s.settle(ctx, n, r.ShortID(t.ID), t, shown))
 		})
 	})
 }
