@@ -1,9 +1,11 @@
 package thing
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
-	"fmt"
-	"strconv"
+	"encoding/binary"
+	"encoding/hex"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +18,8 @@ const maxHeld = 1 << 20
 // those who wait for more. It knows no readers: each comes with the number that
 // it wants next, so a slow one costs nothing and holds up nobody.
 type hub struct {
-	epoch string // tells this hub's numbers from those before a restart
+	epoch string       // tells this hub's numbers from those before a restart
+	names cipher.Block // has ids tell nobody else a number
 
 	mu   sync.Mutex
 	held []record // consecutive numbers, the last is the newest
@@ -33,7 +36,10 @@ type record struct {
 }
 
 func newHub() *hub {
-	return &hub{epoch: rand.Text()[:12], next: 1, wake: make(chan struct{})}
+	key := make([]byte, aes.BlockSize)
+	rand.Read(key)                 // does not fail
+	names, _ := aes.NewCipher(key) // nor does this: it is as long as it should be
+	return &hub{epoch: rand.Text()[:12], names: names, next: 1, wake: make(chan struct{})}
 }
 
 // emit adds an event, and forgets the oldest where there is no room for all.
@@ -80,10 +86,12 @@ func (h *hub) resume(id string) (number uint64, knows bool) {
 		return h.next, false
 	}
 	epoch, text, _ := strings.Cut(id, "-")
-	n, err := strconv.ParseUint(text, 10, 62)
-	if err != nil || epoch != h.epoch {
+	name, err := hex.DecodeString(text)
+	if err != nil || len(name) != aes.BlockSize || epoch != h.epoch {
 		return h.oldest(), false
 	}
+	h.names.Decrypt(name, name)
+	n := binary.BigEndian.Uint64(name)
 	return min(max(n+1, h.oldest()), h.next), true
 }
 
@@ -94,5 +102,11 @@ func (h *hub) latest() uint64 {
 	return h.next
 }
 
-// id names an event to clients.
-func (h *hub) id(number uint64) string { return fmt.Sprintf("%s-%d", h.epoch, number) }
+// id names an event to clients, otherwise each time. Who is shown some events alone is not to count the others between them.
+func (h *hub) id(number uint64) string {
+	name := make([]byte, aes.BlockSize)
+	binary.BigEndian.PutUint64(name, number)
+	rand.Read(name[8:]) // does not fail
+	h.names.Encrypt(name, name)
+	return h.epoch + "-" + hex.EncodeToString(name)
+}

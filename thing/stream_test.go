@@ -2,6 +2,8 @@ package thing
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,13 +88,36 @@ func TestResume(t *testing.T) {
 		h.id(10):                         11,              // saw the last that is not
 		h.id(1):                          11,              // missed some for good
 		h.id(MaxHistory + 99):            MaxHistory + 11, // made up
-		"anotherepoch-5":                 11,              // from before a restart
+		newHub().id(20):                  11,              // from before a restart
 		h.epoch:                          11,              // no number
 		h.epoch + "--1":                  11,
 		h.epoch + "-9999999999999999999": 11,
 	} {
 		if got, knows := h.resume(id); got != want || knows != strings.HasPrefix(id, h.epoch+"-") && !strings.Contains(id, "--") && !strings.HasSuffix(id, "9999999999999") {
 			t.Errorf("after %q goes on from %d, want %d", id, got, want)
+		}
+	}
+}
+
+// Who is shown some events alone learns from their ids neither how many others there were, nor whether there was any.
+func TestIDsCountNothing(t *testing.T) {
+	h := newHub()
+	for i := range 7 {
+		h.emit(fmt.Append(nil, i))
+	}
+	first, again := h.id(7), h.id(7)
+	if strings.HasSuffix(first, "-7") || first == again {
+		t.Errorf("the seventh event is %s, and again %s", first, again)
+	}
+	for _, id := range []string{first, again} {
+		if next, knows := h.resume(id); next != 8 || !knows {
+			t.Errorf("after %s goes on from %d", id, next)
+		}
+	}
+	for range 100 { // somebody makes ids up
+		id := h.epoch + "-" + hex.EncodeToString([]byte(rand.Text()[:16]))
+		if next, _ := h.resume(id); next < h.oldest() || next > h.next {
+			t.Errorf("after %s goes on from %d, of %d to %d", id, next, h.oldest(), h.next)
 		}
 	}
 }
