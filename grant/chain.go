@@ -183,6 +183,8 @@ func (t Terms) Within(above Terms) error {
 		return fmt.Errorf("it is about %q, and that is about %q", t.Thing.Affordance, above.Thing.Affordance)
 	case above.Until != 0 && (t.Until == 0 || t.Until > above.Until):
 		return fmt.Errorf("it lasts longer than that, which ends at %s", time.Unix(above.Until, 0).UTC().Format(time.RFC3339))
+	case above.Retention != 0 && (t.Retention == 0 || t.Retention > above.Retention): // which no thing can see to
+		return fmt.Errorf("what is learnt by it may be kept for %s, and by that for %s", howLong(t.Retention), howLong(above.Retention))
 	case t.Offline > above.Offline:
 		return fmt.Errorf("it serves offline for %s, and that for %s", span(time.Duration(t.Offline)*time.Second), span(time.Duration(above.Offline)*time.Second))
 	}
@@ -192,6 +194,14 @@ func (t Terms) Within(above Terms) error {
 		}
 	}
 	return nil
+}
+
+// howLong says how long something may be kept.
+func howLong(seconds int64) string {
+	if seconds == 0 {
+		return "ever"
+	}
+	return english.exactly(seconds)
 }
 
 // Narrowed returns t, which is to pass on the grant above, with all that this says and t leaves open: so that it says to
