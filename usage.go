@@ -144,6 +144,7 @@ type taking struct {
 	live  credential.Live
 	now   time.Time
 	held  bool  // usage.mu
+	back  bool  // something stands that was taken for gone
 	err   error // what was used cannot be told
 }
 
@@ -161,6 +162,9 @@ func (k *taking) used(t *grant.Terms) grant.Usage {
 	if err != nil {
 		k.err = err
 		return all
+	}
+	if y.Gone != 0 { // it was only paused: what stands is not forgotten, however long that is ago
+		y.Gone, y.Leaf, y.changed, k.back = 0, k.leaf(t.ID), true, true
 	}
 	return y.usage(k.call, rateOf(t), k.now)
 }
@@ -222,7 +226,7 @@ func (k *taking) settle(d *grant.Decision) error {
 	}
 	k.usage.mu.Unlock()
 	k.held = false
-	if k.err != nil || !take {
+	if k.err != nil || !take && !k.back {
 		return k.err
 	}
 	return k.usage.save()

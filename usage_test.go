@@ -332,3 +332,27 @@ func TestTalliesAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// What was used under a grant is not forgotten while it stands, though it was paused long ago.
+func TestPausedLongAgo(t *testing.T) {
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	trusted := credentialtest.New(t, now).Trusted()
+	terms := &grant.Terms{ID: tree.GrantID{9}, Uses: 1}
+	data, err := json.Marshal(tally{Uses: 1, Gone: trusted.AsOf().Add(-keepGone - time.Hour).Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := &memory{values: map[string][]byte{usageKey(terms.ID): data}}
+	k := taking{usage: newUsage(db), call: callFor(thing.OpReadProperty), now: now}
+	if used := k.used(terms); used.Uses != 1 {
+		t.Errorf("it was used %d times", used.Uses)
+	}
+	if err := k.settle(&grant.Decision{}); err != nil {
+		t.Fatal(err)
+	}
+	u := newUsage(db) // after a restart
+	if err := u.forget(t.Context(), trusted); err != nil {
+		t.Fatal(err)
+	}
+	mustAsk(t, u, callFor(thing.OpReadProperty), terms, now, false)
+}
