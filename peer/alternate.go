@@ -28,7 +28,7 @@ const alternateWait = 2 * time.Second
 
 // alternate returns another port of QUIC over IPv4 at which this host is reached by who is at the other end of l; 0: none.
 func (h *Host) alternate(l *link) uint16 {
-	at, ok := udpOf(l.conn.LocalMultiaddr())
+	at, ok := l.socket()
 	if !ok {
 		return 0
 	}
@@ -39,6 +39,21 @@ func (h *Host) alternate(l *link) uint16 {
 		}
 	}
 	return 0
+}
+
+// socket returns where this end of a connection of QUIC over IPv4 is; false for any other.
+func (l *link) socket() (netip.AddrPort, bool) {
+	w, ok := l.wire.(quicWire)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	local, ok := w.conn.LocalAddr().(*net.UDPAddr) // with the address at which it is called, also where every one is listened on
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	at := local.AddrPort()
+	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	return at, at.Addr().Is4()
 }
 
 // udpOf returns where an address of QUIC over IPv4 is; false for any other.
@@ -86,7 +101,7 @@ func (h *Host) seenFrom(ctx context.Context, l *link, at ma.Multiaddr) (ma.Multi
 		return nil, err
 	}
 	defer func() { _ = conn.CloseWithError(0, "") }()
-	from, ok := udpOf(l.conn.LocalMultiaddr())
+	from, ok := l.socket()
 	if local, isUDP := conn.LocalAddr().(*net.UDPAddr); !ok || !isUDP || local.Port != int(from.Port()) {
 		return nil, errors.New("this host has several sockets, and another was chosen")
 	}
