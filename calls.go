@@ -60,7 +60,7 @@ type call struct {
 	request *digested                     // the body of an action; nil: of anything else
 	began   time.Time
 
-	telling      sync.Mutex // one receipt for it after the other
+	telling      sync.Mutex // one receipt for it, or of what it showed in clear, after the other
 	part         uint32     // receipts there were for the stream
 	count, bytes uint64     // what the last of them said,
 	until        time.Time  // and as of when

@@ -46,6 +46,21 @@ func (b *bank) takeBack() agreement.Papers {
 	return papers
 }
 
+// demand takes back what was agreed, and demands that it be deleted, which the bank is told.
+func (b *bank) demand() {
+	b.t.Helper()
+	ctx := b.t.Context()
+	if err := b.node.Refresh(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.laptop.Demand(ctx, b.takeBack()); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.node.Refresh(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // A service deletes what an owner's app demands that is a member, and nothing for one that was removed, though the gateway
 // hands it the demand.
 func TestDeletionIsForMembers(t *testing.T) {
@@ -128,16 +143,7 @@ func TestDeletionIsForMembers(t *testing.T) {
 func TestDeletionTakesAFreshWord(t *testing.T) {
 	b := newBank(t)
 	ctx := t.Context()
-	if err := b.node.Refresh(ctx); err != nil {
-		t.Fatal(err)
-	}
-	papers := b.takeBack()
-	if err := b.laptop.Demand(ctx, papers); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.node.Refresh(ctx); err != nil {
-		t.Fatal(err)
-	}
+	b.demand()
 	b.Down()
 	if all, err := b.node.Demands(ctx); err == nil || !strings.Contains(err.Error(), "whether sam/laptop, who demands a deletion, is a member still") {
 		t.Errorf("without its home, %d things are to be deleted, %v", len(all), err)
@@ -149,16 +155,7 @@ func TestDeletionTakesAFreshWord(t *testing.T) {
 func TestDeletionIsTold(t *testing.T) {
 	b := newBank(t)
 	ctx := t.Context()
-	if err := b.node.Refresh(ctx); err != nil {
-		t.Fatal(err)
-	}
-	papers := b.takeBack()
-	if err := b.laptop.Demand(ctx, papers); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.node.Refresh(ctx); err != nil {
-		t.Fatal(err)
-	}
+	b.demand()
 	all, err := b.node.Demands(ctx)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("%d things are to be deleted, %v", len(all), err)

@@ -100,9 +100,9 @@ type Host struct {
 	timing timing
 	id     libp2ppeer.ID
 
-	identity *libp2ptls.Identity // for lanes
-	sockets  *quicreuse.ConnManager
-	quicWay  libp2ptransport.Transport
+	identity *libp2ptls.Identity       // for lanes
+	sockets  *quicreuse.ConnManager    // of QUIC
+	quicWay  libp2ptransport.Transport // over them
 	swarm    *swarm.Swarm
 	bus      event.Bus
 	closers  []func() error // below the swarm, in order of closing

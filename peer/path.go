@@ -5,10 +5,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2ppeer "github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
-	"github.com/quic-go/quic-go"
 )
 
 // The kinds of paths.
@@ -84,10 +82,9 @@ func wayOf(addr ma.Multiaddr, since time.Time) Path {
 // path tells how the link runs, with the other end where it is by now.
 func (l *link) path() Path {
 	p, addr := l.way, l.conn.RemoteMultiaddr()
-	if at := l.wire.at(); at != l.at {
-		if moved, err := quicreuse.ToQuicMultiaddr(at, quic.Version1); err == nil {
-			p, addr = wayOf(moved, p.Since), moved
-		}
+	if l.wire.at() != l.at {
+		addr = l.seenAt()
+		p = wayOf(addr, p.Since)
 	}
 	p.RTT, p.NAT = l.wire.rtt(), l.host.outlook.kind()
 	p.Near = p.Kind != Relayed && l.host.nets.near(ipOf(addr))

@@ -13,8 +13,10 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
 )
 
@@ -175,9 +177,9 @@ func (t *teller) call() error {
 
 // seenAt returns where the other end of the link is at present: with QUIC it may have moved.
 func (l *link) seenAt() ma.Multiaddr {
-	if w, ok := l.wire.(quicWire); ok {
-		if a, err := manet.FromNetAddr(w.conn.RemoteAddr()); err == nil {
-			return a.Encapsulate(ma.StringCast("/quic-v1"))
+	if at := l.wire.at(); at != nil {
+		if a, err := quicreuse.ToQuicMultiaddr(at, quic.Version1); err == nil {
+			return a
 		}
 	}
 	return l.conn.RemoteMultiaddr()
