@@ -71,6 +71,42 @@ func TestNoteIsOnDiskWithin100ms(t *testing.T) {
 	})
 }
 
+// What is noted while a flush writes waits for the next one, however busy the log is.
+func TestBusyLogWritesAFlushAtATime(t *testing.T) {
+	db := storetest.Open(t)
+	synctest.Test(t, func(t *testing.T) {
+		busy := &busyPort{Port: db}
+		l := openLog(t, busy, lock)
+		busy.during = func() { l.Note(opened(busy.writes)) }
+		if err := l.Note(opened(0)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20*flushDelay + flushDelay/2)
+		synctest.Wait()
+		busy.during = func() {}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(onDisk(t, db, lock)); got != 21 || busy.writes != got {
+			t.Errorf("%d entries in %d writes, want 21 in the time of 20 flushes and at the end, each in its own", got, busy.writes)
+		}
+	})
+}
+
+// busyPort has something happen during each of its writes, up to what no log should need.
+type busyPort struct {
+	Port
+	writes int
+	during func()
+}
+
+func (p *busyPort) LogAppend(ctx context.Context, name []byte, first int64, rows []Row, checkpoint []byte) error {
+	if p.writes++; p.writes < 1000 {
+		p.during()
+	}
+	return p.Port.LogAppend(ctx, name, first, rows, checkpoint)
+}
+
 func TestConcurrentAppends(t *testing.T) {
 	const writers, each = 16, 25
 	db := storetest.Wrap(storetest.Open(t))

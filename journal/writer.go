@@ -162,8 +162,10 @@ func (l *Log) write(ctx context.Context) {
 	}
 }
 
-// drain writes the queue until it is empty or a write fails. After a failure
-// nobody is left waiting.
+// drain writes what is queued when it begins, and on for as long as somebody
+// waits, unless a write fails. What is noted meanwhile waits for its own flush:
+// else a busy log would write row after row. After a failure nobody is left
+// waiting.
 func (l *Log) drain(ctx context.Context) {
 	if len(l.w.doubt) > 0 {
 		happened, err := l.settle(ctx)
@@ -177,19 +179,28 @@ func (l *Log) drain(ctx context.Context) {
 			l.unwritten(l.w.cause)
 		}
 	}
-	for {
+	l.mu.Lock()
+	left := len(l.queue)
+	l.mu.Unlock()
+	for left > 0 || l.awaited() {
 		rows, call := l.take()
 		switch {
-		case len(rows) > 0:
-			if err := l.append(ctx, rows); err != nil {
-				return
-			}
 		case call != nil:
 			call.answer(call.call(ctx))
-		default:
+			left--
+		case len(rows) == 0 || l.append(ctx, rows) != nil:
 			return
+		default:
+			left -= len(rows)
 		}
 	}
+}
+
+// awaited reports whether somebody waits for what is queued.
+func (l *Log) awaited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting > 0
 }
 
 // take removes the rows at the head of the queue, or else the call there.
