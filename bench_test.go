@@ -103,52 +103,87 @@ func get(b *testing.B, client *http.Client, url string) {
 
 // mutualTLS starts a plain HTTP/1.1 server under mutual TLS 1.3.
 func mutualTLS(b *testing.B) (*http.Client, string) {
-	cert := func() tls.Certificate {
-		pub, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			b.Fatal(err)
-		}
-		t := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"}, NotAfter: time.Now().Add(time.Hour)}
-		der, err := x509.CreateCertificate(rand.Reader, t, t, pub, key)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	}
-	server, client := cert(), cert()
-	pool := func(c tls.Certificate) *x509.CertPool {
-		p := x509.NewCertPool()
-		parsed, err := x509.ParseCertificate(c.Certificate[0])
-		if err != nil {
-			b.Fatal(err)
-		}
-		p.AddCert(parsed)
-		return p
-	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `"locked"`) }))
-	s.TLS = &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{server},
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool(client), SessionTicketsDisabled: true,
-	}
+	server, client := selfSigned(b), selfSigned(b)
+	s := httptest.NewUnstartedServer(locked)
+	s.TLS = serverTLS(server, client)
 	s.StartTLS()
 	b.Cleanup(s.Close)
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{client}, RootCAs: pool(server), ServerName: "example.com",
-	}}}, s.URL
+	return tlsClient(client, server), s.URL
 }
+
+var locked = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `"locked"`) })
+
+// selfSigned makes an Ed25519 key, and its certificate for example.com.
+func selfSigned(b *testing.B) tls.Certificate {
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, pub, key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+func poolOf(c tls.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(c.Leaf)
+	return p
+}
+
+func serverTLS(own, client tls.Certificate) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{own},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: poolOf(client), SessionTicketsDisabled: true,
+	}
+}
+
+func tlsClient(own, server tls.Certificate) *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, TLSClientConfig: &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{own}, RootCAs: poolOf(server), ServerName: "example.com",
+	}}}
+}
+
+// What the locks of the benchmarks of warm requests listen at.
+var warmWays = map[string]string{"QUIC": "/ip4/127.0.0.1/udp/0/quic-v1", "TCP": "/ip4/127.0.0.1/tcp/0"}
 
 // Small requests a second on kept streams, by 1 and by 16 at once, each authorised and told in the journal, beside plain
 // net/http under mutual TLS 1.3, taking turns: the median, and that of their ratios. The gateway, which keeps a copy of
 // the journal, is another machine in a home, and is stopped here lest its work count for the thing's.
+//
+// Both ends of both are in this process, between whose goroutines QUIC hands a request on ten times, and net/http twice.
 func BenchmarkWarm(b *testing.B) {
+	plain, url := mutualTLS(b)
+	benchWarm(b, plain, url, func(h *gatewaytest.Home, laptop *kindred.Node, path identity.Path, listen string) {
+		h.Serve(h.Invite(laptop, identity.Device, path, "", listen), lock.New().Thing())
+	})
+}
+
+// The same with the locks, and net/http's server, in processes of their own, as they are in a home.
+func BenchmarkWarmApart(b *testing.B) {
+	plain, url := mutualTLSApart(b)
+	benchWarm(b, plain, url, func(h *gatewaytest.Home, laptop *kindred.Node, path identity.Path, listen string) {
+		if err := h.Invite(laptop, identity.Device, path, "").Close(); err != nil {
+			b.Fatal(err)
+		}
+		apart(b, "lock", h.Path(path.Name()), listen, h.Gateway.Node().Addresses()[0])
+	})
+}
+
+// benchWarm compares reading locks, which install serves, with reading url.
+func benchWarm(b *testing.B, plain *http.Client, url string, install func(*gatewaytest.Home, *kindred.Node, identity.Path, string)) {
 	h := gatewaytest.New(b)
 	laptop := h.Open("laptop")
-	plain, url := mutualTLS(b)
-	plain.Transport.(*http.Transport).MaxIdleConnsPerHost = 64
 	clients := map[string]*thing.Client{}
-	for name, listen := range map[string]string{"QUIC": "/ip4/127.0.0.1/udp/0/quic-v1", "TCP": "/ip4/127.0.0.1/tcp/0"} {
+	for name, listen := range warmWays {
 		path := identity.Path("home/" + strings.ToLower(name))
-		h.Serve(h.Invite(laptop, identity.Device, path, "", listen), lock.New().Thing())
+		install(h, laptop, path, listen)
 		var err error
 		if clients[name], err = laptop.Thing(b.Context(), path); err != nil {
 			b.Fatal(err)
@@ -183,7 +218,7 @@ func BenchmarkWarm(b *testing.B) {
 }
 
 // perSecond makes 1,600 requests by so many workers. It returns how many were made a second, and how many microseconds of
-// processor time both ends took for each.
+// processor time this process took for each.
 func perSecond(b *testing.B, client *http.Client, url string, workers int) (rate, processor float64) {
 	began, before := time.Now(), processorTime(b)
 	var wait sync.WaitGroup
