@@ -118,6 +118,17 @@ func tells(answer []byte, method string) (all []told) {
 	}
 }
 
+// The field Date is of the second it is asked for, also when clocks go back.
+func TestDateField(t *testing.T) {
+	at := time.Date(2026, 11, 28, 23, 59, 58, 0, time.FixedZone("", 3600))
+	for _, step := range []time.Duration{0, 999 * time.Millisecond, time.Second, 2 * time.Second, -time.Hour, 0} {
+		now := at.Add(step)
+		if got, want := dateField(now), "Date: "+now.UTC().Format(http.TimeFormat)+"\r\n"; got != want {
+			t.Errorf("%v after: %q, want %q", step, got, want)
+		}
+	}
+}
+
 // Whatever a handler does, a caller is told the same as by net/http's server.
 func TestResponses(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", 1<<10)

@@ -92,9 +92,27 @@ func (w *response) WriteHeader(status int) {
 	w.last = w.last || httpguts.HeaderValuesContainsToken(w.header["Connection"], "close")
 	w.out = appendStatus(w.out, status)
 	if _, dated := w.header["Date"]; !dated {
-		w.out = append(time.Now().UTC().AppendFormat(append(w.out, "Date: "...), http.TimeFormat), "\r\n"...)
+		w.out = append(w.out, dateField(time.Now())...)
 	}
 	w.out = appendFields(w.out, w.header)
+}
+
+// A stamp is the field Date of a second.
+type stamp struct {
+	second int64
+	field  string
+}
+
+var stamped atomic.Pointer[stamp] // the last that was asked for
+
+// dateField returns the field Date, which is written out once a second.
+func dateField(now time.Time) string {
+	s := stamped.Load()
+	if s == nil || s.second != now.Unix() {
+		s = &stamp{now.Unix(), now.UTC().Format("Date: " + http.TimeFormat + "\r\n")}
+		stamped.Store(s)
+	}
+	return s.field
 }
 
 // interim says something that is not the response yet.
