@@ -20,11 +20,23 @@ import (
 // home. What is reached through a router or a tunnel, however private its addresses, is not.
 type neighbours struct {
 	found atomic.Pointer[foundNetworks]
-	look  func() []netip.Prefix // nil: ownNetworks
+	look  func() []ownNetwork // nil: ownNetworks
+}
+
+// An ownNetwork is one that this machine has an address in, and by which interface.
+type ownNetwork struct {
+	netip.Prefix
+	link string
+}
+
+// has reports whether an address is in the network. All links have the same link-local addresses (RFC 4291 §2.5.6), and an
+// address says in its zone of which link it is.
+func (n ownNetwork) has(a netip.Addr) bool {
+	return n.Contains(a.WithZone("")) && (a.Is4() || !a.IsLinkLocalUnicast() || a.Zone() == n.link)
 }
 
 type foundNetworks struct {
-	networks []netip.Prefix
+	networks []ownNetwork
 	at       time.Time
 }
 
@@ -32,14 +44,11 @@ type foundNetworks struct {
 const lookAgain = 5 * time.Second
 
 func (ns *neighbours) has(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	if a.IsLoopback() || a.IsLinkLocalUnicast() {
-		return true
-	}
-	return slices.ContainsFunc(ns.networks(), func(p netip.Prefix) bool { return p.Contains(a) })
+	a = a.Unmap()
+	return a.IsLoopback() || slices.ContainsFunc(ns.networks(), func(n ownNetwork) bool { return n.has(a) })
 }
 
-func (ns *neighbours) networks() []netip.Prefix {
+func (ns *neighbours) networks() []ownNetwork {
 	f := ns.found.Load()
 	if f == nil || time.Since(f.at) > lookAgain {
 		look := ns.look
@@ -52,10 +61,10 @@ func (ns *neighbours) networks() []netip.Prefix {
 	return f.networks
 }
 
-// ownNetworks returns the private networks that this machine has an address in. On a network of public addresses the
-// neighbours are anybody, and at the far end of a point-to-point link, such as a tunnel, is another place.
-func ownNetworks() []netip.Prefix {
-	var own []netip.Prefix
+// ownNetworks returns the private networks that this machine has an address in, and its links. On a network of public
+// addresses the neighbours are anybody, and at the far end of a point-to-point link, such as a tunnel, is another place.
+func ownNetworks() []ownNetwork {
+	var own []ownNetwork
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return nil // and so nobody is at home
@@ -69,8 +78,8 @@ func ownNetworks() []netip.Prefix {
 			continue
 		}
 		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsPrivate() {
-				own = append(own, p.Masked())
+			if p, err := netip.ParsePrefix(a.String()); err == nil && (p.Addr().IsPrivate() || p.Addr().IsLinkLocalUnicast()) {
+				own = append(own, ownNetwork{p.Masked(), i.Name})
 			}
 		}
 	}
@@ -106,15 +115,18 @@ func (n *Node) wayBy(p peer.Path) grant.Way {
 	return grant.Relayed
 }
 
-// addressIn returns the IP address that a multiaddr begins with.
+// addressIn returns the IP address that a multiaddr begins with, with its zone.
 func addressIn(multiaddr string) (netip.Addr, bool) {
-	protocol, rest, _ := strings.Cut(strings.TrimPrefix(multiaddr, "/"), "/")
-	if protocol != "ip4" && protocol != "ip6" {
+	parts := strings.Split(strings.TrimPrefix(multiaddr, "/"), "/")
+	zone := ""
+	if len(parts) > 2 && parts[0] == "ip6zone" {
+		zone, parts = parts[1], parts[2:]
+	}
+	if len(parts) < 2 || parts[0] != "ip4" && parts[0] != "ip6" {
 		return netip.Addr{}, false
 	}
-	ip, _, _ := strings.Cut(rest, "/")
-	a, err := netip.ParseAddr(ip)
-	return a, err == nil
+	a, err := netip.ParseAddr(parts[1])
+	return a.WithZone(zone), err == nil
 }
 
 // isGateway reports whether a relay, by its address with its name, is the home's own gateway.

@@ -13,8 +13,11 @@ import (
 
 func TestWay(t *testing.T) {
 	n := &Node{}
-	n.neighbours.look = func() []netip.Prefix {
-		return []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("fd12:3456::/64")}
+	n.neighbours.look = func() []ownNetwork {
+		return []ownNetwork{
+			{netip.MustParsePrefix("192.168.1.0/24"), "eth0"}, {netip.MustParsePrefix("fd12:3456::/64"), "eth0"},
+			{netip.MustParsePrefix("fe80::/64"), "eth0"},
+		}
 	}
 	for _, tt := range []struct {
 		kind, address string
@@ -23,13 +26,19 @@ func TestWay(t *testing.T) {
 		{peer.Loopback, "/ip4/127.0.0.1/udp/4001/quic-v1", grant.AtHome},
 		{peer.LAN, "/ip4/192.168.1.7/udp/4001/quic-v1", grant.AtHome},
 		{peer.LAN, "/ip6/fd12:3456::7/tcp/4001", grant.AtHome},
-		{peer.LAN, "/ip6/fe80::1/udp/4001/quic-v1", grant.AtHome},
+		{peer.LAN, "/ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1", grant.AtHome},
+		// The same address on a tunnel, and where it is not known on what.
+		{peer.LAN, "/ip6zone/tun0/ip6/fe80::1/udp/4001/quic-v1", grant.Direct},
+		{peer.LAN, "/ip6/fe80::1/udp/4001/quic-v1", grant.Direct},
+		{peer.LAN, "/ip4/169.254.0.1/udp/4001/quic-v1", grant.Direct},
 		// Private, and not of a network that the thing is on: behind a router or a tunnel.
 		{peer.LAN, "/ip4/192.168.2.7/udp/4001/quic-v1", grant.Direct},
 		{peer.LAN, "/ip4/10.8.0.2/udp/4001/quic-v1", grant.Direct},
 		{peer.LAN, "/ip6/fd12:9999::7/tcp/4001", grant.Direct},
 		{peer.Direct, "/ip4/203.0.113.9/udp/4001/quic-v1", grant.Direct},
 		{peer.LAN, "/dns4/meter.local/udp/4001/quic-v1", grant.Direct},
+		{peer.LAN, "/ip6zone/eth0", grant.Direct},
+		{peer.LAN, "/ip4", grant.Direct},
 		// Carried, by whom is not known: the farthest.
 		{peer.Relayed, "/ip4/192.168.1.1/udp/4001/quic-v1/p2p-circuit", grant.Relayed},
 		{"", "", grant.Relayed},
@@ -43,9 +52,9 @@ func TestWay(t *testing.T) {
 
 // A call that lasts comes from where its caller is by now.
 func TestWayOfWhatLasts(t *testing.T) {
-	home := []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}
+	home := []ownNetwork{{netip.MustParsePrefix("192.168.1.0/24"), "eth0"}}
 	n := &Node{}
-	n.neighbours.look = func() []netip.Prefix { return home }
+	n.neighbours.look = func() []ownNetwork { return home }
 	c := &call{calls: &calls{node: n}, ctx: withArrival(t.Context(), arrival{at: "192.168.1.7:443"})}
 	if c.locate(); c.came() != grant.AtHome {
 		t.Errorf("a neighbour comes %s", c.came())
@@ -59,9 +68,9 @@ func TestWayOfWhatLasts(t *testing.T) {
 
 // What this machine is on itself are networks of its own addresses, and none that anybody can be on.
 func TestOwnNetworks(t *testing.T) {
-	for _, p := range ownNetworks() {
-		if !p.Addr().IsPrivate() || p.Bits() == 0 {
-			t.Errorf("%s counts as home", p)
+	for _, n := range ownNetworks() {
+		if !n.Addr().IsPrivate() && !n.Addr().IsLinkLocalUnicast() || n.Bits() == 0 {
+			t.Errorf("%s on %s counts as home", n, n.link)
 		}
 	}
 }
