@@ -111,7 +111,7 @@ func (l *Log) call(ctx context.Context, f func(context.Context) error) error {
 }
 
 // write is the writer goroutine. It writes at once when somebody waits, else
-// flushDelay after the first entry noted.
+// flushDelay after the first entry noted, or after it began to write before.
 func (l *Log) write(ctx context.Context) {
 	defer close(l.done)
 	flush, minute := time.NewTimer(0), time.NewTimer(0)
@@ -130,6 +130,7 @@ func (l *Log) write(ctx context.Context) {
 			l.countStrangers()
 			l.mu.Unlock()
 		}
+		woke := time.Now()
 		l.mu.Lock()
 		closed := l.closed
 		if closed {
@@ -146,7 +147,7 @@ func (l *Log) write(ctx context.Context) {
 			return
 		}
 		l.mu.Lock()
-		queued, counted, wait := len(l.queue)+len(l.w.doubt) > 0, len(l.strangers.by) > 0, flushDelay
+		queued, counted, wait := len(l.queue)+len(l.w.doubt) > 0, len(l.strangers.by) > 0, flushDelay-time.Since(woke)
 		if l.failed != nil {
 			wait = retryDelay
 		}
