@@ -25,6 +25,8 @@ type accounts struct {
 	node *Node
 	wake chan struct{} // capacity 1: there is something to hand back
 
+	handing sync.Mutex // held while countersignatures are handed back: once is enough
+
 	mu    sync.Mutex
 	at    map[string]*account // by the host of the URLs
 	reads map[read]uint32     // since they were written down last

@@ -38,12 +38,13 @@ func (d *door) audit() kindred.JournalCheck {
 // handedIn waits until the home has so many entries of the lock's journal.
 func (d *door) handedIn(size int64) {
 	d.t.Helper()
-	for c := d.audit(); c.Signed.Size < size; c = d.audit() {
+	d.until("the journal is handed in", func() bool {
+		c := d.audit()
 		if len(c.Findings) > 0 {
 			d.t.Fatalf("%+v", c)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return c.Signed.Size >= size
+	})
 }
 
 // key returns the key of a member, as whoever has taken its machine does.
@@ -80,9 +81,7 @@ func TestJournalsInOrder(t *testing.T) {
 	d.handedIn(4)
 	// The next change takes the checkpoint along.
 	d.Share(d.laptop, "sam", "home/lock", grant.Terms{Actions: grant.See})
-	for d.audit().Recorded.Size < 4 {
-		time.Sleep(10 * time.Millisecond)
-	}
+	d.until("the journal is recorded", func() bool { return d.audit().Recorded.Size >= 4 })
 	c := d.audit()
 	if c.Entries != 4 || c.Signed.Size != 4 || c.Receipts != 2 || len(c.Findings) > 0 || time.Since(c.AsOf) > time.Minute {
 		t.Errorf("%+v", c)

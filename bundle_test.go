@@ -23,9 +23,7 @@ func TestBundles(t *testing.T) {
 	d.laptop.HandBack(t.Context())
 	d.handedIn(4)
 	d.Share(d.laptop, "sam", "home/lock", grant.Terms{Actions: grant.See}) // the next head has where the journal stands
-	for d.audit().Recorded.Size < 4 {
-		time.Sleep(10 * time.Millisecond)
-	}
+	d.until("the journal is recorded", func() bool { return d.audit().Recorded.Size >= 4 })
 	if err := d.do(d.laptop, "unlock"); err != nil { // which is not recorded yet
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A test that is skipped, and one that fails, are told by name; so is a package that does not build.
+// A test that is skipped, and one that fails or hangs, are told by name; so is a package that does not build.
 func TestSummary(t *testing.T) {
 	const passes = `{"Action":"run","Package":"a","Test":"TestX"}
 {"Action":"output","Package":"a","Test":"TestX","Output":"    x_test.go:3: skipped three.txt: no checksum\n"}
@@ -30,6 +30,14 @@ func TestSummary(t *testing.T) {
 {"Action":"fail","Package":"b","Test":"TestZ"}
 {"Action":"fail","Package":"b","Elapsed":2}
 `, false, []string{"FAIL b TestZ\n    z_test.go:1: is 2, want 1\n", "FAIL\tb\t2.0s\n", "1 passed, 1 failed, 1 skipped\n"}},
+		{"hangs", passes + `{"Action":"output","Package":"b","Test":"TestZ","Output":"=== RUN   TestZ\n"}
+{"Action":"output","Package":"b","Test":"TestZ","Output":"panic: test timed out after 20m0s\n"}
+{"Action":"output","Package":"b","Output":"FAIL\tb\t1200.1s\n"}
+{"Action":"fail","Package":"b","Elapsed":1200.1}
+`, false, []string{
+			"FAIL b TestZ, which did not end\n=== RUN   TestZ\npanic: test timed out after 20m0s\n", "FAIL\tb\t1200.1s\n",
+			"1 passed, 1 failed, 1 skipped\n",
+		}},
 		{"does not build", passes + `{"ImportPath":"c [c.test]","Action":"build-output","Output":"c.go:1: what is this?\n"}
 {"ImportPath":"c [c.test]","Action":"build-fail"}
 `, false, []string{"c.go:1: what is this?\n"}},

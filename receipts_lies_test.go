@@ -279,9 +279,7 @@ func TestAnAnswerThatWasLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := func(times int) {
-		for len(d.entries(d.lock, journal.Invoke)) < times { // until the lock has begun
-			time.Sleep(time.Millisecond)
-		}
+		d.until("the lock has begun", func() bool { return len(d.entries(d.lock, journal.Invoke)) >= times })
 	}
 	done := make(chan error, 1)
 	go func() {

@@ -42,7 +42,10 @@ func newDoor(t *testing.T) *door {
 	d.serve = lock.New().Thing()
 	d.bell = thing.Event[int](d.serve, "bell", "Somebody rings")
 	thing.Action(d.serve, "wait", "Do it when it is time", func(context.Context, thing.None) (thing.None, error) {
-		<-d.slow
+		select {
+		case <-d.slow:
+		case <-t.Context().Done(): // the test is over
+		}
 		return thing.None{}, nil
 	})
 	d.Serve(d.lock, d.serve)
@@ -60,9 +63,22 @@ func (d *door) do(n *kindred.Node, action string) error {
 	})
 }
 
+// until waits, for a while, until something is so.
+func (d *door) until(what string, ok func() bool) {
+	d.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			d.t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
 // entries returns what a node's own journal has of an operation, the oldest first.
 func (d *door) entries(n *kindred.Node, op journal.Op) (found []journal.Item) {
 	d.t.Helper()
+	if err := n.Journal().Sync(d.t.Context()); err != nil {
+		d.t.Fatal(err)
+	}
 	items, err := n.Journal().Query(d.t.Context(), journal.Filter{Oldest: true, Accounts: true, Limit: journal.MaxLimit})
 	if err != nil {
 		d.t.Fatal(err)
@@ -208,17 +224,13 @@ func TestALostResponseLocksNobodyOut(t *testing.T) {
 			return err
 		})
 	}()
-	for len(d.entries(d.lock, journal.Invoke)) == 0 { // until the lock has begun
-		time.Sleep(time.Millisecond)
-	}
+	d.until("the lock has begun", func() bool { return len(d.entries(d.lock, journal.Invoke)) > 0 })
 	cancel()
 	if err := <-lost; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	d.slow <- struct{}{}
-	for d.lock.Owes() == 0 { // until it is done
-		time.Sleep(time.Millisecond)
-	}
+	d.until("it is done", func() bool { return d.lock.Owes() > 0 })
 	if err := d.do(d.laptop, "unlock"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 // Command summary reads what "go test -json" prints and tells it in few lines: each package with how long it took,
-// the whole output of each test that failed, each test that was skipped with its reason, what a test that passed says
-// it skipped (a line of its log that begins with "skipped "), and the count. It exits with 1 if anything failed, or
-// nothing ran.
+// the whole output of each test that failed or did not end, each test that was skipped with its reason, what a test that
+// passed says it skipped (a line of its log that begins with "skipped "), and the count. It exits with 1 if anything
+// failed, or nothing ran.
 package main
 
 import (
@@ -9,7 +9,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -122,6 +124,7 @@ func (s *summary) packageOver(e event) {
 	switch {
 	case e.Action == "fail":
 		s.broken = true
+		s.unended(e.Package)
 		fmt.Fprintf(s.out, "%sFAIL\t%s\t%.1fs\n", text, e.Package, e.Elapsed)
 	case e.Action == "skip":
 		fmt.Fprintf(s.out, "?   \t%s\tno tests\n", e.Package)
@@ -129,6 +132,17 @@ func (s *summary) packageOver(e event) {
 		fmt.Fprintf(s.out, "ok  \t%s\t%.1fs\tno test was run\n", e.Package, e.Elapsed)
 	default:
 		fmt.Fprintf(s.out, "ok  \t%s\t%.1fs\t%d tests\n", e.Package, e.Elapsed, s.tests[e.Package])
+	}
+}
+
+// unended tells of the tests of a package that is over that were still going on: one that hangs, or panics.
+func (s *summary) unended(of string) {
+	for _, name := range slices.Sorted(maps.Keys(s.output)) {
+		if test, ok := strings.CutPrefix(name, of+" "); ok && test != "" {
+			s.failed++
+			fmt.Fprintf(s.out, "FAIL %s, which did not end\n%s", name, s.output[name])
+			delete(s.output, name)
+		}
 	}
 }
 

@@ -37,8 +37,8 @@ var (
 // was shown; the next stream shows it in full.
 var errForgotten = errors.New("the peer does not remember the hello it was shown")
 
-// A staleError is the loss of a stream that had served before, or of a connection
-// that had on a stream that brought nothing yet: likely the callee was restarted or moved.
+// A staleError is the loss, before anything of an answer came, of a stream or a
+// connection that had served before: likely the callee was restarted or moved.
 type staleError struct{ error }
 
 func (e staleError) Unwrap() error { return e.error }

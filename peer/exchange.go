@@ -67,6 +67,8 @@ func (c *call) exchange(req *http.Request) (*http.Response, error) {
 		return nil, context.Cause(req.Context())
 	case why != nil:
 		err = why
+	case fresh && !began && c.later && c.link.conn.IsClosed():
+		err = staleError{err}
 	case fresh, began:
 		c.bury(err)
 	case !taken:

@@ -100,6 +100,46 @@ func TestKeptStreamLost(t *testing.T) {
 	})
 }
 
+// Requests whose connection is lost go over another if they may, on whatever streams of it they were.
+func TestKeptConnectionLost(t *testing.T) {
+	eachWay(t, func(t *testing.T, join func(string, http.Handler) *member) {
+		var waiting atomic.Int64
+		lost := make(chan struct{})
+		answer := sync.OnceFunc(func() { close(lost) })
+		defer answer()
+		meter := join("meter", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet {
+				waiting.Add(1)
+				<-lost
+			}
+		}))
+		phone := join("phone", nil)
+		client := phone.client(nil, meter)
+		get(t, client, "kindred://meter/")
+		var wait sync.WaitGroup
+		for key, again := range map[string]bool{"1": true, "2": true, "": false} {
+			wait.Go(func() {
+				req, _ := http.NewRequest(http.MethodPost, "kindred://meter/", strings.NewReader("x"))
+				if key != "" {
+					req.Header.Set("Idempotency-Key", key)
+				}
+				resp, err := client.Do(req)
+				if err == nil {
+					body(t, resp)
+				}
+				if again && err != nil || !again && !errors.Is(err, ErrUnreachable) {
+					t.Errorf("key %q: %v", key, err)
+				}
+			})
+		}
+		waitFor(t, func() bool { return waiting.Load() == 3 })
+		phone.Disconnect(meter.public())
+		waitFor(t, func() bool { return waiting.Load() == 5 })
+		answer()
+		wait.Wait()
+	})
+}
+
 // What is read of a callee's header, and of what comes before its answer, has bounds.
 func TestAnswersOutOfBounds(t *testing.T) {
 	p := newPlace(t)

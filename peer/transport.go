@@ -68,9 +68,9 @@ func callOf(resp *http.Response) *call {
 // end it; the host's Close does.
 //
 // A request that got no answer on a kept stream is repeated on a new one, and
-// if that dies on a kept connection, on a new connection: if it has no body or
-// can get it again, and its method is GET, HEAD, OPTIONS or TRACE or it carries
-// an Idempotency-Key.
+// if a kept connection is lost, on a new connection: if it has no body or can
+// get it again, and its method is GET, HEAD, OPTIONS or TRACE or it carries an
+// Idempotency-Key.
 func (h *Host) Transport(resolve func(ctx context.Context, host string) (Target, error)) http.RoundTripper {
 	t := &transport{host: h, resolve: resolve, pools: make(map[string]*pool)}
 	h.mu.Lock()
