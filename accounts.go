@@ -25,7 +25,7 @@ type accounts struct {
 	node *Node
 	wake chan struct{} // capacity 1: there is something to hand back
 
-	handing sync.Mutex // held while countersignatures are handed back: once is enough
+	handing chan struct{} // capacity 1: full while countersignatures are handed back, for once is enough
 
 	mu    sync.Mutex
 	at    map[string]*account // by the host of the URLs
@@ -60,7 +60,7 @@ const (
 
 // start has the node hand back countersignatures, and write down what it read, until ctx ends.
 func (as *accounts) start(ctx context.Context, n *Node) {
-	as.node, as.wake = n, make(chan struct{}, 1)
+	as.node, as.wake, as.handing = n, make(chan struct{}, 1), make(chan struct{}, 1)
 	as.at, as.reads = map[string]*account{}, map[read]uint32{}
 	n.wait.Go(func() {
 		minutes := time.NewTicker(receiptEvery)

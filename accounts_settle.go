@@ -16,8 +16,12 @@ import (
 // handBack hands all countersignatures back that are waiting. Those that no thing takes now go along with the next
 // action there.
 func (as *accounts) handBack(ctx context.Context) {
-	as.handing.Lock()
-	defer as.handing.Unlock()
+	select {
+	case as.handing <- struct{}{}:
+		defer func() { <-as.handing }()
+	case <-ctx.Done():
+		return
+	}
 	for _, host := range as.hosts(func(a *account) bool { return len(a.signed) > 0 }) {
 		if err := as.settle(ctx, host, false); err != nil && ctx.Err() == nil {
 			as.node.log.Info("a countersignature waits for the next action", "at", host, "error", err)
