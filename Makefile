@@ -20,7 +20,7 @@ MEMBERS  ?= 1000
 COUNT    ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race fuzz compile lint bench soak go gcc curl ffmpeg nft miniupnpd
+.PHONY: help run build test race order fuzz compile lint bench soak go gcc curl ffmpeg nft miniupnpd
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,10 +31,13 @@ run: build ## build bin/kindred and show a whole home on this machine (ARGS="--o
 build: go ## build bin/kindred, bin/thermometer and bin/reader, one file each, no cgo
 	$(BUILD) -o bin/ ./cmd/kindred ./examples/thermometer ./examples/reader
 
-test: race fuzz compile ## all tests with the race detector, a short run of every fuzz target, and a compile for each platform
+test: race order fuzz compile ## all tests with the race detector, a short run of every fuzz target, and a compile for each platform
 
 race: go gcc curl ffmpeg nft miniupnpd
 	$(GO) test -race -json -timeout 20m ./... | $(GO) run .ci/summary.go
+
+order: go ## the tests of who runs when, of which the race detector makes a matter of chance
+	$(GO) test -json -run SharePackets ./peer | $(GO) run .ci/summary.go
 
 fuzz: go ## run every fuzz target for FUZZTIME (3s)
 	.ci/fuzz $(FUZZTIME)

@@ -261,8 +261,7 @@ func (c *call) Write(p []byte) (int, error) {
 		c.began = true
 		p = append(opening, p...)
 	}
-	n, err := c.Stream.Write(p)
-	c.link.said(n)
+	n, err := c.link.write(c.Stream, p)
 	n = max(0, n-len(opening))
 	if err != nil && byRemote(err) && c.mid.Load() && !c.switched.Load() {
 		// The callee reads no further. Whether it answered, Read will tell.

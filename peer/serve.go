@@ -312,9 +312,7 @@ func (c arriving) Read(p []byte) (int, error) {
 func (c *served) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	n, err := c.Stream.Write(p)
-	c.link.said(n)
-	return n, err
+	return c.link.write(c.Stream, p)
 }
 
 // Close ends the stream. What was written is still delivered, unless a Write is

@@ -91,12 +91,20 @@ func (l *link) doubt() {
 // large is how many bytes of a write show, when they are taken, that the other end takes some.
 const large = 16 << 10
 
-// said notes that n bytes were written, and hears that some were read. A ping may take long behind what is being sent, so
-// that its answer is not waited for while either goes on.
-func (l *link) said(n int) {
-	if n >= large {
+// small is how many bytes of a write leave room in a packet for those of others.
+const small = 1 << 10
+
+// write writes to one of the link's streams. That the other end takes much of it counts as hearing from it, as hears does:
+// a ping may take long behind what is being sent, and its answer is not waited for while either goes on.
+func (l *link) write(s network.Stream, p []byte) (int, error) {
+	n, err := s.Write(p)
+	switch {
+	case n >= large:
 		l.hears()
+	case n < small:
+		l.wire.gather()
 	}
+	return n, err
 }
 
 func (l *link) hears() { l.heard.Store(time.Now().UnixNano()) }

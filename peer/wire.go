@@ -29,6 +29,9 @@ type wire interface {
 	// close ends a stream. What was written is still delivered, and the other end learns that nobody reads on.
 	close(network.Stream) error
 
+	// gather follows a small write, and has it go out together with what others are about to write.
+	gather()
+
 	// received is how many bytes came while the other end was not known.
 	received() uint64
 
@@ -68,6 +71,13 @@ func (w quicWire) at() net.Addr { return w.conn.RemoteAddr() }
 
 func (w quicWire) close(s network.Stream) error { return s.Close() }
 
+// gather sends the goroutine that makes packets to the end of the line of those that are ready to run. Write woke it, and
+// Go runs next what was woken last: each answer would go in a packet of its own, while others, to requests that came
+// together, are about to be written. Waking one that does nothing takes that place from it.
+func (quicWire) gather() { go nothing() }
+
+func nothing() {}
+
 func (w quicWire) received() uint64 { return w.conn.ConnectionStats().BytesReceived }
 
 // lift does nothing: QUIC's windows, 768 KiB a connection, grow only where something is read.
@@ -95,6 +105,9 @@ func (yamuxWire) at() net.Addr { return nil }
 // close says that nothing more comes and then, so that a writer there does not wait for ever, resets the stream: yamux
 // has nothing that ends one direction from the reading side. Data before the end of input survives the reset.
 func (w yamuxWire) close(s network.Stream) error { return errors.Join(s.CloseWrite(), s.Reset()) }
+
+// gather does nothing: yamux itself waits a moment for more, and a lane has nobody to share with.
+func (yamuxWire) gather() {}
 
 func (w yamuxWire) received() uint64 { return uint64(w.allowance.bytes.Load()) }
 
