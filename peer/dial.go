@@ -399,6 +399,12 @@ func (c *call) lost(err error) error {
 	return err
 }
 
+// gone reports whether the connection has ended. An error of its stream may tell before it does: all that end one of QUIC
+// are of the kind of [net.ErrClosed].
+func (c *call) gone(err error) bool {
+	return c.link.conn.IsClosed() || c.link.ctx.Err() != nil || errors.Is(err, net.ErrClosed)
+}
+
 // bury closes the connection on which a new stream died unanswered, by no doing of the callee: it is dead, though it may
 // not know yet.
 func (c *call) bury(err error) {

@@ -67,7 +67,8 @@ func (c *call) exchange(req *http.Request) (*http.Response, error) {
 		return nil, context.Cause(req.Context())
 	case why != nil:
 		err = why
-	case fresh && !began && c.later && c.link.conn.IsClosed():
+	case fresh && !began && c.later && c.gone(err):
+		c.link.conn.Close() // lest it be taken again
 		err = staleError{err}
 	case fresh, began:
 		c.bury(err)
