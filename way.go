@@ -117,15 +117,18 @@ func (n *Node) wayBy(p peer.Path) grant.Way {
 
 // addressIn returns the IP address that a multiaddr begins with, with its zone.
 func addressIn(multiaddr string) (netip.Addr, bool) {
-	parts := strings.Split(strings.TrimPrefix(multiaddr, "/"), "/")
+	kind, rest, _ := strings.Cut(strings.TrimPrefix(multiaddr, "/"), "/")
+	value, rest, _ := strings.Cut(rest, "/")
 	zone := ""
-	if len(parts) > 2 && parts[0] == "ip6zone" {
-		zone, parts = parts[1], parts[2:]
+	if kind == "ip6zone" {
+		zone = value
+		kind, rest, _ = strings.Cut(rest, "/")
+		value, _, _ = strings.Cut(rest, "/")
 	}
-	if len(parts) < 2 || parts[0] != "ip4" && parts[0] != "ip6" {
+	if kind != "ip4" && kind != "ip6" {
 		return netip.Addr{}, false
 	}
-	a, err := netip.ParseAddr(parts[1])
+	a, err := netip.ParseAddr(value)
 	return a.WithZone(zone), err == nil
 }
 

@@ -91,10 +91,10 @@ func (c *httpConn) next(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	served := r.WithContext(ctx)
-	w := newResponse(c, r, served, cancel)
+	*r = *r.WithContext(ctx) // nobody has seen it yet: it needs no copy
+	w := newResponse(c, r, cancel)
 	c.begin(w)
-	done := c.handle(w, served)
+	done := c.handle(w, r)
 	cancel()
 	c.end()
 	return done && !w.hijacked && w.finish()
@@ -263,20 +263,19 @@ func headLeft(left int64, came []byte) int64 {
 // A requestBody is what comes after a request's head. A nil one is empty.
 type requestBody struct {
 	mu     sync.Mutex // one reads at a time
-	parsed *http.Request
+	parsed io.Reader
 	answer *response
 	waits  bool        // its caller, to be told that it is wanted (Expect: 100-continue)
 	whole  atomic.Bool // all of it was read
 	closed bool
 }
 
-// newBody returns what came with a request as net/http parsed it, and has it read through the one that is served. It is nil
-// for nothing.
-func newBody(parsed *http.Request, answer *response) *requestBody {
-	if parsed.Body == http.NoBody {
+// newBody takes the place of a request's body as net/http parsed it. It is nil for nothing.
+func newBody(answer *response) *requestBody {
+	if answer.req.Body == http.NoBody {
 		return nil
 	}
-	b := &requestBody{parsed: parsed, answer: answer, waits: expectsContinue(parsed)}
+	b := &requestBody{parsed: answer.req.Body, answer: answer, waits: expectsContinue(answer.req)}
 	answer.req.Body = b
 	return b
 }
@@ -302,9 +301,8 @@ func (b *requestBody) read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n, err := b.parsed.Body.Read(p)
+	n, err := b.parsed.Read(p)
 	if err == io.EOF && !b.ended() {
-		b.answer.req.Trailer = b.parsed.Trailer // may have come with it
 		b.whole.Store(true)
 		b.answer.conn.watcher.Reset(watchAfter)
 	}

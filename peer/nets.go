@@ -59,7 +59,7 @@ func (n *nets) moved() {
 
 // near reports whether an address is on a network that this machine is on.
 func (n *nets) near(ip netip.Addr) bool {
-	return slices.ContainsFunc(n.now(), func(p netip.Prefix) bool { return p.Masked().Contains(ip) })
+	return slices.ContainsFunc(n.now(), func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // A clock notices that the machine slept: the time of day went on, and the time that Go measures by did not.

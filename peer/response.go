@@ -57,11 +57,11 @@ const (
 // errAnswered is for handlers that write on after they have returned.
 var errAnswered = errors.New("peer: the request was answered")
 
-// newResponse is for a request as net/http parsed it, which is served in a context that cancel ends.
-func newResponse(c *httpConn, parsed, served *http.Request, cancel context.CancelFunc) *response {
-	w := &response{conn: c, req: served, cancel: cancel, header: http.Header{}, declared: -1, last: served.Close, out: c.out[:0], held: c.held[:0]}
+// newResponse is for a request as net/http parsed it, in a context that cancel ends.
+func newResponse(c *httpConn, r *http.Request, cancel context.CancelFunc) *response {
+	w := &response{conn: c, req: r, cancel: cancel, header: http.Header{}, declared: -1, last: r.Close, out: c.out[:0], held: c.held[:0]}
 	c.out, c.held = nil, nil
-	w.body = newBody(parsed, w)
+	w.body = newBody(w)
 	w.unasked = w.body != nil && w.body.waits
 	return w
 }
