@@ -479,7 +479,7 @@ func TestRelayTagsMadeUp(t *testing.T) {
 	const made = 40
 	p := newPlace(t)
 	p.timing = unhurried
-	r := p.relay(RelayLimits{Rate: 4 << 20, PerAddress: made})
+	r := p.relay(RelayLimits{Rate: 2 << 20, PerAddress: made})
 	lights := make(chan struct{}) // closed when all sit
 	var strangers []*member
 	for i := range made {
@@ -491,7 +491,7 @@ func TestRelayTagsMadeUp(t *testing.T) {
 	honest.hold(r, Tag{2})
 	films := p.watch(r, strangers[:made/2]...)
 	close(lights)
-	eventually(t, "the films run", func() bool { return films.Load() > 4<<20 })
+	eventually(t, "the films run", func() bool { return films.Load() > 2<<20 })
 	if others := p.whileWatched(r, honest, films); others > 12*half { // as in TestRelayIsFair; by tags, more than twenty times as much
 		t.Errorf("while the honest got 512 KiB, one address got %d KiB", others>>10)
 	}
