@@ -67,10 +67,10 @@ func (c *call) exchange(req *http.Request) (*http.Response, error) {
 		return nil, context.Cause(req.Context())
 	case why != nil:
 		err = why
-	case fresh && !began && c.later && c.gone(err):
-		c.link.conn.Close() // lest it be taken again
-		err = staleError{err}
 	case fresh, began:
+		if !began && c.later && c.gone(err) {
+			err = staleError{err}
+		}
 		c.bury(err)
 	case !taken:
 		err = fmt.Errorf("%w: %w", errUnsent, err)

@@ -270,7 +270,7 @@ type requestBody struct {
 	closed bool
 }
 
-// newBody takes the place of a request's body as net/http parsed it. It is nil for nothing.
+// newBody puts another in the place of a request's body as net/http parsed it, and returns it; nil for nothing.
 func newBody(answer *response) *requestBody {
 	if answer.req.Body == http.NoBody {
 		return nil
